@@ -4,8 +4,8 @@
 const char *weir_status_name(weir_status status)
 {
     switch (status) {
-#define CASE_NAME(name, code, text)                                                                \
-    case WEIR_##name:                                                                              \
+#define CASE_NAME(name, code, text) \
+    case WEIR_##name:               \
         return #name;
         WEIR_STATUS_LIST(CASE_NAME)
 #undef CASE_NAME
@@ -16,8 +16,8 @@ const char *weir_status_name(weir_status status)
 const char *weir_status_text(weir_status status)
 {
     switch (status) {
-#define CASE_TEXT(name, code, text)                                                                \
-    case WEIR_##name:                                                                              \
+#define CASE_TEXT(name, code, text) \
+    case WEIR_##name:               \
         return text;
         WEIR_STATUS_LIST(CASE_TEXT)
 #undef CASE_TEXT

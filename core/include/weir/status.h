@@ -15,25 +15,25 @@ extern "C" {
 #endif
 
 /* X(name, code, text). Codes are stable; 0 is success, errors are negative. */
-#define WEIR_STATUS_LIST(X)                                                                        \
-    X(OK, 0, "ok")                                                                                 \
-    X(EINVAL, -1, "invalid argument")                                                              \
-    X(ENOMEM, -2, "out of memory")                                                                 \
-    X(EAGAIN, -3, "not now: no credit, or would block")                                            \
-    X(ELIMIT, -4, "a configured limit was exceeded")                                               \
-    X(ECANCELED, -5, "cancelled")                                                                  \
-    X(EDEADLINE, -6, "deadline exceeded")                                                          \
-    X(EPROTO, -7, "the peer broke the protocol")                                                   \
-    X(EIO, -8, "input or output failed")                                                           \
-    X(ECLOSED, -9, "closed")                                                                       \
-    X(EUNAVAILABLE, -10, "unavailable, try again later")                                           \
-    X(EOVERLOAD, -11, "overloaded")                                                                \
-    X(ENOTFOUND, -12, "not found")                                                                 \
-    X(EEXIST, -13, "already exists")                                                               \
-    X(EREJECTED, -14, "rejected")                                                                  \
-    X(EUNSUPPORTED, -15, "not supported by this build")                                            \
-    X(EINTERNAL, -16, "a bug in weir or in a stage")                                               \
-    X(EDENIED, -17, "permission denied")                                                           \
+#define WEIR_STATUS_LIST(X)                              \
+    X(OK, 0, "ok")                                       \
+    X(EINVAL, -1, "invalid argument")                    \
+    X(ENOMEM, -2, "out of memory")                       \
+    X(EAGAIN, -3, "not now: no credit, or would block")  \
+    X(ELIMIT, -4, "a configured limit was exceeded")     \
+    X(ECANCELED, -5, "cancelled")                        \
+    X(EDEADLINE, -6, "deadline exceeded")                \
+    X(EPROTO, -7, "the peer broke the protocol")         \
+    X(EIO, -8, "input or output failed")                 \
+    X(ECLOSED, -9, "closed")                             \
+    X(EUNAVAILABLE, -10, "unavailable, try again later") \
+    X(EOVERLOAD, -11, "overloaded")                      \
+    X(ENOTFOUND, -12, "not found")                       \
+    X(EEXIST, -13, "already exists")                     \
+    X(EREJECTED, -14, "rejected")                        \
+    X(EUNSUPPORTED, -15, "not supported by this build")  \
+    X(EINTERNAL, -16, "a bug in weir or in a stage")     \
+    X(EDENIED, -17, "permission denied")                 \
     X(EPARTIAL, -18, "incomplete input")
 
 typedef enum weir_status {

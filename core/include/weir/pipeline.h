@@ -1,0 +1,176 @@
+/* Pipelines: wiring stages into a graph, running it on loops, looking at it, ending it.
+ *
+ * Wiring latches the first error: write it without checks, and look at what start or run says. */
+#ifndef WEIR_PIPELINE_H
+#define WEIR_PIPELINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <weir/stage.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct weir_node weir_node; /* a stage in the graph, before it runs */
+
+typedef struct weir_pipeline_config {
+    const char *name;        /* for metrics and messages; copied; NULL: "weir" */
+    const weir_env *env;     /* borrowed; NULL: the defaults */
+    uint32_t loops;          /* 0: weir_loops_default(). For weir_run */
+    weir_loop_config loop;   /* for the loops that weir_run makes; its env and base are ignored */
+    bool pin;                /* pin loop i to the i-th processor allowed */
+    bool no_fuse;            /* run every stage on its own */
+    uint32_t window;         /* default of every edge; 0: 256 on one loop, 1024 across loops */
+    uint32_t item_bytes_max; /* default of every edge; 0: 1 MiB */
+    uint32_t drain_ms;       /* weir_run: drain on SIGTERM and SIGINT, abort after this; 0: 5000 */
+} weir_pipeline_config;
+
+typedef struct weir_edge_config {
+    uint32_t window;         /* items in flight, 1..1048576; 0: the pipeline's */
+    uint64_t window_bytes;   /* bytes in flight (sum of costs); 0: window x item_bytes_max */
+    uint32_t item_bytes_max; /* 0: the pipeline's */
+    bool error_jumps;        /* an error overtakes the data, which is aborted */
+} weir_edge_config;
+
+typedef enum weir_on_error {
+    WEIR_ON_ERROR_DEFAULT,     /* skip if the item's source is told of its end, otherwise stop */
+    WEIR_ON_ERROR_SKIP,        /* end the item as failed, go on */
+    WEIR_ON_ERROR_RETRY,       /* hand it to the stage again after a backoff, then as `then` says */
+    WEIR_ON_ERROR_DEAD_LETTER, /* emit it on the dead-letter output, ended by that path's sink */
+    WEIR_ON_ERROR_STOP         /* the first error cancels everything */
+} weir_on_error;
+
+typedef struct weir_error_policy {
+    weir_on_error on_error;
+    uint32_t retries_max;    /* 0: 3; at most 255 */
+    uint32_t backoff_ms;     /* first wait, doubled each time, with jitter of a half; 0: 50 */
+    uint32_t backoff_ms_max; /* 0: 5000 */
+    uint32_t waiting_max; /* items waiting for their retry, 0: 256; more: as `then` says. While it
+                             is full the stage's demand is withheld by as many */
+    weir_on_error then;   /* after the last retry; not RETRY */
+} weir_error_policy;
+
+/* Gives a pipeline, or NULL for want of memory. config NULL: all defaults. */
+WEIR_API weir_pipeline *weir_pipeline_new(const weir_pipeline_config *config);
+/* Takes the pipeline, which must not be running. NULL is fine. */
+WEIR_API void weir_pipeline_free(weir_pipeline *pipeline);
+
+/* ---- Wiring; all before start; every spec is taken, also on an error ---- */
+
+/* A chain: from, via…, into. Each links to the one before. They give the node, or NULL after an
+ * error, which is latched. */
+WEIR_API weir_node *weir_from(weir_pipeline *pipeline, weir_stage_spec *source);
+WEIR_API weir_node *weir_via(weir_pipeline *pipeline, weir_stage_spec *stage);
+WEIR_API weir_node *weir_into(weir_pipeline *pipeline, weir_stage_spec *sink);
+/* A graph: nodes, then links between ports. A NULL node is the latched error's and is ignored. */
+WEIR_API weir_node *weir_add(weir_pipeline *pipeline, weir_stage_spec *stage);
+WEIR_API void weir_link(weir_node *from, uint32_t output, weir_node *to, uint32_t input,
+                        const weir_edge_config *config);
+/* Continues the chain of from/via/into after `node`, at its next free output. */
+WEIR_API void weir_at(weir_pipeline *pipeline, weir_node *node);
+
+/* Sets the edge config of the node's input (of the link that ends there). */
+WEIR_API void weir_node_window(weir_node *node, const weir_edge_config *config);
+/* Places the node on loop `index`. A pipeline with a placed node runs as one copy, unplaced nodes
+ * on loop 0; one without runs as one copy on each loop. */
+WEIR_API void weir_node_place(weir_node *node, uint32_t loop_index);
+WEIR_API void weir_node_policy(weir_node *node, const weir_error_policy *policy);
+/* Failed items of `node` go to `sink_chain`, by a further edge; sets DEAD_LETTER if no policy is.
+ */
+WEIR_API void weir_node_dead_letter(weir_node *node, weir_node *to, uint32_t input);
+/* Loss is fine here: lets lossy stages stand at this node although the source is acked. */
+WEIR_API void weir_node_best_effort(weir_node *node);
+
+/* Checks the graph as start does, without starting: every port linked, acyclic, no lossy stage on
+ * an acked path, configs sane. */
+WEIR_API weir_status weir_pipeline_check(weir_pipeline *pipeline) WEIR_MUST_USE;
+/* The first error, as a sentence that names the stage; "" if there is none. Borrowed. */
+WEIR_API const char *weir_pipeline_why(const weir_pipeline *pipeline);
+/* Worst-case memory of one replica's edges in bytes: each window times item_bytes_max, or its
+ * window_bytes plus one item. */
+WEIR_API uint64_t weir_pipeline_bound(const weir_pipeline *pipeline);
+
+/* ---- Running ---- */
+
+/* Runs on its own loops, one thread each, the caller's among them, until the sources end, a stage
+ * fails, or SIGTERM or SIGINT drains it (a second one aborts). WEIR_OK, or the first error. */
+WEIR_API weir_status weir_run(weir_pipeline *pipeline) WEIR_MUST_USE;
+
+/* Starts on loops of yours, which you run; they must not run yet, or the call comes from a
+ * single adopted loop's own thread. `finished` runs on loops[0] when all stages have closed. */
+WEIR_API weir_status weir_pipeline_start(weir_pipeline *pipeline, weir_loop **loops, uint32_t n,
+                                         void (*finished)(weir_pipeline *pipeline,
+                                                          weir_status status, void *user),
+                                         void *user) WEIR_MUST_USE;
+
+typedef enum weir_shutdown {
+    WEIR_DRAIN, /* stop the sources, let everything in flight settle */
+    WEIR_ABORT, /* cancel now, account for what was dropped */
+    WEIR_HYBRID /* drain, abort at the deadline */
+} weir_shutdown;
+/* Begins to end the pipeline. Any thread; a later, harder call hardens it. deadline_ms: for HYBRID.
+ */
+WEIR_API void weir_pipeline_shutdown(weir_pipeline *pipeline, weir_shutdown how,
+                                     uint32_t deadline_ms);
+WEIR_API bool weir_pipeline_is_finished(const weir_pipeline *pipeline);
+/* The first error, or WEIR_OK. */
+WEIR_API weir_status weir_pipeline_status(const weir_pipeline *pipeline);
+/* Loop `index` that the pipeline runs on; NULL beyond the last or before the start. Borrowed. */
+WEIR_API weir_loop *weir_pipeline_loop(const weir_pipeline *pipeline, uint32_t index);
+
+/* ---- Looking at it, from any thread while it runs or stands ---- */
+
+#define WEIR_DURATION_BUCKETS 28 /* bucket i: up to 128 ns << i; the last: longer */
+
+typedef struct weir_stage_stats {
+    const char *name;
+    uint32_t replicas;
+    uint64_t items_in, items_out, filtered, aborted, failed, retried, dead_lettered, over_emitted;
+    uint64_t failed_by[WEIR_STATUS_COUNT];             /* by -status */
+    uint64_t busy_ns, starved_ns, blocked_ns, idle_ns; /* summed over replicas */
+    uint64_t in_flight;                                /* holds: operations under way */
+    uint64_t duration_count, duration_ns;              /* per item; sampled, weighted */
+    uint64_t duration[WEIR_DURATION_BUCKETS];
+} weir_stage_stats;
+
+typedef struct weir_edge_stats {
+    const char *from, *to;
+    uint32_t output, input;
+    uint64_t window, queued, credit, window_bytes, bytes; /* summed over replicas */
+    uint64_t no_credit_ns;                                /* how long the sender had none */
+} weir_edge_stats;
+
+WEIR_API uint32_t weir_pipeline_stages(const weir_pipeline *pipeline);
+WEIR_API uint32_t weir_pipeline_edges(const weir_pipeline *pipeline);
+WEIR_API weir_status weir_pipeline_stage_stats(const weir_pipeline *pipeline, uint32_t index,
+                                               weir_stage_stats *ret_stats);
+WEIR_API weir_status weir_pipeline_edge_stats(const weir_pipeline *pipeline, uint32_t index,
+                                              weir_edge_stats *ret_stats);
+
+typedef struct weir_bottleneck {
+    const char *stage; /* NULL: nothing holds the rest back */
+    double held_back;  /* share of the time, 0..1, for which it kept its senders without credit */
+    double busy;       /* share of the time in its callbacks */
+} weir_bottleneck;
+/* Names the stage that holds the rest back, since the last call with the same `*mark` (NULL: since
+ * the start): of the stages that left their senders without credit while themselves not blocked,
+ * the one that did it longest. */
+WEIR_API void weir_pipeline_bottleneck(const weir_pipeline *pipeline,
+                                       weir_bottleneck *ret_bottleneck);
+
+/* Text writers, as snprintf: give the length that the whole text has, write at most cap bytes with
+ * the final NUL. */
+WEIR_API size_t weir_pipeline_dot(const weir_pipeline *pipeline, char *buffer, size_t cap);
+WEIR_API size_t weir_pipeline_json(const weir_pipeline *pipeline, char *buffer, size_t cap);
+typedef enum weir_metrics_format { WEIR_PROMETHEUS_TEXT, WEIR_OPENMETRICS } weir_metrics_format;
+/* Prometheus text 0.0.4, or OpenMetrics 1.0.0. */
+WEIR_API size_t weir_pipeline_metrics(const weir_pipeline *pipeline, weir_metrics_format format,
+                                      char *buffer, size_t cap);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,182 @@
+/* Stages: what a stage author writes (a table of callbacks) and may call.
+ *
+ * Everything here is for the stage's own loop thread. Callbacks of one stage run one at a time, and
+ * never beneath another callback of the loop: request, emit, end and cancel only note what is to be
+ * done. The protocol is Reactive Streams 1.0.4 (https://www.reactive-streams.org/): a stage emits
+ * at most what was requested of it, and each edge ends once. */
+#ifndef WEIR_STAGE_H
+#define WEIR_STAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <weir/context.h>
+#include <weir/item.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct weir_stage weir_stage; /* one running instance of a stage */
+typedef struct weir_in weir_in;       /* where its items come from */
+typedef struct weir_out weir_out;     /* where they go */
+typedef struct weir_pipeline weir_pipeline;
+typedef struct weir_stage_spec weir_stage_spec; /* what a factory gives: an immutable description */
+
+#define WEIR_UNBOUNDED UINT64_MAX
+
+/* How many ports a stage has. WEIR_PORTS_MANY: as many as are linked, up to WEIR_PORTS_MAX. */
+enum { WEIR_PORTS_ONE = 0, WEIR_PORTS_NONE = -1, WEIR_PORTS_MANY = -2, WEIR_PORTS_MAX = 64 };
+
+/* Every callback is optional. `config` is the copy that weir_stage_of made; `state` is zeroed
+ * memory of this instance. */
+typedef struct weir_stage_type {
+    const char *name;
+    size_t
+        config_size; /* 0: none; otherwise copied by weir_stage_of (pointers in it stay borrowed) */
+    size_t state_size;
+    int inputs, outputs; /* 0: one; else WEIR_PORTS_NONE, WEIR_PORTS_MANY, or the number */
+    bool lossy;          /* may drop items: refused on acked paths unless its node is best-effort */
+    bool acks;           /* its items' ends matter: a source that commits what was settled */
+
+    /* One value for all replicas of a node: made before the first open, on the thread that starts
+     * the pipeline; freed after the last close. For pools, limits and single writers. */
+    weir_status (*share)(const void *config, const weir_env *env, uint32_t replicas,
+                         void **ret_shared);
+    void (*unshare)(void *shared);
+
+    /* Checks the config while the pipeline is built; `*why` gets a static text on an error. */
+    weir_status (*check)(const void *config, const char **why);
+    weir_status (*open)(weir_stage *stage, const void *config, void *state);
+    /* All edges over, all holds released: free what open made. Not called if open failed. */
+    void (*close)(weir_stage *stage, void *state);
+
+    /* The credit of `out` has risen to `credit` (a level, coalesced). Default: tops the input up to
+     * it, when there is one input and one output. */
+    void (*on_demand)(weir_stage *stage, weir_out *out, uint64_t credit, void *state);
+    /* Takes items[0..n), 1 <= n <= 64; the array may be overwritten. A status that is not WEIR_OK
+     * is the stage's own failure and stops the pipeline; items not yet ended must be by then. */
+    weir_status (*on_items)(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
+                            void *state);
+    /* The same, item by item; used when on_items is NULL. Default of both: emit on the output. */
+    weir_status (*on_item)(weir_stage *stage, weir_in *in, weir_item *item, void *state);
+    /* A pure 1:1 stage instead: works on items in place, gives how many are left, moved to the
+     * front; what it takes out it ends (weir_fail, weir_item_end). Refunds, emits and fuses by
+     * itself. Excludes on_demand, on_items, on_item. */
+    size_t (*transform)(weir_stage *stage, weir_item **items, size_t n, void *state);
+    /* The input is over, after its last item: WEIR_OK for its end, otherwise its error. Default:
+     * when all inputs are over, ends all outputs (an error: fails them at once). */
+    void (*on_end)(weir_stage *stage, weir_in *in, weir_status status, void *state);
+    /* Nobody wants `out` any more. Default: when all outputs are over, cancels all inputs. */
+    void (*on_cancel)(weir_stage *stage, weir_out *out, void *state);
+    /* Sources: take no new work, finish what is under way, then end the outputs. Default: ends
+     * them. */
+    void (*on_drain)(weir_stage *stage, void *state);
+    /* The pipeline is aborting: give up what is held and release the holds, now. */
+    void (*on_abort)(weir_stage *stage, void *state);
+} weir_stage_type;
+
+/* Describes a stage of `type` with a copy of `config` (config_size bytes; NULL: zeroes). Gives a
+ * spec for weir_via and its kin, who take it; NULL for want of memory. Any thread. */
+WEIR_API weir_stage_spec *weir_stage_of(const weir_stage_type *type, const void *config);
+/* The same with a name of its own for metrics and messages (copied, at most 63 bytes kept). */
+WEIR_API weir_stage_spec *weir_stage_named(weir_stage_spec *spec, const char *name);
+WEIR_API void weir_stage_spec_free(weir_stage_spec *spec);
+
+/* The stage's surroundings; all borrowed. */
+WEIR_API weir_loop *weir_stage_loop(const weir_stage *stage);
+WEIR_API const weir_env *weir_stage_env(const weir_stage *stage);
+WEIR_API weir_pipeline *weir_stage_pipeline(const weir_stage *stage);
+WEIR_API const char *weir_stage_name(const weir_stage *stage);
+WEIR_API void *weir_stage_state(weir_stage *stage);
+WEIR_API const void *weir_stage_config(const weir_stage *stage);
+WEIR_API void *weir_stage_shared(const weir_stage *stage);
+WEIR_API uint32_t weir_stage_replica(const weir_stage *stage); /* 0 … replicas - 1 */
+WEIR_API uint32_t weir_stage_replicas(const weir_stage *stage);
+WEIR_API bool weir_stage_is_draining(const weir_stage *stage);
+WEIR_API bool weir_stage_is_acked(const weir_stage *stage);
+
+/* Ports, by index; NULL beyond the last. weir_stage_in and _out: the first. */
+WEIR_API uint32_t weir_stage_inputs(const weir_stage *stage);
+WEIR_API uint32_t weir_stage_outputs(const weir_stage *stage);
+WEIR_API weir_in *weir_stage_in_at(weir_stage *stage, uint32_t index);
+WEIR_API weir_out *weir_stage_out_at(weir_stage *stage, uint32_t index);
+static inline weir_in *weir_stage_in(weir_stage *stage)
+{
+    return weir_stage_in_at(stage, 0);
+}
+static inline weir_out *weir_stage_out(weir_stage *stage)
+{
+    return weir_stage_out_at(stage, 0);
+}
+WEIR_API uint32_t weir_in_index(const weir_in *in);
+WEIR_API uint32_t weir_out_index(const weir_out *out);
+
+/* ---- Upstream: demand ---- */
+
+/* Asks for `n` more items. Adds, and saturates at WEIR_UNBOUNDED. 0 is WEIR_EINVAL; on an input
+ * that is over it does nothing. */
+WEIR_API weir_status weir_request(weir_in *in, uint64_t n);
+/* Tops up what is outstanding to `level`; never over-asks. */
+WEIR_API void weir_request_to(weir_in *in, uint64_t level);
+/* Asked for and not yet handed to the stage. */
+WEIR_API uint64_t weir_in_outstanding(const weir_in *in);
+/* No more, please: what is queued is released as aborted. Idempotent, O(1), allocates nothing. */
+WEIR_API void weir_cancel(weir_in *in);
+/* True once the input has ended, failed or was cancelled, and nothing of it is left. */
+WEIR_API bool weir_in_is_over(const weir_in *in);
+/* Drops one item on purpose: ends it as filtered and asks for one in its place. Takes `item`. */
+WEIR_API void weir_drop(weir_in *in, weir_item *item);
+
+/* ---- Downstream: items ---- */
+
+/* Items that may be emitted on `out` now. */
+WEIR_API uint64_t weir_out_credit(const weir_out *out);
+/* True if an item of `cost` bytes may be emitted: there is credit, and either it fits the byte
+ * window or nothing is in flight (so that no window can be too small for an item). */
+WEIR_API bool weir_out_fits(const weir_out *out, uint32_t cost);
+/* Hands `item` to the edge. Takes it, always. Needs credit: emitting without is a bug in the stage;
+ * it aborts in debug builds, and is counted and ends the item as aborted in release builds. */
+WEIR_API void weir_emit(weir_out *out, weir_item *item);
+WEIR_API void weir_emit_all(weir_out *out, weir_item **items, size_t n);
+/* No more items on `out`. Needs no credit; follows the data. Idempotent. */
+WEIR_API void weir_end(weir_out *out);
+/* The same as an error. Follows the data unless the edge lets errors jump it. */
+WEIR_API void weir_end_error(weir_out *out, weir_status status);
+/* True once ended or cancelled. */
+WEIR_API bool weir_out_is_over(const weir_out *out);
+
+/* ---- Failure ---- */
+
+/* This item failed. Takes it; what becomes of it is the node's error policy. `why` is a static text
+ * (or lives as long as the pipeline). */
+WEIR_API void weir_fail(weir_stage *stage, weir_item *item, weir_status status, const char *why);
+/* The stage itself failed: the pipeline stops with this as its error, if it is the first. */
+WEIR_API void weir_stage_fail(weir_stage *stage, weir_status status, const char *why);
+
+/* ---- Time and work under way ---- */
+
+/* Keeps the stage open while something is under way that will call back. Pairs. A stage with no
+ * inputs that are open, no outputs that are open and no holds is closed. */
+WEIR_API void weir_stage_hold(weir_stage *stage);
+WEIR_API void weir_stage_release(weir_stage *stage);
+
+/* Saturating arithmetic on credit: WEIR_UNBOUNDED stays so. */
+static inline uint64_t weir_credit_add(uint64_t a, uint64_t b)
+{
+    return a > WEIR_UNBOUNDED - b ? WEIR_UNBOUNDED : a + b;
+}
+static inline uint64_t weir_credit_sub(uint64_t a, uint64_t b)
+{
+    return a == WEIR_UNBOUNDED ? a : a > b ? a - b : 0;
+}
+static inline uint64_t weir_credit_mul(uint64_t a, uint64_t b)
+{
+    return b != 0 && a > WEIR_UNBOUNDED / b ? WEIR_UNBOUNDED : a * b;
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif
