@@ -1,0 +1,94 @@
+/* What the files of the HTTP/1.1 layer share: byte classes, bounds and the steps of a parse. */
+#ifndef WI_HTTP1_INTERNAL_H
+#define WI_HTTP1_INTERNAL_H
+
+#include <weir/http1.h>
+
+#include <string.h>
+
+/* Byte classes, one table for all grammars. */
+enum {
+    WI_TOKEN = 1,   /* tchar, RFC 9110 section 5.6.2 */
+    WI_VALUE = 2,   /* HTAB, SP, VCHAR, obs-text: what a field value may hold */
+    WI_TARGET = 4,  /* pchar without '%', '/', '?': RFC 3986 */
+    WI_REGNAME = 8, /* unreserved and sub-delims: a registered name without '%' */
+    WI_HEX = 16,
+    WI_DIGIT = 32,
+    WI_QUOTED = 64, /* qdtext, RFC 9110 section 5.6.4 */
+};
+extern const uint8_t wi_http1_class[256];
+
+static inline bool wi_http1_is(unsigned char c, unsigned classes)
+{
+    return (wi_http1_class[c] & classes) != 0;
+}
+
+/* Compares `n` bytes with lower-case text. Setting bit 5 folds letters; what else it folds is no
+ * token byte, so for names that were checked as tokens the answer is exact. */
+static inline bool wi_http1_same(const char *bytes, const char *lower, size_t n)
+{
+    const uint64_t fold = 0x2020202020202020u;
+    uint64_t a, b;
+    if (n >= 8) {
+        size_t i = 0;
+        for (; i + 8 <= n; i += 8) {
+            memcpy(&a, bytes + i, 8);
+            memcpy(&b, lower + i, 8);
+            if ((a | fold) != b)
+                return false;
+        }
+        memcpy(&a, bytes + n - 8, 8);
+        memcpy(&b, lower + n - 8, 8);
+        return (a | fold) == b;
+    }
+    for (size_t i = 0; i < n; i++)
+        if ((bytes[i] | 0x20) != lower[i])
+            return false;
+    return true;
+}
+
+/* Limits with the defaults filled in, as far as a head needs them. */
+typedef struct wi_http1_bounds {
+    uint32_t target, head, fields;
+} wi_http1_bounds;
+
+typedef struct wi_http1_refusal {
+    const char *why;
+    uint16_t status;
+} wi_http1_refusal;
+
+/* The strict pass over raw bytes: start line and field lines by their grammar, and the limits.
+ * WEIR_EPARTIAL, WEIR_OK (scan->at is the length of the head), WEIR_EPROTO or WEIR_ELIMIT. */
+weir_status wi_http1_guard(const wi_http1_bounds *bounds, bool response, const char *buf,
+                           size_t len, weir_http1_scan *scan, wi_http1_refusal *ret_refusal);
+
+/* The first byte in [p, end) that no field value may hold, or end. */
+const unsigned char *wi_http1_value_end(const unsigned char *p, const unsigned char *end);
+
+/* What the parser behind the guard found in a head that is complete and passed the guard. */
+typedef struct wi_http1_parsed {
+    weir_http1_method method;
+    uint16_t status;
+    uint8_t minor;
+    bool chunked;
+    bool has_length;
+    uint64_t length;
+} wi_http1_parsed;
+
+/* Takes a complete head apart: spans into `head`, numbers into *ret_parsed. WEIR_EPROTO with a
+ * refusal if this parser sees what the guard did not. */
+weir_status wi_http1_parse(const char *buf, size_t len, bool response, weir_http1_head *head,
+                           wi_http1_parsed *ret_parsed, wi_http1_refusal *ret_refusal);
+
+/* Whether a target has a form that goes with its method (RFC 9112 section 3.2). Its bytes have
+ * been checked to be target bytes. */
+bool wi_http1_target_ok(const char *target, size_t len, bool connect, bool options);
+
+/* Splits a target that is ok. ret_authority->at is NULL if the target has none. */
+void wi_http1_target_split(weir_http1_span target, bool connect, weir_http1_span *ret_path,
+                           weir_http1_span *ret_query, weir_http1_span *ret_authority);
+
+/* Whether bytes are uri-host [":" port]. An empty host is fine if `may_be_empty`. */
+bool wi_http1_authority_ok(const char *at, size_t len, bool may_be_empty, bool needs_port);
+
+#endif
