@@ -122,6 +122,14 @@ static step target_end(guard *g)
     return GO;
 }
 
+/* Brackets are for address literals only; the form check at the end looks closer. */
+static bool bracket_may_stand(const guard *g, unsigned char c, size_t len)
+{
+    if (len == 0)
+        return c == '[' && (g->flags & IS_CONNECT);
+    return (c == '[' || c == ']') && g->base[g->mark] != '/';
+}
+
 static step target(guard *g)
 {
     const unsigned char *start = g->base + g->mark;
@@ -138,9 +146,7 @@ static step target(guard *g)
             step next = percent(g);
             if (next != GO)
                 return next;
-        } else if ((c == '[' || c == ']') && len > 0 && *start != '/') {
-            g->p++; /* an address literal; the form check looks closer */
-        } else if (c == '[' && len == 0 && (g->flags & IS_CONNECT)) {
+        } else if (bracket_may_stand(g, c, len)) {
             g->p++;
         } else {
             return refuse(g, 400, "malformed request target");

@@ -87,6 +87,9 @@ weir_status wi_http1_parse(const char *buf, size_t len, bool response, weir_http
     parse run = { head, head->fields, head->fields + head->field_cap, false };
     http_parser_init(&parser, response ? HTTP_RESPONSE : HTTP_REQUEST);
     parser.data = &run;
+    /* It takes Transfer-Encoding-Foo for Transfer-Encoding, and then refuses a Content-Length.
+     * Lenient, it leaves that to our own check, and the bytes of values to the guard. */
+    parser.lenient_http_headers = 1;
     size_t used = http_parser_execute(&parser, &settings, buf, len);
     if (HTTP_PARSER_ERRNO(&parser) != HPE_OK || !run.complete || used != len) {
         refuse(&parser, response, ret_refusal);

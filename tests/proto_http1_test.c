@@ -357,6 +357,8 @@ static void valid_requests_are_accepted_whatever_the_cut(void **state)
         { TEXT("GET / HTTP/1.1\r\n" H "!#$%&'*+-.^_`|~09azAZ: \t!\"(),/:;<=>?@[\\]{}\r\n\r\n"), 0 },
         { TEXT(POST "Content-Length: 0\r\n\r\n"), 0 },
         { TEXT(POST "content-LENGTH:\t5 \r\n\r\nhello"), 0 },
+        { TEXT(POST "Transfer-Encoding-X: a\r\nContent-Length: 5\r\n\r\nhello"), 0 },
+        { TEXT(POST "Content-Length-X: a\r\nConnections: close\r\nHosts: a b\r\n\r\n"), 0 },
         { TEXT(POST "Content-Length: 0005\r\n\r\nhello"), 0 },
         { TEXT(POST "Content-Length: 1048576\r\nExpect: 100-Continue\r\n\r\n"), 1 },
         { TEXT(CHUNKED "0\r\n\r\n"), 0 },
