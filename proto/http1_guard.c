@@ -37,6 +37,7 @@ typedef struct guard {
     uint8_t state;
     uint8_t flags;
     bool response;
+    weir_http1_field *fields; /* where to note the field lines, or NULL */
     wi_http1_refusal refusal;
 } guard;
 
@@ -231,6 +232,27 @@ static step field_start(guard *g)
     return GO;
 }
 
+/* The colon stands at `p`. */
+static void note_name(const guard *g, const unsigned char *p)
+{
+    weir_http1_field *field = &g->fields[g->field_count - 1];
+    const char *name = (const char *)g->base + g->mark;
+    *field = (weir_http1_field){ { name, (size_t)((const char *)p - name) },
+                                 { (const char *)p + 1, 0 } };
+}
+
+/* The CR behind the value stands at `p`. */
+static void note_value(const guard *g, const unsigned char *p)
+{
+    weir_http1_span *value = &g->fields[g->field_count - 1].value;
+    const char *at = value->at, *end = (const char *)p;
+    while (at < end && (*at == ' ' || *at == '\t'))
+        at++;
+    while (end > at && (end[-1] == ' ' || end[-1] == '\t'))
+        end--;
+    *value = (weir_http1_span){ at, (size_t)(end - at) };
+}
+
 /* The body of a field line; falls from state to state, as this is where the time goes. */
 static step field(guard *g)
 {
@@ -244,6 +266,8 @@ static step field(guard *g)
             return MORE;
         if (*p != ':')
             return refuse(g, 400, "malformed field name");
+        if (g->fields != NULL)
+            note_name(g, p);
         g->p = ++p;
         g->state = VALUE;
         /* fall through */
@@ -253,6 +277,8 @@ static step field(guard *g)
             return MORE;
         if (*p != '\r')
             return refuse(g, 400, *p == '\n' ? "LF without CR" : "control character in a field");
+        if (g->fields != NULL && g->field_count > 0) /* a reason phrase comes by here too */
+            note_value(g, p);
         g->p = ++p;
         g->state = VALUE_LF;
         /* fall through */
@@ -314,7 +340,8 @@ static weir_status incomplete(guard *g, bool full)
 }
 
 weir_status wi_http1_guard(const wi_http1_bounds *bounds, bool response, const char *buf,
-                           size_t len, weir_http1_scan *scan, wi_http1_refusal *ret_refusal)
+                           size_t len, weir_http1_scan *scan, weir_http1_field *fields,
+                           wi_http1_refusal *ret_refusal)
 {
     bool full = len >= bounds->head;
     guard g = { .base = (const unsigned char *)buf,
@@ -324,7 +351,8 @@ weir_status wi_http1_guard(const wi_http1_bounds *bounds, bool response, const c
                 .field_count = scan->field_count,
                 .state = scan->state,
                 .flags = scan->flags,
-                .response = response };
+                .response = response,
+                .fields = fields };
     g.p = g.base + scan->at;
     g.end = g.base + (full ? bounds->head : len);
 

@@ -270,6 +270,22 @@ static weir_status refused(weir_http1_head *head, wi_http1_refusal no, bool resp
     return no.status == 413 || no.status == 414 || no.status == 431 ? WEIR_ELIMIT : WEIR_EPROTO;
 }
 
+/* The guard over all there is. Fields are noted in one go, as the bytes may have moved since the
+ * last call: a head that came in pieces is scanned once more when it is complete. */
+static weir_status guard_head(const wi_http1_bounds *bounds, bool response, const char *buf,
+                              size_t len, weir_http1_scan *scan, weir_http1_head *head,
+                              wi_http1_refusal *ret_refusal)
+{
+    bool at_once = scan->at == 0;
+    weir_status status = wi_http1_guard(bounds, response, buf, len, scan,
+                                        at_once ? head->fields : NULL, ret_refusal);
+    if (status == WEIR_OK && !at_once) {
+        weir_http1_scan again = { 0 };
+        status = wi_http1_guard(bounds, response, buf, scan->at, &again, head->fields, ret_refusal);
+    }
+    return status;
+}
+
 /* Guard and parser, for both kinds of message. */
 static weir_status read_head(const weir_http1_limits *limits, const char *buf, size_t len,
                              weir_http1_scan *scan, bool response, weir_http1_head *head,
@@ -277,10 +293,11 @@ static weir_status read_head(const weir_http1_limits *limits, const char *buf, s
 {
     wi_http1_refusal no = fine;
     wi_http1_bounds bounds = bounds_of(limits, head);
-    weir_status status = wi_http1_guard(&bounds, response, buf, len, scan, &no);
+    weir_status status = guard_head(&bounds, response, buf, len, scan, head, &no);
     if (status == WEIR_OK) {
         size_t skip = buf[0] == '\r' ? 2 : 0; /* the empty line the guard let pass */
         reset(head);
+        head->field_count = scan->field_count;
         status = wi_http1_parse(buf + skip, scan->at - skip, response, head, parsed, &no);
     }
     if (status == WEIR_EPROTO || status == WEIR_ELIMIT) {

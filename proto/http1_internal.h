@@ -58,9 +58,11 @@ typedef struct wi_http1_refusal {
 } wi_http1_refusal;
 
 /* The strict pass over raw bytes: start line and field lines by their grammar, and the limits.
+ * Notes the field lines in `fields`, unless it is NULL; that needs a scan from the first byte on.
  * WEIR_EPARTIAL, WEIR_OK (scan->at is the length of the head), WEIR_EPROTO or WEIR_ELIMIT. */
 weir_status wi_http1_guard(const wi_http1_bounds *bounds, bool response, const char *buf,
-                           size_t len, weir_http1_scan *scan, wi_http1_refusal *ret_refusal);
+                           size_t len, weir_http1_scan *scan, weir_http1_field *fields,
+                           wi_http1_refusal *ret_refusal);
 
 /* The first byte in [p, end) that no field value may hold, or end. */
 const unsigned char *wi_http1_value_end(const unsigned char *p, const unsigned char *end);
@@ -75,8 +77,9 @@ typedef struct wi_http1_parsed {
     uint64_t length;
 } wi_http1_parsed;
 
-/* Takes a complete head apart: spans into `head`, numbers into *ret_parsed. WEIR_EPROTO with a
- * refusal if this parser sees what the guard did not. */
+/* Parses a complete head whose fields are noted in `head`: the start line, and the fields that
+ * decide how the message is framed. WEIR_EPROTO with a refusal if this parser sees what the guard
+ * did not. */
 weir_status wi_http1_parse(const char *buf, size_t len, bool response, weir_http1_head *head,
                            wi_http1_parsed *ret_parsed, wi_http1_refusal *ret_refusal);
 

@@ -6,8 +6,6 @@
 
 typedef struct parse {
     weir_http1_head *head;
-    weir_http1_field *next; /* the field to fill after the one at hand */
-    weir_http1_field *end;
     bool complete;
 } parse;
 
@@ -31,26 +29,6 @@ static int on_reason(http_parser *parser, const char *at, size_t len)
     return 0;
 }
 
-static int on_name(http_parser *parser, const char *at, size_t len)
-{
-    parse *run = parser->data;
-    if (run->next == run->end)
-        return 1;
-    *run->next++ = (weir_http1_field){ { at, len }, { at + len, 0 } };
-    return 0;
-}
-
-static int on_value(http_parser *parser, const char *at, size_t len)
-{
-    parse *run = parser->data;
-    if (run->next == run->head->fields)
-        return 1;
-    while (len > 0 && (at[len - 1] == ' ' || at[len - 1] == '\t'))
-        len--;
-    run->next[-1].value = (weir_http1_span){ at, len };
-    return 0;
-}
-
 /* Returning 2 says that no body follows, so bodies and their framing are left to us. */
 static int on_head(http_parser *parser)
 {
@@ -62,8 +40,6 @@ static int on_head(http_parser *parser)
 static const http_parser_settings settings = {
     .on_url = on_target,
     .on_status = on_reason,
-    .on_header_field = on_name,
-    .on_header_value = on_value,
     .on_headers_complete = on_head,
 };
 
@@ -80,22 +56,63 @@ static void refuse(const http_parser *parser, bool response, wi_http1_refusal *r
         ret_refusal->status = 502;
 }
 
+/* Whether the parser makes something of a field. */
+static bool concerns(const weir_http1_span *name)
+{
+    switch (name->len) {
+    case 7:
+        return wi_http1_same(name->at, "upgrade", 7);
+    case 10:
+        return wi_http1_same(name->at, "connection", 10);
+    case 14:
+        return wi_http1_same(name->at, "content-length", 14);
+    case 17:
+        return wi_http1_same(name->at, "transfer-encoding", 17);
+    default:
+        return false;
+    }
+}
+
+static bool execute(http_parser *parser, const char *at, const char *end)
+{
+    size_t len = (size_t)(end - at);
+    return http_parser_execute(parser, &settings, at, len) == len &&
+           HTTP_PARSER_ERRNO(parser) == HPE_OK;
+}
+
+/* Start line, the fields that concern the parser, and the empty line. The guard has already taken
+ * every line apart, and most of a head's bytes are in lines that mean nothing here; this parser
+ * would even take Transfer-Encoding-Foo for Transfer-Encoding, and refuse a Content-Length then. */
+static bool execute_head(http_parser *parser, const weir_http1_head *head, const char *buf,
+                         const char *end)
+{
+    const char *last = end - 2; /* the empty line */
+    const char *line = buf;
+    bool wanted = true;
+    for (uint32_t i = 0; i < head->field_count; i++) {
+        const weir_http1_span *name = &head->fields[i].name;
+        bool concerned = concerns(name);
+        if (concerned == wanted)
+            continue; /* goes with the lines before it */
+        if (wanted && !execute(parser, line, name->at))
+            return false;
+        line = name->at;
+        wanted = concerned;
+    }
+    return execute(parser, wanted ? line : last, end);
+}
+
 weir_status wi_http1_parse(const char *buf, size_t len, bool response, weir_http1_head *head,
                            wi_http1_parsed *ret_parsed, wi_http1_refusal *ret_refusal)
 {
     http_parser parser;
-    parse run = { head, head->fields, head->fields + head->field_cap, false };
+    parse run = { head, false };
     http_parser_init(&parser, response ? HTTP_RESPONSE : HTTP_REQUEST);
     parser.data = &run;
-    /* It takes Transfer-Encoding-Foo for Transfer-Encoding, and then refuses a Content-Length.
-     * Lenient, it leaves that to our own check, and the bytes of values to the guard. */
-    parser.lenient_http_headers = 1;
-    size_t used = http_parser_execute(&parser, &settings, buf, len);
-    if (HTTP_PARSER_ERRNO(&parser) != HPE_OK || !run.complete || used != len) {
+    if (!execute_head(&parser, head, buf, buf + len) || !run.complete) {
         refuse(&parser, response, ret_refusal);
         return WEIR_EPROTO;
     }
-    head->field_count = (uint32_t)(run.next - head->fields);
     *ret_parsed = (wi_http1_parsed){
         .method = response ? WEIR_HTTP1_METHOD_NONE : (weir_http1_method)method_map[parser.method],
         .status = (uint16_t)(response ? parser.status_code : 0),
