@@ -60,6 +60,8 @@ WEIR_API void weir_op_done_from(weir_op *op, weir_status status, const char *why
 /* The stage's async state, for callbacks that start from the stage (timers, connections). */
 WEIR_API void *weir_async_state(weir_stage *stage);
 WEIR_API const void *weir_async_config(const weir_stage *stage);
+/* What its type's `share` made, or NULL. */
+WEIR_API void *weir_async_shared(const weir_stage *stage);
 WEIR_API uint32_t weir_async_in_flight(const weir_stage *stage);
 /* Limits the operations at once for a while, 0 to hold all demand (a client that is not connected),
  * UINT32_MAX for the configured number. What is queued stays queued, and upstream feels it. */

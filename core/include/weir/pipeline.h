@@ -155,11 +155,10 @@ typedef struct weir_bottleneck {
     double held_back;  /* share of the time, 0..1, for which it kept its senders without credit */
     double busy;       /* share of the time in its callbacks */
 } weir_bottleneck;
-/* Names the stage that holds the rest back, since the last call with the same `*mark` (NULL: since
- * the start): of the stages that left their senders without credit while themselves not blocked,
- * the one that did it longest. */
-WEIR_API void weir_pipeline_bottleneck(const weir_pipeline *pipeline,
-                                       weir_bottleneck *ret_bottleneck);
+/* Names the stage that holds the rest back, since the last call (or the start): of the stages that
+ * left their senders without credit while they had credit themselves, the one that did it longest;
+ * failing that, one that keeps its loop busy by itself. */
+WEIR_API void weir_pipeline_bottleneck(weir_pipeline *pipeline, weir_bottleneck *ret_bottleneck);
 
 /* Text writers, as snprintf: give the length that the whole text has, write at most cap bytes with
  * the final NUL. */

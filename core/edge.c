@@ -1,0 +1,469 @@
+/* Edges: credit upstream, items downstream, on one loop or across two.
+ *
+ * One set of counters serves both kinds. The receiver grants (cumulative), the sender emits
+ * (cumulative); credit is the difference, and what is granted never exceeds what was handed to the
+ * stage plus the window, so the ring of `window` slots cannot overflow. On one loop a grant is seen
+ * at once; across loops both ends publish their counter, once a drain or at half the window. */
+#include "wi_core.h"
+
+#include <assert.h>
+
+weir_status wi_edge_init(wi_edge *edge, const weir_env *env, const weir_edge_config *config,
+                         bool is_cross)
+{
+    uint64_t slots = 1;
+    while (slots < config->window)
+        slots *= 2;
+    edge->slots = weir_memory_new(env, slots * sizeof *edge->slots);
+    if (edge->slots == NULL)
+        return WEIR_ENOMEM;
+    edge->window = config->window;
+    edge->window_bytes = config->window_bytes;
+    edge->item_bytes_max = config->item_bytes_max;
+    edge->error_jumps = config->error_jumps;
+    edge->is_cross = is_cross;
+    edge->out.edge = edge->in.edge = edge;
+    edge->out.ring = edge->slots;
+    edge->out.mask = slots - 1;
+    return WEIR_OK;
+}
+
+void wi_edge_done(wi_edge *edge, const weir_env *env)
+{
+    weir_memory_free(env, edge->slots);
+    edge->slots = NULL;
+}
+
+/* ---- Bytes ---- */
+
+static uint64_t bytes_in_flight(const weir_out *out)
+{
+    const wi_edge *edge = out->edge;
+    uint64_t released = edge->is_cross
+                            ? atomic_load_explicit(&edge->bytes_shared, memory_order_acquire)
+                            : edge->in.bytes;
+    return out->bytes - released;
+}
+
+static bool bytes_full(const weir_out *out)
+{
+    return out->edge->window_bytes != 0 && bytes_in_flight(out) >= out->edge->window_bytes;
+}
+
+/* ---- Notes to the loop ---- */
+
+static void note_dirty_out(wi_edge *edge)
+{
+    weir_loop *loop = edge->out.stage->loop;
+    if (edge->on_dirty_out)
+        return;
+    edge->on_dirty_out = true;
+    edge->next_dirty_out = loop->dirty_out;
+    loop->dirty_out = edge;
+    wi_loop_kick(loop);
+}
+
+static void note_dirty_in(wi_edge *edge)
+{
+    weir_loop *loop = edge->in.stage->loop;
+    if (edge->on_dirty_in)
+        return;
+    edge->on_dirty_in = true;
+    edge->next_dirty_in = loop->dirty_in;
+    loop->dirty_in = edge;
+    wi_loop_kick(loop);
+}
+
+static void note_owed(wi_edge *edge)
+{
+    weir_loop *loop = edge->in.stage->loop;
+    if (edge->on_owed)
+        return;
+    edge->on_owed = true;
+    edge->next_owed = loop->owed;
+    loop->owed = edge;
+    wi_loop_kick(loop);
+}
+
+static void tell_sender(weir_out *out)
+{
+    weir_stage *stage = out->stage;
+    if (out->over)
+        return;
+    if (out->zero_since != 0) {
+        wi_count(&out->no_credit_ns, stage->loop->now - out->zero_since);
+        wi_set(&out->zero_since, 0);
+    }
+    stage->out_demand |= UINT64_C(1) << out->index;
+    wi_stage_ready(stage);
+}
+
+/* ---- Credit ---- */
+
+static void grant(wi_edge *edge, uint64_t n)
+{
+    weir_in *in = &edge->in;
+    if (in->demand != WEIR_UNBOUNDED)
+        wi_set(&in->demand, in->demand - n);
+    wi_set(&in->granted, in->granted + n);
+    if (edge->is_cross) {
+        note_dirty_in(edge);
+    } else {
+        wi_set(&edge->out.granted, in->granted);
+        tell_sender(&edge->out);
+    }
+}
+
+/* Due at half the window, whenever the sender has none left, and when forced (the turn's end). */
+void wi_edge_settle(wi_edge *edge, bool force)
+{
+    weir_in *in = &edge->in;
+    uint64_t room = in->head + edge->window - in->granted;
+    uint64_t owed = in->demand < room ? in->demand : room;
+    if (in->over)
+        return;
+    if (edge->window_bytes != 0) {
+        if (edge->is_cross)
+            note_dirty_in(edge);
+        else if (owed == 0 && in->bytes != 0)
+            tell_sender(&edge->out);
+    }
+    if (owed == 0)
+        return;
+    uint64_t tail = edge->is_cross ? in->tail_seen : edge->out.tail;
+    if (force || owed * 2 >= edge->window || in->granted == tail)
+        grant(edge, owed);
+    else
+        note_owed(edge);
+}
+
+void wi_edges_flush_owed(weir_loop *loop)
+{
+    while (loop->owed != NULL) {
+        wi_edge *edge = loop->owed;
+        loop->owed = edge->next_owed;
+        edge->on_owed = false;
+        wi_edge_settle(edge, true);
+    }
+}
+
+weir_status weir_request(weir_in *in, uint64_t n)
+{
+    if (n == 0)
+        return WEIR_EINVAL;
+    if (in->over)
+        return WEIR_OK;
+    wi_set(&in->demand, weir_credit_add(in->demand, n));
+    wi_edge_settle(in->edge, false);
+    return WEIR_OK;
+}
+
+uint64_t weir_in_outstanding(const weir_in *in)
+{
+    return weir_credit_add(in->demand, in->granted - in->head);
+}
+
+void weir_request_to(weir_in *in, uint64_t level)
+{
+    uint64_t outstanding = weir_in_outstanding(in);
+    if (level == WEIR_UNBOUNDED && in->demand != WEIR_UNBOUNDED)
+        (void)weir_request(in, WEIR_UNBOUNDED);
+    else if (outstanding < level)
+        (void)weir_request(in, level - outstanding);
+}
+
+uint64_t weir_out_credit(const weir_out *out)
+{
+    if (out->over || bytes_full(out))
+        return 0;
+    return out->granted - out->tail;
+}
+
+bool weir_out_fits(const weir_out *out, uint32_t cost)
+{
+    if (out->over || out->granted == out->tail)
+        return false;
+    if (out->edge->window_bytes == 0)
+        return true;
+    uint64_t bytes = bytes_in_flight(out);
+    return bytes == 0 || bytes + cost <= out->edge->window_bytes;
+}
+
+/* ---- Items ---- */
+
+static void over_emitted(weir_out *out, weir_item **items, size_t n)
+{
+    assert(out->cancelled && "a stage emitted without credit, or after its end");
+    if (!out->cancelled)
+        wi_count(&out->stage->stats.over_emitted, n);
+    wi_count(&out->stage->stats.aborted, n);
+    for (size_t i = 0; i < n; i++)
+        weir_item_end(items[i], WEIR_ABORTED, WEIR_ECANCELED);
+}
+
+static inline void after_emit(weir_out *out, size_t n)
+{
+    wi_edge *edge = out->edge;
+    wi_count(&out->stage->stats.items_out, n);
+    if (out->tail == out->granted)
+        wi_set(&out->zero_since, out->stage->loop->now);
+    if (WI_UNLIKELY(edge->is_cross)) {
+        note_dirty_out(edge);
+        if (out->tail - edge->out_published >= WI_VECTOR_MAX) {
+            edge->out_published = out->tail;
+            atomic_store_explicit(&edge->tail_shared, out->tail, memory_order_release);
+        }
+        return;
+    }
+    weir_stage *to = edge->in.stage;
+    to->in_ready |= UINT64_C(1) << edge->in.index;
+    if (!to->queued)
+        wi_stage_ready(to);
+}
+
+void weir_emit(weir_out *out, weir_item *item)
+{
+    if (WI_UNLIKELY(out->over || out->granted == out->tail)) {
+        over_emitted(out, &item, 1);
+        return;
+    }
+    if (WI_UNLIKELY(out->edge->window_bytes != 0))
+        out->bytes += item->cost;
+    out->ring[out->tail & out->mask] = item;
+    wi_set(&out->tail, out->tail + 1);
+    after_emit(out, 1);
+}
+
+void weir_emit_all(weir_out *out, weir_item **items, size_t n)
+{
+    uint64_t credit = out->over ? 0 : out->granted - out->tail;
+    size_t fits = n <= credit ? n : (size_t)credit;
+    if (WI_UNLIKELY(fits < n))
+        over_emitted(out, items + fits, n - fits);
+    if (fits == 0)
+        return;
+    if (WI_UNLIKELY(out->edge->window_bytes != 0))
+        for (size_t i = 0; i < fits; i++)
+            out->bytes += items[i]->cost;
+    uint64_t tail = out->tail;
+    for (size_t i = 0; i < fits; i++)
+        out->ring[(tail + i) & out->mask] = items[i];
+    wi_set(&out->tail, tail + fits);
+    after_emit(out, fits);
+}
+
+/* ---- Terminals ---- */
+
+static void close_out(weir_out *out)
+{
+    weir_stage *stage = out->stage;
+    out->over = true;
+    if (out->zero_since != 0) {
+        wi_count(&out->no_credit_ns, stage->loop->now - out->zero_since);
+        wi_set(&out->zero_since, 0);
+    }
+    stage->n_open_out--;
+    wi_stage_ready(stage);
+}
+
+void weir_end_error(weir_out *out, weir_status status)
+{
+    wi_edge *edge = out->edge;
+    if (out->over)
+        return;
+    close_out(out);
+    edge->ended = true;
+    edge->end_status = status;
+    if (edge->is_cross) {
+        note_dirty_out(edge);
+        return;
+    }
+    edge->in.end_seen = true;
+    edge->in.stage->in_ending |= UINT64_C(1) << edge->in.index;
+    wi_stage_ready(edge->in.stage);
+}
+
+void weir_end(weir_out *out)
+{
+    weir_end_error(out, WEIR_OK);
+}
+
+bool weir_out_is_over(const weir_out *out)
+{
+    return out->over;
+}
+
+bool weir_in_is_over(const weir_in *in)
+{
+    return in->over;
+}
+
+void wi_edge_release_queue(wi_edge *edge)
+{
+    weir_in *in = &edge->in;
+    uint64_t tail = edge->is_cross ? atomic_load_explicit(&edge->tail_shared, memory_order_acquire)
+                                   : edge->out.tail;
+    for (; in->head != tail; wi_set(&in->head, in->head + 1)) {
+        wi_count(&in->stage->stats.aborted, 1);
+        weir_item_end(edge->slots[in->head & edge->out.mask], WEIR_ABORTED, WEIR_ECANCELED);
+    }
+    in->tail_seen = tail;
+}
+
+void weir_cancel(weir_in *in)
+{
+    wi_edge *edge = in->edge;
+    if (in->over)
+        return;
+    in->over = in->cancelled = true;
+    wi_set(&in->demand, 0);
+    in->stage->n_open_in--;
+    in->stage->in_ready &= ~(UINT64_C(1) << in->index);
+    in->stage->in_ending &= ~(UINT64_C(1) << in->index);
+    in->stage->must_release |= UINT64_C(1) << in->index;
+    wi_stage_ready(in->stage);
+    if (edge->is_cross) {
+        note_dirty_in(edge);
+    } else if (!edge->out.over) {
+        edge->out.cancelled = true;
+        close_out(&edge->out);
+        edge->out.stage->out_cancelled |= UINT64_C(1) << edge->out.index;
+    }
+}
+
+void weir_drop(weir_in *in, weir_item *item)
+{
+    wi_count(&in->stage->stats.filtered, 1);
+    weir_item_end(item, WEIR_FILTERED, WEIR_OK);
+    (void)weir_request(in, 1);
+}
+
+uint32_t weir_in_index(const weir_in *in)
+{
+    return in->index;
+}
+
+uint32_t weir_out_index(const weir_out *out)
+{
+    return out->index;
+}
+
+/* ---- Across loops ---- */
+
+static bool poll_items(wi_edge *edge)
+{
+    weir_in *in = &edge->in;
+    int end = atomic_load_explicit(&edge->end_shared, memory_order_acquire);
+    uint64_t tail = atomic_load_explicit(&edge->tail_shared, memory_order_acquire);
+    bool any = false;
+    if (in->cancelled) {
+        if (tail != in->head)
+            wi_edge_release_queue(edge);
+        return false;
+    }
+    if (tail != in->tail_seen) {
+        in->tail_seen = tail;
+        in->stage->in_ready |= UINT64_C(1) << in->index;
+        wi_stage_ready(in->stage);
+        any = true;
+    }
+    if (end != 0 && !in->end_seen) {
+        in->end_seen = true;
+        in->stage->in_ending |= UINT64_C(1) << in->index;
+        wi_stage_ready(in->stage);
+        any = true;
+    }
+    return any;
+}
+
+static bool poll_credit(wi_edge *edge)
+{
+    weir_out *out = &edge->out;
+    uint64_t granted = atomic_load_explicit(&edge->granted_shared, memory_order_acquire);
+    if (out->over)
+        return false;
+    if (atomic_load_explicit(&edge->cancel_shared, memory_order_acquire)) {
+        out->cancelled = true;
+        close_out(out);
+        out->stage->out_cancelled |= UINT64_C(1) << out->index;
+        return true;
+    }
+    bool bytes_moved = false;
+    if (edge->window_bytes != 0) {
+        uint64_t released = atomic_load_explicit(&edge->bytes_shared, memory_order_acquire);
+        bytes_moved = released != edge->bytes_seen;
+        edge->bytes_seen = released;
+    }
+    if (granted == out->granted && !bytes_moved)
+        return false;
+    wi_set(&out->granted, granted);
+    tell_sender(out);
+    return true;
+}
+
+bool wi_edges_poll(weir_loop *loop)
+{
+    bool any = false;
+    for (wi_edge *edge = loop->cross_in; edge != NULL; edge = edge->next_cross_in)
+        any |= poll_items(edge);
+    for (wi_edge *edge = loop->cross_out; edge != NULL; edge = edge->next_cross_out)
+        any |= poll_credit(edge);
+    return any;
+}
+
+bool wi_edges_pending(weir_loop *loop)
+{
+    for (wi_edge *edge = loop->cross_in; edge != NULL; edge = edge->next_cross_in) {
+        const weir_in *in = &edge->in;
+        if (atomic_load_explicit(&edge->tail_shared, memory_order_acquire) !=
+                (in->cancelled ? in->head : in->tail_seen) ||
+            (!in->end_seen && !in->cancelled &&
+             atomic_load_explicit(&edge->end_shared, memory_order_acquire) != 0))
+            return true;
+    }
+    for (wi_edge *edge = loop->cross_out; edge != NULL; edge = edge->next_cross_out) {
+        if (edge->out.over)
+            continue;
+        if (atomic_load_explicit(&edge->granted_shared, memory_order_acquire) !=
+                edge->out.granted ||
+            atomic_load_explicit(&edge->cancel_shared, memory_order_acquire) ||
+            (edge->window_bytes != 0 &&
+             atomic_load_explicit(&edge->bytes_shared, memory_order_acquire) != edge->bytes_seen))
+            return true;
+    }
+    return false;
+}
+
+/* First all stores, then one fence for them all, then the bells: a sleeper either sees the stores
+ * or is seen asleep. */
+void wi_edges_publish(weir_loop *loop)
+{
+    wi_edge *outs = loop->dirty_out, *ins = loop->dirty_in;
+    if (outs == NULL && ins == NULL)
+        return;
+    loop->dirty_out = loop->dirty_in = NULL;
+    for (wi_edge *edge = outs; edge != NULL; edge = edge->next_dirty_out) {
+        edge->out_published = edge->out.tail;
+        atomic_store_explicit(&edge->tail_shared, edge->out.tail, memory_order_release);
+        if (edge->ended)
+            atomic_store_explicit(&edge->end_shared, 1 - (int)edge->end_status,
+                                  memory_order_release);
+    }
+    for (wi_edge *edge = ins; edge != NULL; edge = edge->next_dirty_in) {
+        if (edge->in.cancelled)
+            atomic_store_explicit(&edge->cancel_shared, true, memory_order_release);
+        atomic_store_explicit(&edge->bytes_shared, edge->in.bytes, memory_order_release);
+        atomic_store_explicit(&edge->granted_shared, edge->in.granted, memory_order_release);
+    }
+    atomic_thread_fence(memory_order_seq_cst);
+    for (wi_edge *edge = outs, *next; edge != NULL; edge = next) {
+        next = edge->next_dirty_out;
+        edge->on_dirty_out = false;
+        wi_loop_ring(edge->in.stage->loop);
+    }
+    for (wi_edge *edge = ins, *next; edge != NULL; edge = next) {
+        next = edge->next_dirty_in;
+        edge->on_dirty_in = false;
+        wi_loop_ring(edge->out.stage->loop);
+    }
+}

@@ -1,0 +1,215 @@
+/* The inlet: a bounded queue that any thread may offer to, and a source that empties it. */
+#include "wi_core.h"
+
+#include <weir/inlet.h>
+
+#include <string.h>
+
+#define ITEMS_DEFAULT 1024
+#define ITEMS_MAX     (1u << 20)
+
+typedef struct outlet {
+    weir_inlet *inlet;
+    weir_stage *stage;
+    weir_task task;
+    struct outlet *next;
+    bool waits; /* has credit and found nothing: under the lock */
+} outlet;
+
+struct weir_inlet {
+    const weir_env *env;
+    pthread_mutex_t lock;
+    weir_item **ring;
+    uint32_t items_max, head, queued, holds, n_open;
+    bool ended, was_open;
+    outlet *outlets;
+};
+
+weir_inlet *weir_inlet_new(const weir_env *env, const weir_inlet_config *config)
+{
+    uint32_t items_max = config != NULL ? config->items_max : 0;
+    weir_inlet *inlet = weir_memory_new(env, sizeof *inlet);
+    if (inlet == NULL)
+        return NULL;
+    inlet->env = env;
+    inlet->items_max = items_max == 0          ? ITEMS_DEFAULT
+                       : items_max > ITEMS_MAX ? ITEMS_MAX
+                                               : items_max;
+    inlet->ring = weir_memory_new(env, inlet->items_max * sizeof *inlet->ring);
+    if (inlet->ring == NULL) {
+        weir_memory_free(env, inlet);
+        return NULL;
+    }
+    inlet->holds = 1;
+    pthread_mutex_init(&inlet->lock, NULL);
+    return inlet;
+}
+
+static void inlet_release(weir_inlet *inlet)
+{
+    pthread_mutex_lock(&inlet->lock);
+    bool last = --inlet->holds == 0;
+    pthread_mutex_unlock(&inlet->lock);
+    if (!last)
+        return;
+    for (; inlet->queued > 0; inlet->queued--) {
+        weir_item_end(inlet->ring[inlet->head], WEIR_ABORTED, WEIR_ECLOSED);
+        inlet->head = (inlet->head + 1) % inlet->items_max;
+    }
+    pthread_mutex_destroy(&inlet->lock);
+    weir_memory_free(inlet->env, inlet->ring);
+    weir_memory_free(inlet->env, inlet);
+}
+
+void weir_inlet_free(weir_inlet *inlet)
+{
+    if (inlet != NULL)
+        inlet_release(inlet);
+}
+
+/* Under the lock. */
+static void wake_one(weir_inlet *inlet)
+{
+    for (outlet *o = inlet->outlets; o != NULL; o = o->next) {
+        if (!o->waits)
+            continue;
+        o->waits = false;
+        weir_post(weir_stage_loop(o->stage), &o->task);
+        return;
+    }
+}
+
+weir_status weir_inlet_offer(weir_inlet *inlet, weir_item *item)
+{
+    weir_status status = WEIR_OK;
+    pthread_mutex_lock(&inlet->lock);
+    if (inlet->ended || (inlet->was_open && inlet->n_open == 0)) {
+        status = WEIR_ECLOSED;
+    } else if (inlet->queued == inlet->items_max) {
+        status = WEIR_EOVERLOAD;
+    } else {
+        inlet->ring[(inlet->head + inlet->queued) % inlet->items_max] = item;
+        inlet->queued++;
+        wake_one(inlet);
+    }
+    pthread_mutex_unlock(&inlet->lock);
+    return status;
+}
+
+void weir_inlet_end(weir_inlet *inlet)
+{
+    pthread_mutex_lock(&inlet->lock);
+    inlet->ended = true;
+    for (outlet *o = inlet->outlets; o != NULL; o = o->next)
+        weir_post(weir_stage_loop(o->stage), &o->task);
+    pthread_mutex_unlock(&inlet->lock);
+}
+
+uint32_t weir_inlet_queued(const weir_inlet *inlet)
+{
+    weir_inlet *locked = (weir_inlet *)(uintptr_t)inlet;
+    pthread_mutex_lock(&locked->lock);
+    uint32_t queued = inlet->queued;
+    pthread_mutex_unlock(&locked->lock);
+    return queued;
+}
+
+/* ---- The source ---- */
+
+static void pull(outlet *o)
+{
+    weir_inlet *inlet = o->inlet;
+    weir_out *out = weir_stage_out(o->stage);
+    bool over = false;
+    for (bool more = true; more && !weir_out_is_over(out);) {
+        weir_item *items[WI_VECTOR_MAX];
+        uint64_t credit = weir_out_credit(out);
+        size_t n = 0;
+        pthread_mutex_lock(&inlet->lock);
+        while (n < WI_VECTOR_MAX && n < credit && inlet->queued > 0) {
+            items[n++] = inlet->ring[inlet->head];
+            inlet->head = (inlet->head + 1) % inlet->items_max;
+            inlet->queued--;
+        }
+        over = inlet->ended && inlet->queued == 0;
+        more = n == WI_VECTOR_MAX && !over;
+        o->waits = !over && credit > n && inlet->queued == 0;
+        pthread_mutex_unlock(&inlet->lock);
+        if (n != 0)
+            weir_emit_all(out, items, n);
+    }
+    if (over)
+        weir_end(out);
+}
+
+static void outlet_run(weir_task *task, void *user)
+{
+    (void)task;
+    pull(user);
+}
+
+static weir_status inlet_open(weir_stage *stage, const void *config, void *state)
+{
+    outlet *o = state;
+    weir_inlet *inlet = *(weir_inlet *const *)config;
+    o->inlet = inlet;
+    o->stage = stage;
+    o->task = (weir_task)WEIR_TASK(outlet_run, o);
+    pthread_mutex_lock(&inlet->lock);
+    o->next = inlet->outlets;
+    inlet->outlets = o;
+    inlet->holds++;
+    inlet->n_open++;
+    inlet->was_open = true;
+    pthread_mutex_unlock(&inlet->lock);
+    return WEIR_OK;
+}
+
+static void inlet_close(weir_stage *stage, void *state)
+{
+    outlet *o = state;
+    weir_inlet *inlet = o->inlet;
+    (void)stage;
+    pthread_mutex_lock(&inlet->lock);
+    for (outlet **link = &inlet->outlets; *link != NULL; link = &(*link)->next) {
+        if (*link == o) {
+            *link = o->next;
+            break;
+        }
+    }
+    inlet->n_open--;
+    pthread_mutex_unlock(&inlet->lock);
+    inlet_release(inlet);
+}
+
+static void inlet_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+{
+    (void)stage;
+    (void)out;
+    (void)credit;
+    pull(state);
+}
+
+/* Draining ends what comes in; what was accepted still flows. */
+static void inlet_on_drain(weir_stage *stage, void *state)
+{
+    outlet *o = state;
+    (void)stage;
+    weir_inlet_end(o->inlet);
+}
+
+static const weir_stage_type inlet_type = {
+    .name = "inlet",
+    .config_size = sizeof(weir_inlet *),
+    .state_size = sizeof(outlet),
+    .inputs = WEIR_PORTS_NONE,
+    .open = inlet_open,
+    .close = inlet_close,
+    .on_demand = inlet_on_demand,
+    .on_drain = inlet_on_drain,
+};
+
+weir_stage_spec *weir_from_inlet(weir_inlet *inlet)
+{
+    return inlet != NULL ? weir_stage_of(&inlet_type, &inlet) : NULL;
+}

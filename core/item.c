@@ -1,0 +1,525 @@
+/* Items: slabs per loop, ends that travel up to the source, and the way home from other loops. */
+#include "wi_core.h"
+
+#include <assert.h>
+#include <string.h>
+
+_Thread_local weir_loop *wi_here __attribute__((tls_model("initial-exec")));
+
+/* Size class -> whole size of the item, header included. */
+static const uint32_t class_bytes[WI_CLASSES] = { 64, 128, 256, 512, 1024, 2048, 4096, 16384 };
+#define SLAB_BYTES  (64 * 1024)
+
+#define BIT_BIG     0x08u /* the body is memory of its own */
+#define CLASS_OF(b) ((b)&7u)
+/* In front of a body with memory of its own: its size. */
+#define BIG_PREFIX 16
+
+const char *weir_outcome_name(weir_outcome outcome)
+{
+    static const char *const names[] = { "acked",    "filtered", "dead_lettered",
+                                         "rejected", "aborted",  "failed" };
+    return (unsigned)outcome < sizeof names / sizeof names[0] ? names[outcome] : "?";
+}
+
+/* ---- Slabs ---- */
+
+static uint32_t class_for(size_t body_bytes)
+{
+    uint32_t i = 0;
+    while (i + 1 < WI_CLASSES && class_bytes[i] - sizeof(weir_item) < body_bytes)
+        i++;
+    return i;
+}
+
+static bool class_grow(weir_loop *loop, uint32_t which)
+{
+    wi_class *c = &loop->classes[which];
+    size_t bytes = class_bytes[which], count = SLAB_BYTES / bytes;
+    weir_item **free_stack = weir_memory_resize(loop->env, c->free,
+                                                (c->n_total + count) * sizeof(weir_item *));
+    if (free_stack == NULL)
+        return false;
+    c->free = free_stack;
+    /* One line in front links the slabs, and one more is for alignment. */
+    char *slab = weir_memory_resize(loop->env, NULL, SLAB_BYTES + 2 * WI_CACHE_LINE);
+    if (slab == NULL)
+        return false;
+    *(void **)(void *)slab = c->slabs;
+    c->slabs = slab;
+    uintptr_t first = ((uintptr_t)slab + sizeof(void *) + WI_CACHE_LINE - 1) &
+                      ~(uintptr_t)(WI_CACHE_LINE - 1);
+    for (size_t i = 0; i < count; i++) {
+        weir_item *item = (weir_item *)(first + i * bytes);
+        item->home = loop;
+        item->body = which == 0 ? NULL : item + 1;
+        item->bits = (uint8_t)which;
+        c->free[c->n_free++] = item;
+    }
+    c->n_total += count;
+    wi_count(&loop->stats.items_reserved, count);
+    wi_count(&loop->stats.bytes_reserved, SLAB_BYTES);
+    return true;
+}
+
+static inline void item_init(weir_item *item, const weir_item_type *type, size_t cost)
+{
+    item->type = type;
+    item->context = NULL;
+    item->parent = NULL;
+    item->key = 0;
+    item->next = NULL;
+    item->cost = cost > UINT32_MAX ? UINT32_MAX : (uint32_t)cost;
+    item->holds = 1;
+    item->attempts = 0;
+    item->status = 0;
+}
+
+size_t weir_items_new(weir_loop *loop, const weir_item_type *type, size_t body_bytes,
+                      weir_item **ret_items, size_t n)
+{
+    if (body_bytes > WEIR_ITEM_SLAB_BYTES_MAX) {
+        size_t made = 0;
+        while (made < n && (ret_items[made] = weir_item_new(loop, type, body_bytes)) != NULL)
+            made++;
+        return made;
+    }
+    uint32_t which = class_for(body_bytes);
+    wi_class *c = &loop->classes[which];
+    size_t made = 0;
+    while (made < n) {
+        if (WI_UNLIKELY(c->n_free == 0)) {
+            wi_items_collect(loop);
+            if (c->n_free == 0 && !class_grow(loop, which))
+                break;
+        }
+        size_t take = n - made < c->n_free ? n - made : c->n_free;
+        weir_item **from = c->free + c->n_free - take;
+        for (size_t i = 0; i < take; i++) {
+            item_init(from[i], type, body_bytes);
+            ret_items[made + i] = from[i];
+        }
+        c->n_free -= take;
+        made += take;
+    }
+    wi_count(&loop->stats.items_live, made);
+    return made;
+}
+
+static weir_item *new_big(weir_loop *loop, const weir_item_type *type, size_t body_bytes)
+{
+    weir_item *item;
+    if (body_bytes > SIZE_MAX - BIG_PREFIX)
+        return NULL;
+    char *memory = weir_memory_resize(loop->env, NULL, BIG_PREFIX + body_bytes);
+    if (memory == NULL)
+        return NULL;
+    if (weir_items_new(loop, type, 0, &item, 1) == 0) {
+        weir_memory_free(loop->env, memory);
+        return NULL;
+    }
+    *(size_t *)(void *)memory = body_bytes;
+    item->body = memory + BIG_PREFIX;
+    item->bits |= BIT_BIG;
+    item->cost = body_bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)body_bytes;
+    return item;
+}
+
+weir_item *weir_item_new(weir_loop *loop, const weir_item_type *type, size_t body_bytes)
+{
+    weir_item *item;
+    if (body_bytes > WEIR_ITEM_SLAB_BYTES_MAX)
+        return new_big(loop, type, body_bytes);
+    return weir_items_new(loop, type, body_bytes, &item, 1) == 1 ? item : NULL;
+}
+
+/* In front of an item of the heap: where its memory came from, and its body's size. */
+typedef struct foreign {
+    const weir_env *env;
+    size_t body_bytes;
+} foreign;
+
+weir_item *weir_item_new_foreign(const weir_env *env, const weir_item_type *type, size_t body_bytes)
+{
+    if (body_bytes > SIZE_MAX - 2 * WI_CACHE_LINE)
+        return NULL;
+    char *memory = weir_memory_resize(env, NULL, WI_CACHE_LINE + sizeof(weir_item) + body_bytes);
+    if (memory == NULL)
+        return NULL;
+    *(foreign *)(void *)memory = (foreign){ env, body_bytes };
+    weir_item *item = (weir_item *)(void *)(memory + WI_CACHE_LINE);
+    item->home = NULL;
+    item->body = item + 1;
+    item->bits = 0;
+    item_init(item, type, body_bytes);
+    return item;
+}
+
+static void give_back(weir_item *item)
+{
+    weir_loop *home = item->home;
+    if (WI_UNLIKELY(home == NULL)) {
+        foreign *memory = (foreign *)(void *)((char *)item - WI_CACHE_LINE);
+        weir_memory_free(memory->env, memory);
+        return;
+    }
+    uint32_t which = CLASS_OF(item->bits);
+    if (WI_UNLIKELY(item->bits & BIT_BIG))
+        weir_memory_free(home->env, (char *)item->body - BIG_PREFIX);
+    if (which == 0)
+        item->body = NULL;
+    item->bits = (uint8_t)which;
+    wi_class *c = &home->classes[which];
+    c->free[c->n_free++] = item;
+    wi_count(&home->stats.items_live, (uint64_t)0 - 1);
+}
+
+/* ---- The way home ---- */
+
+static wi_home *home_ring(weir_loop *from, weir_loop *home)
+{
+    for (wi_home **link = &from->sent, *ring; (ring = *link) != NULL;) {
+        if (atomic_load_explicit(&ring->closed, memory_order_acquire)) {
+            *link = ring->next_sent;
+            if (atomic_fetch_sub(&ring->ends, 1) == 1)
+                weir_memory_free(ring->env, ring->memory);
+            continue;
+        }
+        if (ring->home == home)
+            return ring;
+        link = &ring->next_sent;
+    }
+    void *memory = weir_memory_new(from->env, sizeof(wi_home) + WI_CACHE_LINE);
+    if (memory == NULL)
+        return NULL;
+    wi_home *ring = wi_aligned(memory);
+    ring->memory = memory;
+    ring->home = home;
+    ring->env = from->env;
+    atomic_store(&ring->ends, 2);
+    ring->next_sent = from->sent;
+    from->sent = ring;
+    ring->next = atomic_load(&home->homes);
+    while (!atomic_compare_exchange_weak(&home->homes, &ring->next, ring))
+        ;
+    return ring;
+}
+
+static void push_returned(weir_item *item)
+{
+    weir_loop *home = item->home;
+    weir_item *top = atomic_load_explicit(&home->returned, memory_order_relaxed);
+    do {
+        item->next = top;
+    } while (!atomic_compare_exchange_weak_explicit(&home->returned, &top, item,
+                                                    memory_order_release, memory_order_relaxed));
+    atomic_thread_fence(memory_order_seq_cst);
+    wi_loop_ring(home);
+}
+
+/* The item's last hold ended on another loop: it ends at home, where its source listens. */
+static void send_home(weir_item *item)
+{
+    weir_loop *from = wi_here;
+    wi_home *ring = from != NULL && weir_loop_is_here(from) ? home_ring(from, item->home) : NULL;
+    if (ring == NULL) {
+        push_returned(item);
+        return;
+    }
+    if (ring->tail - ring->head_seen == WI_HOME_RING) {
+        ring->head_seen = atomic_load_explicit(&ring->head_published, memory_order_acquire);
+        if (ring->tail - ring->head_seen == WI_HOME_RING) {
+            push_returned(item);
+            return;
+        }
+    }
+    ring->slots[ring->tail % WI_HOME_RING] = item;
+    ring->tail++;
+    ring->dirty = true;
+    ring->urgent |= item->parent != NULL || (item->type != NULL && item->type->ended != NULL);
+    from->sent_dirty = true;
+    if (ring->tail % WI_VECTOR_MAX == 0)
+        atomic_store_explicit(&ring->tail_published, ring->tail, memory_order_release);
+}
+
+void wi_items_publish(weir_loop *loop)
+{
+    if (!loop->sent_dirty)
+        return;
+    loop->sent_dirty = false;
+    for (wi_home *ring = loop->sent; ring != NULL; ring = ring->next_sent) {
+        if (!ring->dirty)
+            continue;
+        ring->dirty = false;
+        atomic_store_explicit(&ring->tail_published, ring->tail, memory_order_release);
+        if (ring->urgent && !atomic_load_explicit(&ring->closed, memory_order_acquire)) {
+            ring->urgent = false;
+            atomic_thread_fence(memory_order_seq_cst);
+            wi_loop_ring(ring->home);
+        }
+    }
+}
+
+static void finish(weir_item *item);
+
+static bool collect_ring(wi_home *ring)
+{
+    uint64_t tail = atomic_load_explicit(&ring->tail_published, memory_order_acquire);
+    if (tail == ring->head)
+        return false;
+    for (; ring->head != tail; ring->head++) {
+        weir_item *item = ring->slots[ring->head % WI_HOME_RING];
+        __builtin_prefetch(ring->slots[(ring->head + 8) % WI_HOME_RING], 1);
+        finish(item);
+    }
+    atomic_store_explicit(&ring->head_published, ring->head, memory_order_release);
+    return true;
+}
+
+bool wi_items_collect(weir_loop *loop)
+{
+    bool any = false;
+    for (wi_home *ring = atomic_load_explicit(&loop->homes, memory_order_acquire); ring != NULL;
+         ring = ring->next)
+        any |= collect_ring(ring);
+    if (atomic_load_explicit(&loop->returned, memory_order_relaxed) == NULL)
+        return any;
+    weir_item *item = atomic_exchange_explicit(&loop->returned, NULL, memory_order_acquire);
+    while (item != NULL) {
+        weir_item *next = item->next;
+        finish(item);
+        item = next;
+    }
+    return true;
+}
+
+bool wi_items_pending(weir_loop *loop)
+{
+    if (atomic_load_explicit(&loop->returned, memory_order_relaxed) != NULL)
+        return true;
+    for (wi_home *ring = atomic_load_explicit(&loop->homes, memory_order_acquire); ring != NULL;
+         ring = ring->next)
+        if (atomic_load_explicit(&ring->tail_published, memory_order_acquire) != ring->head)
+            return true;
+    return false;
+}
+
+/* ---- Ends ---- */
+
+static void note(weir_item *item, weir_outcome outcome, weir_status status)
+{
+    if (outcome > (weir_outcome)wi_item_outcome(item)) {
+        /* worse than what it has: the bits above the class are only used until it ends */
+        item->bits = (uint8_t)((item->bits & 0x0fu) | ((uint32_t)outcome << 4));
+        item->status = (int8_t)status;
+    }
+}
+
+static bool is_home(const weir_item *item)
+{
+    return item->home == NULL || item->home == wi_here || weir_loop_is_here(item->home);
+}
+
+/* At home, with no holds left: tells the type, in its own turn; gives the memory back; passes the
+ * end on to the parent. A loop over the parents, however many there are. */
+static void finish(weir_item *item)
+{
+    while (item != NULL) {
+        if (WI_UNLIKELY(!is_home(item))) {
+            send_home(item);
+            return;
+        }
+        if (item->type != NULL && item->type->ended != NULL && item->home != NULL) {
+            weir_loop *loop = item->home;
+            item->next = NULL;
+            if (loop->ended_tail != NULL)
+                loop->ended_tail->next = item;
+            else
+                loop->ended_head = item;
+            loop->ended_tail = item;
+            wi_loop_kick(loop);
+            return;
+        }
+        item = wi_item_finish_one(item);
+    }
+}
+
+/* Gives the parent if this was its last hold. */
+weir_item *wi_item_finish_one(weir_item *item)
+{
+    weir_item *parent = item->parent;
+    weir_outcome outcome = (weir_outcome)wi_item_outcome(item);
+    weir_status status = (weir_status)item->status;
+    give_back(item);
+    if (parent == NULL)
+        return NULL;
+    note(parent, outcome, status);
+    return --parent->holds == 0 ? parent : NULL;
+}
+
+bool wi_items_run_ended(weir_loop *loop)
+{
+    weir_item *item = loop->ended_head;
+    if (item == NULL)
+        return false;
+    loop->ended_head = loop->ended_tail = NULL;
+    while (item != NULL) {
+        weir_item *next = item->next;
+        item->type->ended(item, (weir_outcome)wi_item_outcome(item), (weir_status)item->status);
+        weir_item *parent = wi_item_finish_one(item);
+        if (parent != NULL)
+            finish(parent);
+        item = next;
+    }
+    return true;
+}
+
+void weir_item_end(weir_item *item, weir_outcome outcome, weir_status status)
+{
+    assert(item->holds > 0);
+    if (outcome != WEIR_ACKED)
+        note(item, outcome, status);
+    if (--item->holds != 0)
+        return;
+    if (WI_UNLIKELY(item->home == NULL)) {
+        if (item->type != NULL && item->type->ended != NULL)
+            item->type->ended(item, (weir_outcome)wi_item_outcome(item), (weir_status)item->status);
+        item = wi_item_finish_one(item);
+    }
+    finish(item);
+}
+
+void weir_items_ack(weir_item **items, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        weir_item *item = items[i];
+        if (WI_LIKELY(item->holds == 1 && item->home == wi_here && item->parent == NULL &&
+                      (item->type == NULL || item->type->ended == NULL)))
+            give_back(item);
+        else
+            weir_item_end(item, WEIR_ACKED, WEIR_OK);
+    }
+}
+
+weir_status weir_item_hold(weir_item *item)
+{
+    if (item->holds == UINT8_MAX)
+        return WEIR_ELIMIT;
+    item->holds++;
+    return WEIR_OK;
+}
+
+/* ---- Made of one another ---- */
+
+void weir_item_derive(weir_item *child, weir_item *parent)
+{
+    assert(child->parent == NULL);
+    child->parent = parent;
+    if (child->context == NULL)
+        child->context = parent->context;
+    if (child->key == 0)
+        child->key = parent->key;
+}
+
+static size_t body_room(const weir_item *item)
+{
+    if (item->home == NULL)
+        return ((const foreign *)(const void *)((const char *)item - WI_CACHE_LINE))->body_bytes;
+    if (item->bits & BIT_BIG)
+        return *(const size_t *)(const void *)((const char *)item->body - BIG_PREFIX);
+    return class_bytes[CLASS_OF(item->bits)] - sizeof(weir_item);
+}
+
+weir_status weir_item_clone(weir_loop *loop, weir_item *item, weir_item **ret_copy)
+{
+    const weir_item_type *type = item->type;
+    if (type != NULL && type->ended != NULL && type->clone == NULL)
+        return WEIR_EUNSUPPORTED;
+    size_t bytes = body_room(item);
+    weir_item *copy = weir_item_new(loop, type, bytes);
+    if (copy == NULL)
+        return WEIR_ENOMEM;
+    if (bytes != 0)
+        memcpy(copy->body, item->body, bytes);
+    else
+        copy->body = item->body;
+    copy->cost = item->cost;
+    if (type != NULL && type->clone != NULL) {
+        weir_status status = type->clone(copy, item);
+        if (status != WEIR_OK) {
+            copy->type = NULL;
+            weir_item_ack(copy);
+            return status;
+        }
+    }
+    weir_item_derive(copy, item);
+    *ret_copy = copy;
+    return WEIR_OK;
+}
+
+weir_status weir_item_writable(weir_loop *loop, weir_item **item)
+{
+    return weir_item_is_shared(*item) ? weir_item_clone(loop, *item, item) : WEIR_OK;
+}
+
+static void joined_ended(weir_item *item, weir_outcome outcome, weir_status status)
+{
+    const weir_items *members = weir_item_body(item);
+    for (size_t i = 0; i < members->n; i++)
+        weir_item_end(members->items[i], outcome, status);
+}
+
+static const weir_item_type joined_type = { .name = "items", .ended = joined_ended };
+
+weir_status weir_items_join(weir_loop *loop, weir_item **members, size_t n, weir_item **ret_joined)
+{
+    if (n == 0 || n > UINT16_MAX)
+        return WEIR_EINVAL;
+    size_t bytes = sizeof(weir_items) + n * sizeof(weir_item *);
+    weir_item *joined = weir_item_new(loop, &joined_type, bytes);
+    if (joined == NULL)
+        return WEIR_ENOMEM;
+    weir_items *body = weir_item_body(joined);
+    body->n = n;
+    body->items = (weir_item **)(void *)(body + 1);
+    uint64_t cost = 0;
+    for (size_t i = 0; i < n; i++) {
+        body->items[i] = members[i];
+        cost += members[i]->cost;
+    }
+    joined->cost = cost > UINT32_MAX ? UINT32_MAX : (uint32_t)cost;
+    joined->context = n == 1 ? members[0]->context : NULL;
+    joined->key = members[0]->key;
+    *ret_joined = joined;
+    return WEIR_OK;
+}
+
+const weir_items *weir_item_members(const weir_item *item)
+{
+    return item->type == &joined_type ? weir_item_body(item) : NULL;
+}
+
+/* ---- The end of a loop's items ---- */
+
+void wi_items_done(weir_loop *loop)
+{
+    for (wi_home *ring = loop->sent, *next; ring != NULL; ring = next) {
+        next = ring->next_sent;
+        if (atomic_fetch_sub(&ring->ends, 1) == 1)
+            weir_memory_free(ring->env, ring->memory);
+    }
+    for (wi_home *ring = atomic_load(&loop->homes), *next; ring != NULL; ring = next) {
+        next = ring->next;
+        atomic_store(&ring->closed, true);
+        if (atomic_fetch_sub(&ring->ends, 1) == 1)
+            weir_memory_free(ring->env, ring->memory);
+    }
+    for (uint32_t i = 0; i < WI_CLASSES; i++) {
+        wi_class *c = &loop->classes[i];
+        for (void *slab = c->slabs, *next; slab != NULL; slab = next) {
+            next = *(void **)slab;
+            weir_memory_free(loop->env, slab);
+        }
+        weir_memory_free(loop->env, c->free);
+    }
+}

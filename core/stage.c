@@ -1,0 +1,598 @@
+/* Stages at run time: what a visit does, default behaviour, and what a stage may ask. */
+#include "wi_core.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* How often a quick stage's callbacks are timed: one visit in so many. Slow ones always are. */
+#define SAMPLE_EVERY   32
+#define SAMPLE_SLOW_NS 2000
+
+const weir_stage_type wi_closed_type = { .name = "closed" };
+
+/* ---- Specs ---- */
+
+weir_stage_spec *weir_stage_of(const weir_stage_type *type, const void *config)
+{
+    weir_stage_spec *spec = weir_memory_new(NULL, sizeof *spec);
+    if (spec == NULL)
+        return NULL;
+    spec->type = type;
+    strncpy(spec->name, type->name != NULL ? type->name : "stage", sizeof spec->name - 1);
+    spec->config = weir_memory_new(NULL, type->config_size);
+    if (spec->config == NULL) {
+        weir_memory_free(NULL, spec);
+        return NULL;
+    }
+    if (config != NULL && type->config_size != 0)
+        memcpy(spec->config, config, type->config_size);
+    return spec;
+}
+
+weir_stage_spec *weir_stage_named(weir_stage_spec *spec, const char *name)
+{
+    if (spec != NULL && name != NULL) {
+        memset(spec->name, 0, sizeof spec->name);
+        strncpy(spec->name, name, sizeof spec->name - 1);
+    }
+    return spec;
+}
+
+void weir_stage_spec_free(weir_stage_spec *spec)
+{
+    if (spec == NULL)
+        return;
+    if (spec->free_extra != NULL)
+        spec->free_extra((void *)spec->extra);
+    weir_memory_free(NULL, spec->config);
+    weir_memory_free(NULL, spec);
+}
+
+/* ---- Accessors ---- */
+
+weir_loop *weir_stage_loop(const weir_stage *stage)
+{
+    return stage->loop;
+}
+
+const weir_env *weir_stage_env(const weir_stage *stage)
+{
+    return stage->loop->env;
+}
+
+weir_pipeline *weir_stage_pipeline(const weir_stage *stage)
+{
+    return stage->part->pipeline;
+}
+
+const char *weir_stage_name(const weir_stage *stage)
+{
+    return stage->node->name;
+}
+
+void *weir_stage_state(weir_stage *stage)
+{
+    return stage->state;
+}
+
+const void *weir_stage_config(const weir_stage *stage)
+{
+    return stage->spec->config;
+}
+
+void *weir_stage_shared(const weir_stage *stage)
+{
+    return stage->shared;
+}
+
+uint32_t weir_stage_replica(const weir_stage *stage)
+{
+    return stage->replica;
+}
+
+uint32_t weir_stage_replicas(const weir_stage *stage)
+{
+    return stage->part->pipeline->n_replicas;
+}
+
+bool weir_stage_is_draining(const weir_stage *stage)
+{
+    return stage->draining || stage->aborting;
+}
+
+bool weir_stage_is_acked(const weir_stage *stage)
+{
+    return wi_node_is_acked(stage->node);
+}
+
+uint32_t weir_stage_inputs(const weir_stage *stage)
+{
+    return stage->n_in;
+}
+
+uint32_t weir_stage_outputs(const weir_stage *stage)
+{
+    return stage->n_out;
+}
+
+weir_in *weir_stage_in_at(weir_stage *stage, uint32_t index)
+{
+    return index < stage->n_in ? stage->in[index] : NULL;
+}
+
+weir_out *weir_stage_out_at(weir_stage *stage, uint32_t index)
+{
+    return index < stage->n_out ? stage->out[index] : NULL;
+}
+
+void weir_stage_hold(weir_stage *stage)
+{
+    wi_set(&stage->exec->holds, stage->exec->holds + 1);
+}
+
+void weir_stage_release(weir_stage *stage)
+{
+    weir_stage *exec = stage->exec;
+    assert(exec->holds > 0);
+    wi_set(&exec->holds, exec->holds - 1);
+    wi_stage_ready(exec);
+}
+
+void weir_stage_fail(weir_stage *stage, weir_status status, const char *why)
+{
+    wi_pipeline_fail(stage->part->pipeline, stage->node->name, status, why);
+}
+
+/* ---- The ready queue ---- */
+
+void wi_stage_ready(weir_stage *stage)
+{
+    weir_loop *loop = stage->loop;
+    if (stage->queued || stage->closed)
+        return;
+    stage->queued = true;
+    stage->next_ready = NULL;
+    if (loop->ready_tail != NULL)
+        loop->ready_tail->next_ready = stage;
+    else
+        loop->ready_head = stage;
+    loop->ready_tail = stage;
+    if (WI_UNLIKELY(!loop->in_turn))
+        wi_loop_kick(loop);
+}
+
+/* ---- Time ---- */
+
+static uint8_t clock_state_of(const weir_stage *stage)
+{
+    for (uint32_t i = 0; i < stage->n_out; i++)
+        if (!stage->out[i]->over && weir_out_credit(stage->out[i]) == 0)
+            return WI_BLOCKED;
+    for (uint32_t i = 0; i < stage->n_in; i++)
+        if (!stage->in[i]->over && weir_in_outstanding(stage->in[i]) != 0)
+            return WI_STARVED;
+    return WI_IDLE;
+}
+
+void wi_stage_clock(weir_stage *stage, uint64_t now)
+{
+    uint64_t *sums[] = { &stage->stats.idle_ns, &stage->stats.starved_ns,
+                         &stage->stats.blocked_ns };
+    wi_count(sums[stage->clock_state], now - stage->state_since);
+    wi_set(&stage->state_since, now);
+    stage->clock_state = clock_state_of(stage);
+}
+
+/* A few nanoseconds for the usual case: nothing changed. */
+static inline void clock_after_run(weir_stage *stage)
+{
+    uint8_t state = clock_state_of(stage);
+    if (state != stage->clock_state)
+        wi_stage_clock(stage, stage->loop->now);
+}
+
+static uint32_t duration_bucket(uint64_t ns)
+{
+    uint32_t bucket = ns <= 128 ? 0 : (uint32_t)(64 - __builtin_clzll((ns - 1) >> 7));
+    return bucket < WEIR_DURATION_BUCKETS ? bucket : WEIR_DURATION_BUCKETS - 1;
+}
+
+static void sample_end(weir_stage *stage, uint64_t started, size_t n)
+{
+    weir_loop *loop = stage->loop;
+    uint64_t ended = wi_clock(loop->env), took = ended - started;
+    uint64_t weight = n * stage->sample_every;
+    loop->now = ended;
+    wi_count(&stage->stats.busy_ns, took * stage->sample_every);
+    wi_count(&stage->stats.duration_ns, took * stage->sample_every);
+    wi_count(&stage->stats.duration_count, weight);
+    wi_count(&stage->stats.duration[duration_bucket(took / n)], weight);
+    stage->sample_every = took > SAMPLE_SLOW_NS ? 1 : SAMPLE_EVERY;
+    stage->sample = stage->sample_every;
+}
+
+/* ---- Delivering ---- */
+
+void wi_stage_top_up(weir_stage *stage)
+{
+    weir_in *in = stage->in[0];
+    if (in->over)
+        return;
+    if (stage->n_out == 0) {
+        weir_request_to(in, WEIR_UNBOUNDED);
+        return;
+    }
+    if (stage->out[0]->over)
+        return;
+    uint64_t level = stage->out[0]->granted - stage->out[0]->tail;
+    if (stage->retry != NULL)
+        level = weir_credit_sub(level, wi_retry_waiting(stage->retry));
+    if (weir_in_outstanding(in) < level)
+        weir_request_to(in, level);
+}
+
+static weir_status deliver_each(weir_stage *stage, weir_in *in, weir_item **items, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        weir_status status = stage->type->on_item(stage, in, items[i], stage->state);
+        if (status == WEIR_OK)
+            continue;
+        for (size_t rest = i + 1; rest < n; rest++)
+            weir_item_end(items[rest], WEIR_ABORTED, status);
+        return status;
+    }
+    return WEIR_OK;
+}
+
+/* Pure stages: one after the other over the whole vector, without a queue between them. */
+static void deliver_fused(weir_stage *head, weir_stage *from, weir_item **items, size_t n,
+                          bool timed)
+{
+    weir_stage *stage = from;
+    for (;;) {
+        uint64_t started = timed ? wi_clock(head->loop->env) : 0;
+        size_t kept = stage->type->transform(stage, items, n, stage->state);
+        if (timed)
+            sample_end(stage, started, n);
+        n = kept;
+        if (stage->fused_next == NULL)
+            break;
+        wi_count(&stage->stats.items_out, n);
+        stage = stage->fused_next;
+        wi_count(&stage->stats.items_in, n);
+        if (n == 0)
+            return;
+    }
+    if (n == 0)
+        return;
+    if (head->n_out == 0)
+        weir_items_ack(items, n);
+    else
+        weir_emit_all(head->out[0], items, n);
+    if (head != stage && head->n_out != 0) {
+        /* emit counted them for the head, whose output this is now */
+        wi_count(&head->stats.items_out, (uint64_t)0 - n);
+        wi_count(&stage->stats.items_out, n);
+    }
+}
+
+static void deliver(weir_stage *stage, weir_in *in, weir_item **items, size_t n, bool timed)
+{
+    const weir_stage_type *type = stage->type;
+    weir_status status = WEIR_OK;
+    if (type->transform != NULL) {
+        deliver_fused(stage->exec, stage, items, n, timed);
+        return;
+    }
+    uint64_t started = timed ? wi_clock(stage->loop->env) : 0;
+    if (type->on_items != NULL)
+        status = type->on_items(stage, in, items, n, stage->state);
+    else if (type->on_item != NULL)
+        status = deliver_each(stage, in, items, n);
+    else if (stage->n_out != 0)
+        weir_emit_all(stage->out[0], items, n);
+    else
+        weir_items_ack(items, n);
+    if (timed)
+        sample_end(stage, started, n);
+    if (WI_UNLIKELY(status != WEIR_OK))
+        wi_pipeline_fail(stage->part->pipeline, stage->node->name, status, "the stage failed");
+}
+
+void wi_stage_redeliver(weir_stage *stage, weir_in *in, weir_item *item)
+{
+    if (wi_retry_hold_keys(stage, in, &item, 1) == 0)
+        return;
+    deliver(stage, in, &item, 1, false);
+    wi_stage_ready(stage->exec);
+}
+
+/* Items whose context is over are not worth any work; they never count as delivered. */
+static size_t drop_expired(weir_stage *stage, weir_in *in, weir_item **items, size_t n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        weir_status status = weir_context_status(items[i]->context, stage->loop->now);
+        if (status == WEIR_OK) {
+            items[kept++] = items[i];
+            continue;
+        }
+        wi_count(&stage->stats.failed, 1);
+        wi_count(&stage->stats.failed_by[-status], 1);
+        weir_item_end(items[i], WEIR_FAILED, status);
+    }
+    if (kept < n)
+        (void)weir_request(in, n - kept);
+    return kept;
+}
+
+/* How many of the queued items the stage can be handed now. */
+static size_t vector_of(weir_stage *stage, weir_in *in, uint64_t queued)
+{
+    const wi_edge *edge = in->edge;
+    uint64_t to_end = edge->out.mask + 1 - (in->head & edge->out.mask);
+    uint64_t n = queued < to_end ? queued : to_end;
+    if (n > stage->loop->config.vector_max)
+        n = stage->loop->config.vector_max;
+    if (!stage->auto_demand || stage->n_out == 0 || stage->out[0]->edge->window_bytes == 0)
+        return (size_t)n;
+    /* The stage emits all it gets, so what the byte window has no room for must wait here. */
+    const weir_out *out = stage->out[0];
+    uint64_t cost = 0;
+    for (size_t i = 0; i < n; i++) {
+        cost += edge->slots[(in->head + i) & edge->out.mask]->cost;
+        if (!weir_out_fits(out, cost > UINT32_MAX ? UINT32_MAX : (uint32_t)cost))
+            return i;
+    }
+    return (size_t)n;
+}
+
+/* Hands over one vector. Says whether more could follow at once. */
+static bool take_vector(weir_stage *stage, weir_in *in)
+{
+    wi_edge *edge = in->edge;
+    weir_loop *loop = stage->loop;
+    if (in->over)
+        return false;
+    uint64_t tail = edge->is_cross ? in->tail_seen : edge->out.tail;
+    uint64_t bit = UINT64_C(1) << in->index;
+    if (tail == in->head) {
+        stage->in_ready &= ~bit;
+        return false;
+    }
+    size_t n = vector_of(stage, in, tail - in->head);
+    if (n == 0)
+        return false; /* the bit stays: returning credit brings us here again */
+    weir_item **items = &edge->slots[in->head & edge->out.mask];
+    if (WI_UNLIKELY(edge->window_bytes != 0))
+        for (size_t i = 0; i < n; i++)
+            in->bytes += items[i]->cost;
+    wi_set(&in->head, in->head + n);
+    loop->budget = loop->budget > n ? loop->budget - (uint32_t)n : 0;
+    size_t live = n, contexts = 0;
+    for (size_t i = 0; i < n; i++)
+        contexts += items[i]->context != NULL;
+    if (contexts != 0)
+        live = drop_expired(stage, in, items, n);
+    if (WI_UNLIKELY(stage->retry != NULL))
+        live = wi_retry_hold_keys(stage, in, items, live); /* behind a retry of their key */
+    if (live != 0) {
+        wi_count(&stage->stats.items_in, live);
+        bool timed = --stage->sample == 0;
+        stage->current_in = in;
+        deliver(stage, in, items, live, timed);
+    }
+    if (!in->over)
+        wi_edge_settle(edge, false);
+    tail = edge->is_cross ? in->tail_seen : edge->out.tail;
+    if (tail == in->head) {
+        stage->in_ready &= ~bit;
+        return false;
+    }
+    return !in->over;
+}
+
+/* ---- Terminals and control ---- */
+
+static void end_outputs(weir_stage *stage, weir_status status)
+{
+    for (uint32_t i = 0; i < stage->n_out; i++)
+        weir_end_error(stage->out[i], status);
+}
+
+static void cancel_inputs(weir_stage *stage)
+{
+    for (uint32_t i = 0; i < stage->n_in; i++)
+        weir_cancel(stage->in[i]);
+}
+
+static weir_status end_status_of(const wi_edge *edge)
+{
+    if (!edge->is_cross)
+        return edge->end_status;
+    int shared = atomic_load_explicit(&edge->end_shared, memory_order_acquire);
+    return (weir_status)(1 - shared);
+}
+
+static void take_end(weir_stage *stage, weir_in *in)
+{
+    wi_edge *edge = in->edge;
+    if (in->over)
+        return;
+    weir_status status = end_status_of(edge);
+    if (edge->is_cross)
+        in->tail_seen = atomic_load_explicit(&edge->tail_shared, memory_order_acquire);
+    if (status != WEIR_OK && edge->error_jumps)
+        wi_edge_release_queue(edge);
+    uint64_t tail = edge->is_cross ? in->tail_seen : edge->out.tail;
+    if (tail != in->head) { /* the data first */
+        if ((stage->in_ready & UINT64_C(1) << in->index) == 0)
+            wi_stage_ready(stage);
+        stage->in_ready |= UINT64_C(1) << in->index;
+        return;
+    }
+    if (stage->retry != NULL && wi_retry_waiting(stage->retry) != 0)
+        return; /* comes again when the last of them is settled */
+    stage->in_ending &= ~(UINT64_C(1) << in->index);
+    in->over = true;
+    wi_set(&in->demand, 0);
+    stage->n_open_in--;
+    if (stage->type->on_end != NULL)
+        stage->type->on_end(stage, in, status, stage->state);
+    else if (status != WEIR_OK || stage->n_open_in == 0)
+        end_outputs(stage, status);
+}
+
+static void take_cancel(weir_stage *stage, weir_out *out)
+{
+    if (stage->dead_letter == out)
+        return;
+    if (stage->type->on_cancel != NULL) {
+        stage->type->on_cancel(stage, out, stage->state);
+        return;
+    }
+    for (uint32_t i = 0; i < stage->n_out; i++)
+        if (!stage->out[i]->over)
+            return;
+    cancel_inputs(stage);
+}
+
+static void take_drain(weir_stage *stage)
+{
+    stage->must_drain = false;
+    stage->draining = true;
+    if (stage->n_in != 0)
+        return;
+    if (stage->type->on_drain != NULL)
+        stage->type->on_drain(stage, stage->state);
+    else
+        end_outputs(stage, WEIR_OK);
+}
+
+static void take_abort(weir_stage *stage)
+{
+    stage->must_abort = false;
+    stage->aborting = true;
+    if (stage->retry != NULL)
+        wi_retry_abort(stage->retry);
+    for (weir_stage *s = stage; s != NULL; s = s->fused_next)
+        if (s->type->on_abort != NULL)
+            s->type->on_abort(s, s->state);
+    cancel_inputs(stage);
+    end_outputs(stage, WEIR_ECANCELED);
+}
+
+static void release_cancelled(weir_stage *stage)
+{
+    while (stage->must_release != 0) {
+        uint32_t i = (uint32_t)__builtin_ctzll(stage->must_release);
+        stage->must_release &= stage->must_release - 1;
+        wi_edge_release_queue(stage->in[i]->edge);
+    }
+}
+
+static void take_demand(weir_stage *stage)
+{
+    uint64_t bits = stage->out_demand;
+    stage->out_demand = 0;
+    for (; bits != 0; bits &= bits - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(bits);
+        if (i >= stage->n_out) {
+            wi_retry_dead_letters(stage);
+            continue;
+        }
+        if (stage->out[i]->over)
+            continue;
+        if (stage->type->on_demand != NULL)
+            stage->type->on_demand(stage, stage->out[i], weir_out_credit(stage->out[i]),
+                                   stage->state);
+    }
+}
+
+static void run_control(weir_stage *stage)
+{
+    if (stage->must_release != 0)
+        release_cancelled(stage);
+    if (stage->must_drain)
+        take_drain(stage);
+    while (stage->out_cancelled != 0) {
+        uint32_t i = (uint32_t)__builtin_ctzll(stage->out_cancelled);
+        stage->out_cancelled &= stage->out_cancelled - 1;
+        take_cancel(stage, i < stage->n_out ? stage->out[i] : stage->dead_letter);
+    }
+    if (stage->must_abort)
+        take_abort(stage);
+}
+
+void wi_stage_run(weir_stage *stage)
+{
+    bool again = false;
+    if (stage->closed)
+        return;
+    if (WI_UNLIKELY(stage->must_release != 0 || stage->must_drain || stage->must_abort ||
+                    stage->out_cancelled != 0))
+        run_control(stage);
+    for (uint64_t bits = stage->in_ready; bits != 0; bits &= bits - 1)
+        again |= take_vector(stage, stage->in[__builtin_ctzll(bits)]);
+    if (stage->out_demand != 0)
+        take_demand(stage);
+    if (WI_UNLIKELY(stage->in_ending != 0))
+        for (uint64_t bits = stage->in_ending; bits != 0; bits &= bits - 1)
+            take_end(stage, stage->in[__builtin_ctzll(bits)]);
+    if (stage->auto_demand)
+        wi_stage_top_up(stage);
+    clock_after_run(stage);
+    if (again)
+        wi_stage_ready(stage);
+    if (WI_UNLIKELY(stage->n_open_in == 0))
+        wi_stage_maybe_close(stage);
+}
+
+/* ---- Opening and closing ---- */
+
+weir_status wi_stage_open(weir_stage *stage)
+{
+    stage->state_since = stage->loop->now;
+    stage->sample = stage->sample_every = 1;
+    for (uint32_t i = 0; i < stage->n_out; i++)
+        wi_set(&stage->out[i]->zero_since, stage->loop->now);
+    weir_status status = WEIR_OK;
+    if (stage->type->open != NULL)
+        status = stage->type->open(stage, stage->spec->config, stage->state);
+    stage->opened = status == WEIR_OK;
+    if (stage->exec == stage)
+        wi_stage_ready(stage);
+    if (status == WEIR_OK && stage->n_out == 0 && stage->n_in == 1 && stage->auto_demand)
+        wi_stage_top_up(stage);
+    return status;
+}
+
+/* The dead-letter edge ends last: nothing else of the stage can fail any more. */
+static bool dead_letter_is_over(weir_stage *stage)
+{
+    if (stage->dead_letter == NULL || stage->dead_letter->over)
+        return true;
+    if (stage->n_open_in == 0 && stage->n_open_out == 1 && stage->holds == 0)
+        weir_end(stage->dead_letter);
+    return stage->dead_letter->over;
+}
+
+void wi_stage_maybe_close(weir_stage *stage)
+{
+    if (stage->closed || stage->holds != 0 || stage->n_open_in != 0)
+        return;
+    if (stage->retry != NULL && wi_retry_waiting(stage->retry) != 0)
+        return;
+    if (!dead_letter_is_over(stage) || stage->n_open_out != 0)
+        return;
+    if (stage->must_release != 0)
+        release_cancelled(stage);
+    wi_stage_clock(stage, stage->loop->now);
+    for (weir_stage *s = stage; s != NULL; s = s->fused_next) {
+        if (s->opened && s->type->close != NULL)
+            s->type->close(s, s->state);
+        s->opened = false;
+        s->closed = true;
+        wi_part_stage_closed(s->part);
+    }
+}

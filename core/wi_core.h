@@ -1,0 +1,358 @@
+/* The engine's own structures, shared by core's files and seen by nobody else. */
+#ifndef WI_CORE_H
+#define WI_CORE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <weir/context.h>
+#include <weir/env.h>
+#include <weir/item.h>
+#include <weir/loop.h>
+#include <weir/pipeline.h>
+#include <weir/stage.h>
+
+#define WI_CACHE_LINE  64
+#define WI_VECTOR_MAX  64
+#define WI_LOOPS_MAX   64
+#define SPIN_HITS_MAX  8
+#define WI_LIKELY(x)   __builtin_expect(!!(x), 1)
+#define WI_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+typedef struct wi_edge wi_edge;
+typedef struct wi_part wi_part;
+typedef struct wi_home wi_home;
+
+/* Counters have one writer, their loop, and readers anywhere: plain moves, made whole. */
+static inline void wi_count(uint64_t *counter, uint64_t n)
+{
+    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+static inline void wi_set(uint64_t *value, uint64_t n)
+{
+    __atomic_store_n(value, n, __ATOMIC_RELAXED);
+}
+static inline uint64_t wi_read(const uint64_t *counter)
+{
+    return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
+/* The first cache line boundary in memory that has a line to spare. */
+static inline void *wi_aligned(void *memory)
+{
+    return (void *)(((uintptr_t)memory + WI_CACHE_LINE - 1) & ~(uintptr_t)(WI_CACHE_LINE - 1));
+}
+
+/* ---- env.c ---- */
+uint64_t wi_clock(const weir_env *env);
+uint64_t wi_entropy(const weir_env *env, uint64_t *state);
+
+/* ---- item.c: slabs, and the way home ---- */
+
+#define WI_CLASSES 8
+
+/* A free stack per size: room for every item that exists, so that giving back cannot fail. */
+typedef struct wi_class {
+    weir_item **free;
+    size_t n_free, n_total;
+    void *slabs; /* a list, linked through each slab's first line */
+} wi_class;
+
+/* Items that come home from one other loop: a ring of pointers. Held by both ends. */
+#define WI_HOME_RING 4096
+struct wi_home {
+    _Alignas(WI_CACHE_LINE) uint64_t tail; /* the sender's */
+    uint64_t head_seen;
+    bool urgent; /* an end is waited for: ring the bell */
+    bool dirty;
+    weir_loop *home;
+    wi_home *next_sent; /* the sender's list */
+    _Alignas(WI_CACHE_LINE) atomic_uint_fast64_t tail_published;
+    _Alignas(WI_CACHE_LINE) atomic_uint_fast64_t head_published;
+    uint64_t head; /* the home loop's */
+    wi_home *next; /* the home loop's list */
+    atomic_int ends;
+    atomic_bool closed;
+    const weir_env *env;
+    void *memory; /* what was allocated: the ring lies aligned in it */
+    weir_item *slots[WI_HOME_RING];
+};
+
+void wi_items_done(weir_loop *loop);
+/* Takes in what came home; says whether there was anything. */
+bool wi_items_collect(weir_loop *loop);
+bool wi_items_pending(weir_loop *loop);
+/* Gives back an item without holds, told already; gives its parent if that has none left now. */
+weir_item *wi_item_finish_one(weir_item *item);
+/* Runs the `ended` callbacks that are due. */
+bool wi_items_run_ended(weir_loop *loop);
+void wi_items_publish(weir_loop *loop);
+static inline uint32_t wi_item_outcome(const weir_item *item)
+{
+    return (uint32_t)(item->bits >> 4) & 7u;
+}
+
+/* ---- loop.c ---- */
+
+struct weir_loop {
+    const weir_env *env;
+    weir_env env_default;
+    weir_loop_config config;
+    struct event_base *base;
+    struct event *bell_event, *timer_event;
+    int bell_fd;
+    uint64_t now, timer_armed_ns, entropy;
+
+    weir_stage *ready_head, *ready_tail;
+    weir_task *defer_head, *defer_tail;
+    wi_edge *owed;                 /* edges with credit to hand up at the end of the drain */
+    wi_edge *dirty_out, *dirty_in; /* edges with something to publish to another loop */
+    wi_edge *cross_out, *cross_in; /* edges to and from other loops */
+    weir_timer *timers;
+    weir_item *ended_head, *ended_tail;
+    uint32_t budget;
+    bool in_turn, kicked, now_stale;
+    uint32_t spin_hits; /* how often of late spinning paid */
+    void *memory;
+
+    wi_class classes[WI_CLASSES];
+    wi_home *sent; /* rings to other loops' homes */
+    bool sent_dirty;
+    weir_loop_stats stats;
+
+    _Alignas(WI_CACHE_LINE) _Atomic(weir_task *) posts;
+    _Atomic(weir_item *) returned; /* items from threads without a ring */
+    _Atomic(wi_home *) homes;      /* rings from other loops */
+    atomic_int sleeping;
+    atomic_bool stop;
+    _Atomic(pthread_t) thread;
+    atomic_bool has_thread;
+};
+
+/* The loop whose turn runs on this thread. An item's end needs it to know which way is home. */
+extern _Thread_local weir_loop *wi_here __attribute__((tls_model("initial-exec")));
+
+/* Wakes the loop if it sleeps. The caller has published what there is to see. */
+void wi_loop_ring(weir_loop *loop);
+/* Work was made ready outside a turn of an adopted loop. */
+void wi_loop_kick(weir_loop *loop);
+/* Runs nothing but ends of items that came home; for the time after the loop has stopped. */
+bool wi_loop_quiesce(weir_loop *loop);
+
+/* The i-th processor this process may run on. */
+int wi_allowed_cpu(uint32_t index);
+
+/* ---- timer.c ---- */
+bool wi_timers_fire(weir_loop *loop);
+
+/* ---- edge.c ---- */
+
+/* The sender's half. credit = granted - tail. */
+struct weir_out {
+    weir_stage *stage;
+    wi_edge *edge;
+    weir_item **ring;
+    uint64_t mask;
+    uint64_t tail;    /* emitted */
+    uint64_t granted; /* as the sender knows it */
+    uint64_t bytes;   /* cost emitted */
+    uint64_t zero_since, no_credit_ns;
+    uint32_t index;
+    bool over, cancelled;
+};
+
+/* The receiver's half. granted - head = credit + queued; outstanding = demand + granted - head. */
+struct weir_in {
+    weir_stage *stage;
+    wi_edge *edge;
+    uint64_t demand; /* requested, not yet granted */
+    uint64_t head;   /* handed to the stage */
+    uint64_t granted;
+    uint64_t tail_seen;
+    uint64_t bytes; /* cost taken off */
+    uint32_t index;
+    bool over, cancelled, end_seen;
+};
+
+struct wi_edge {
+    _Alignas(WI_CACHE_LINE) weir_out out;
+    uint64_t out_published;
+    weir_status end_status;
+    bool ended, on_dirty_out;
+    uint64_t bytes_seen;
+    wi_edge *next_dirty_out;
+    _Alignas(WI_CACHE_LINE) weir_in in;
+    bool on_owed, on_dirty_in;
+    wi_edge *next_owed, *next_dirty_in;
+    _Alignas(WI_CACHE_LINE) atomic_uint_fast64_t tail_shared;    /* written by the sender's loop */
+    atomic_int end_shared;                                       /* 0, or 1 - status */
+    _Alignas(WI_CACHE_LINE) atomic_uint_fast64_t granted_shared; /* by the receiver's loop */
+    atomic_uint_fast64_t bytes_shared;
+    atomic_bool cancel_shared;
+    _Alignas(WI_CACHE_LINE) uint64_t window, window_bytes;
+    uint32_t item_bytes_max, link;
+    bool is_cross, error_jumps, is_fused;
+    wi_edge *next_cross_out, *next_cross_in;
+    weir_item **slots;
+};
+
+weir_status wi_edge_init(wi_edge *edge, const weir_env *env, const weir_edge_config *config,
+                         bool is_cross);
+void wi_edge_done(wi_edge *edge, const weir_env *env);
+/* Hands up the credit that has become due. `force`: however little it is. */
+void wi_edge_settle(wi_edge *edge, bool force);
+void wi_edges_flush_owed(weir_loop *loop);
+/* Looks at the rings from and the credit by other loops; says whether there was anything. */
+bool wi_edges_poll(weir_loop *loop);
+/* The same look, without taking: is there anything? */
+bool wi_edges_pending(weir_loop *loop);
+void wi_edges_publish(weir_loop *loop);
+/* Releases what is left on the edge, as aborted. */
+void wi_edge_release_queue(wi_edge *edge);
+
+/* ---- stage.c ---- */
+
+typedef struct wi_retry wi_retry;
+
+struct weir_stage {
+    _Alignas(WI_CACHE_LINE) weir_stage *next_ready;
+    weir_stage *exec; /* the head of the fused chain it runs in: itself, mostly */
+    weir_stage *fused_next, *fused_tail;
+    const weir_stage_type *type;
+    void *state;
+    weir_loop *loop;
+    /* Port bits: something to do. */
+    uint64_t in_ready, in_ending, must_release, out_demand, out_cancelled;
+    bool queued, opened, closed, auto_demand, draining, aborting;
+    bool must_drain, must_abort, must_fail_items;
+    uint8_t clock_state;
+    uint32_t sample, sample_every;
+    uint32_t n_in, n_out, n_open_in, n_open_out;
+    weir_in **in;
+    weir_out **out;
+    weir_out *dead_letter; /* an output beyond n_out, or NULL */
+    uint64_t holds;
+    uint64_t state_since;
+    wi_part *part;
+    const weir_node *node;
+    const weir_stage_spec *spec;
+    void *shared;
+    weir_in *current_in; /* whose items it was handed last */
+    wi_retry *retry;     /* of the policy: NULL if it keeps no items */
+    uint32_t replica;
+    weir_stage_stats stats;
+};
+
+struct weir_stage_spec {
+    const weir_stage_type *type;
+    void *config;
+    char name[64];
+    /* What lies behind an async stage, for its accessors. */
+    const void *extra;
+    void (*free_extra)(void *extra);
+};
+
+/* Where a stage's time goes when it is not in its callbacks. */
+enum { WI_IDLE, WI_STARVED, WI_BLOCKED };
+
+extern const weir_stage_type wi_closed_type; /* of a stage that failed to open: does nothing */
+void wi_stage_ready(weir_stage *exec);
+/* One visit: control, one vector of each input, terminals. */
+void wi_stage_run(weir_stage *stage);
+void wi_stage_maybe_close(weir_stage *stage);
+weir_status wi_stage_open(weir_stage *stage);
+void wi_stage_clock(weir_stage *stage, uint64_t now);
+/* Asks its input for what its output has credit for. */
+void wi_stage_top_up(weir_stage *stage);
+/* Hands items to a stage that has them already paid for: again, after a retry's wait. */
+void wi_stage_redeliver(weir_stage *stage, weir_in *in, weir_item *item);
+
+/* ---- policy.c ---- */
+weir_status wi_retry_new(const weir_env *env, const weir_error_policy *policy,
+                         wi_retry **ret_retry);
+void wi_retry_free(wi_retry *retry, const weir_env *env);
+/* Emits the dead letters that wait for credit. */
+void wi_retry_dead_letters(weir_stage *stage);
+uint32_t wi_retry_waiting(const wi_retry *retry);
+/* Gives up all that wait, as aborted. */
+void wi_retry_abort(wi_retry *retry);
+/* Takes out of items[0..n) those that must wait behind a retry of their key; gives how many stay.
+ */
+size_t wi_retry_hold_keys(weir_stage *stage, weir_in *in, weir_item **items, size_t n);
+
+/* ---- pipeline.c, run.c ---- */
+
+typedef struct wi_link {
+    weir_node *from, *to;
+    uint32_t output, input;
+    weir_edge_config config;
+    bool dead_letter;
+} wi_link;
+
+struct weir_node {
+    weir_pipeline *pipeline;
+    weir_stage_spec *spec;
+    uint32_t index, n_in, n_out, place;
+    bool placed, best_effort, has_policy, has_edge_config, has_dead_letter;
+    weir_edge_config edge_config;
+    weir_error_policy policy;
+    char name[80]; /* unique in the pipeline */
+};
+
+/* What one loop runs of a pipeline. */
+struct wi_part {
+    weir_pipeline *pipeline;
+    weir_loop *loop;
+    uint32_t index, n_stages, n_live;
+    weir_stage **stages; /* sinks first */
+    weir_task start, control;
+    atomic_int wanted; /* 0, 1 + WEIR_DRAIN, 1 + WEIR_ABORT */
+    int done;
+};
+
+struct weir_pipeline {
+    weir_env env_default;
+    const weir_env *env;
+    weir_pipeline_config config;
+    char name[64];
+    weir_node **nodes;
+    uint32_t n_nodes, nodes_room;
+    wi_link *links;
+    uint32_t n_links, links_room;
+    weir_node *last; /* of the chain */
+    bool placed, checked, started;
+    weir_status build_status;
+
+    uint32_t n_replicas, n_parts;
+    wi_part *parts;
+    weir_stage *stages;                 /* replica-major: [replica * n_nodes + node] */
+    wi_edge *edges;                     /* replica-major: [replica * n_links + link] */
+    void *stages_memory, *edges_memory; /* as allocated; the arrays lie aligned in them */
+    void **shared;
+    uint32_t *order; /* nodes, sources first */
+    atomic_uint parts_live;
+    atomic_bool finished;
+    weir_task finish;
+    weir_timer drain_timer;
+    weir_task drain_task;
+    atomic_uint drain_ms;
+    void (*on_finished)(weir_pipeline *pipeline, weir_status status, void *user);
+    void *on_finished_user;
+    uint64_t started_ns;
+    pthread_mutex_t lock; /* the first error */
+    weir_status status;
+    char why[256];
+    uint64_t *mark; /* the bottleneck finder's figures of its last call */
+    uint64_t mark_ns;
+};
+
+/* Latches the first error, as "name: why (text)". Any thread. */
+void wi_pipeline_latch(weir_pipeline *pipeline, const char *who, weir_status status,
+                       const char *why);
+/* Latches it and aborts. */
+void wi_pipeline_fail(weir_pipeline *pipeline, const char *who, weir_status status,
+                      const char *why);
+void wi_part_stage_closed(wi_part *part);
+bool wi_node_is_acked(const weir_node *node);
+
+#endif
