@@ -4,7 +4,7 @@
  * (cumulative); credit is the difference, and what is granted never exceeds what was handed to the
  * stage plus the window, so the ring of `window` slots cannot overflow. On one loop a grant is seen
  * at once; across loops both ends publish their counter, once a drain or at half the window. */
-#include "wi_core.h"
+#include "wi_hot.h"
 
 #include <assert.h>
 
@@ -34,25 +34,9 @@ void wi_edge_done(wi_edge *edge, const weir_env *env)
     edge->slots = NULL;
 }
 
-/* ---- Bytes ---- */
-
-static uint64_t bytes_in_flight(const weir_out *out)
-{
-    const wi_edge *edge = out->edge;
-    uint64_t released = edge->is_cross
-                            ? atomic_load_explicit(&edge->bytes_shared, memory_order_acquire)
-                            : edge->in.bytes;
-    return out->bytes - released;
-}
-
-static bool bytes_full(const weir_out *out)
-{
-    return out->edge->window_bytes != 0 && bytes_in_flight(out) >= out->edge->window_bytes;
-}
-
 /* ---- Notes to the loop ---- */
 
-static void note_dirty_out(wi_edge *edge)
+void wi_edge_note_dirty_out(wi_edge *edge)
 {
     weir_loop *loop = edge->out.stage->loop;
     if (edge->on_dirty_out)
@@ -63,7 +47,7 @@ static void note_dirty_out(wi_edge *edge)
     wi_loop_kick(loop);
 }
 
-static void note_dirty_in(wi_edge *edge)
+void wi_edge_note_dirty_in(wi_edge *edge)
 {
     weir_loop *loop = edge->in.stage->loop;
     if (edge->on_dirty_in)
@@ -74,7 +58,7 @@ static void note_dirty_in(wi_edge *edge)
     wi_loop_kick(loop);
 }
 
-static void note_owed(wi_edge *edge)
+void wi_edge_note_owed(wi_edge *edge)
 {
     weir_loop *loop = edge->in.stage->loop;
     if (edge->on_owed)
@@ -85,57 +69,7 @@ static void note_owed(wi_edge *edge)
     wi_loop_kick(loop);
 }
 
-static void tell_sender(weir_out *out)
-{
-    weir_stage *stage = out->stage;
-    if (out->over)
-        return;
-    if (out->zero_since != 0) {
-        wi_count(&out->no_credit_ns, stage->loop->now - out->zero_since);
-        wi_set(&out->zero_since, 0);
-    }
-    stage->out_demand |= UINT64_C(1) << out->index;
-    wi_stage_ready(stage);
-}
-
 /* ---- Credit ---- */
-
-static void grant(wi_edge *edge, uint64_t n)
-{
-    weir_in *in = &edge->in;
-    if (in->demand != WEIR_UNBOUNDED)
-        wi_set(&in->demand, in->demand - n);
-    wi_set(&in->granted, in->granted + n);
-    if (edge->is_cross) {
-        note_dirty_in(edge);
-    } else {
-        wi_set(&edge->out.granted, in->granted);
-        tell_sender(&edge->out);
-    }
-}
-
-/* Due at half the window, whenever the sender has none left, and when forced (the turn's end). */
-void wi_edge_settle(wi_edge *edge, bool force)
-{
-    weir_in *in = &edge->in;
-    uint64_t room = in->head + edge->window - in->granted;
-    uint64_t owed = in->demand < room ? in->demand : room;
-    if (in->over)
-        return;
-    if (edge->window_bytes != 0) {
-        if (edge->is_cross)
-            note_dirty_in(edge);
-        else if (owed == 0 && in->bytes != 0)
-            tell_sender(&edge->out);
-    }
-    if (owed == 0)
-        return;
-    uint64_t tail = edge->is_cross ? in->tail_seen : edge->out.tail;
-    if (force || owed * 2 >= edge->window || in->granted == tail)
-        grant(edge, owed);
-    else
-        note_owed(edge);
-}
 
 void wi_edges_flush_owed(weir_loop *loop)
 {
@@ -143,7 +77,7 @@ void wi_edges_flush_owed(weir_loop *loop)
         wi_edge *edge = loop->owed;
         loop->owed = edge->next_owed;
         edge->on_owed = false;
-        wi_edge_settle(edge, true);
+        wi_settle(edge, true);
     }
 }
 
@@ -154,7 +88,7 @@ weir_status weir_request(weir_in *in, uint64_t n)
     if (in->over)
         return WEIR_OK;
     wi_set(&in->demand, weir_credit_add(in->demand, n));
-    wi_edge_settle(in->edge, false);
+    wi_settle(in->edge, false);
     return WEIR_OK;
 }
 
@@ -174,7 +108,7 @@ void weir_request_to(weir_in *in, uint64_t level)
 
 uint64_t weir_out_credit(const weir_out *out)
 {
-    if (out->over || bytes_full(out))
+    if (out->over || wi_bytes_full(out))
         return 0;
     return out->granted - out->tail;
 }
@@ -185,13 +119,13 @@ bool weir_out_fits(const weir_out *out, uint32_t cost)
         return false;
     if (out->edge->window_bytes == 0)
         return true;
-    uint64_t bytes = bytes_in_flight(out);
+    uint64_t bytes = wi_bytes_in_flight(out);
     return bytes == 0 || bytes + cost <= out->edge->window_bytes;
 }
 
 /* ---- Items ---- */
 
-static void over_emitted(weir_out *out, weir_item **items, size_t n)
+void wi_over_emitted(weir_out *out, weir_item **items, size_t n)
 {
     assert(out->cancelled && "a stage emitted without credit, or after its end");
     if (!out->cancelled)
@@ -201,55 +135,23 @@ static void over_emitted(weir_out *out, weir_item **items, size_t n)
         weir_item_end(items[i], WEIR_ABORTED, WEIR_ECANCELED);
 }
 
-static inline void after_emit(weir_out *out, size_t n)
-{
-    wi_edge *edge = out->edge;
-    wi_count(&out->stage->stats.items_out, n);
-    if (out->tail == out->granted)
-        wi_set(&out->zero_since, out->stage->loop->now);
-    if (WI_UNLIKELY(edge->is_cross)) {
-        note_dirty_out(edge);
-        if (out->tail - edge->out_published >= WI_VECTOR_MAX) {
-            edge->out_published = out->tail;
-            atomic_store_explicit(&edge->tail_shared, out->tail, memory_order_release);
-        }
-        return;
-    }
-    weir_stage *to = edge->in.stage;
-    to->in_ready |= UINT64_C(1) << edge->in.index;
-    if (!to->queued)
-        wi_stage_ready(to);
-}
-
 void weir_emit(weir_out *out, weir_item *item)
 {
     if (WI_UNLIKELY(out->over || out->granted == out->tail)) {
-        over_emitted(out, &item, 1);
+        wi_over_emitted(out, &item, 1);
         return;
     }
     if (WI_UNLIKELY(out->edge->window_bytes != 0))
         out->bytes += item->cost;
     out->ring[out->tail & out->mask] = item;
     wi_set(&out->tail, out->tail + 1);
-    after_emit(out, 1);
+    wi_after_emit(out, 1);
 }
 
 void weir_emit_all(weir_out *out, weir_item **items, size_t n)
 {
-    uint64_t credit = out->over ? 0 : out->granted - out->tail;
-    size_t fits = n <= credit ? n : (size_t)credit;
-    if (WI_UNLIKELY(fits < n))
-        over_emitted(out, items + fits, n - fits);
-    if (fits == 0)
-        return;
-    if (WI_UNLIKELY(out->edge->window_bytes != 0))
-        for (size_t i = 0; i < fits; i++)
-            out->bytes += items[i]->cost;
-    uint64_t tail = out->tail;
-    for (size_t i = 0; i < fits; i++)
-        out->ring[(tail + i) & out->mask] = items[i];
-    wi_set(&out->tail, tail + fits);
-    after_emit(out, fits);
+    if (n != 0)
+        wi_emit_all(out, items, n);
 }
 
 /* ---- Terminals ---- */
@@ -263,7 +165,7 @@ static void close_out(weir_out *out)
         wi_set(&out->zero_since, 0);
     }
     stage->n_open_out--;
-    wi_stage_ready(stage);
+    wi_ready(stage);
 }
 
 void weir_end_error(weir_out *out, weir_status status)
@@ -275,12 +177,12 @@ void weir_end_error(weir_out *out, weir_status status)
     edge->ended = true;
     edge->end_status = status;
     if (edge->is_cross) {
-        note_dirty_out(edge);
+        wi_edge_note_dirty_out(edge);
         return;
     }
     edge->in.end_seen = true;
     edge->in.stage->in_ending |= UINT64_C(1) << edge->in.index;
-    wi_stage_ready(edge->in.stage);
+    wi_ready(edge->in.stage);
 }
 
 void weir_end(weir_out *out)
@@ -321,9 +223,9 @@ void weir_cancel(weir_in *in)
     in->stage->in_ready &= ~(UINT64_C(1) << in->index);
     in->stage->in_ending &= ~(UINT64_C(1) << in->index);
     in->stage->must_release |= UINT64_C(1) << in->index;
-    wi_stage_ready(in->stage);
+    wi_ready(in->stage);
     if (edge->is_cross) {
-        note_dirty_in(edge);
+        wi_edge_note_dirty_in(edge);
     } else if (!edge->out.over) {
         edge->out.cancelled = true;
         close_out(&edge->out);
@@ -364,13 +266,13 @@ static bool poll_items(wi_edge *edge)
     if (tail != in->tail_seen) {
         in->tail_seen = tail;
         in->stage->in_ready |= UINT64_C(1) << in->index;
-        wi_stage_ready(in->stage);
+        wi_ready(in->stage);
         any = true;
     }
     if (end != 0 && !in->end_seen) {
         in->end_seen = true;
         in->stage->in_ending |= UINT64_C(1) << in->index;
-        wi_stage_ready(in->stage);
+        wi_ready(in->stage);
         any = true;
     }
     return any;
@@ -397,7 +299,7 @@ static bool poll_credit(wi_edge *edge)
     if (granted == out->granted && !bytes_moved)
         return false;
     wi_set(&out->granted, granted);
-    tell_sender(out);
+    wi_tell_sender(out);
     return true;
 }
 

@@ -54,8 +54,9 @@ static bool class_grow(weir_loop *loop, uint32_t which)
         item->home = loop;
         item->body = which == 0 ? NULL : item + 1;
         item->bits = (uint8_t)which;
-        c->free[c->n_free++] = item;
+        c->free[c->n_free + i] = item;
     }
+    wi_set(&c->n_free, c->n_free + count);
     c->n_total += count;
     wi_count(&loop->stats.items_reserved, count);
     wi_count(&loop->stats.bytes_reserved, SLAB_BYTES);
@@ -99,10 +100,9 @@ size_t weir_items_new(weir_loop *loop, const weir_item_type *type, size_t body_b
             item_init(from[i], type, body_bytes);
             ret_items[made + i] = from[i];
         }
-        c->n_free -= take;
+        wi_set(&c->n_free, c->n_free - take);
         made += take;
     }
-    wi_count(&loop->stats.items_live, made);
     return made;
 }
 
@@ -155,7 +155,7 @@ weir_item *weir_item_new_foreign(const weir_env *env, const weir_item_type *type
     return item;
 }
 
-static void give_back(weir_item *item)
+static inline void give_back(weir_item *item)
 {
     weir_loop *home = item->home;
     if (WI_UNLIKELY(home == NULL)) {
@@ -170,8 +170,22 @@ static void give_back(weir_item *item)
         item->body = NULL;
     item->bits = (uint8_t)which;
     wi_class *c = &home->classes[which];
-    c->free[c->n_free++] = item;
-    wi_count(&home->stats.items_live, (uint64_t)0 - 1);
+    c->free[c->n_free] = item;
+    wi_set(&c->n_free, c->n_free + 1);
+}
+
+/* Of a slab, with nobody to tell: the usual end of a plain item. */
+static inline bool is_plain(const weir_item *item)
+{
+    return item->parent == NULL && (item->type == NULL || item->type->ended == NULL);
+}
+
+uint64_t wi_items_free(const weir_loop *loop)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < WI_CLASSES; i++)
+        sum += wi_read(&loop->classes[i].n_free);
+    return sum;
 }
 
 /* ---- The way home ---- */
@@ -270,7 +284,10 @@ static bool collect_ring(wi_home *ring)
     for (; ring->head != tail; ring->head++) {
         weir_item *item = ring->slots[ring->head % WI_HOME_RING];
         __builtin_prefetch(ring->slots[(ring->head + 8) % WI_HOME_RING], 1);
-        finish(item);
+        if (WI_LIKELY(is_plain(item)))
+            give_back(item);
+        else
+            finish(item);
     }
     atomic_store_explicit(&ring->head_published, ring->head, memory_order_release);
     return true;
@@ -391,10 +408,10 @@ void weir_item_end(weir_item *item, weir_outcome outcome, weir_status status)
 
 void weir_items_ack(weir_item **items, size_t n)
 {
+    weir_loop *here = wi_here;
     for (size_t i = 0; i < n; i++) {
         weir_item *item = items[i];
-        if (WI_LIKELY(item->holds == 1 && item->home == wi_here && item->parent == NULL &&
-                      (item->type == NULL || item->type->ended == NULL)))
+        if (WI_LIKELY(item->holds == 1 && item->home == here && here != NULL && is_plain(item)))
             give_back(item);
         else
             weir_item_end(item, WEIR_ACKED, WEIR_OK);

@@ -160,6 +160,7 @@ static bool run_ready(weir_loop *loop, uint64_t until)
         stage->queued = false;
         wi_stage_run(stage);
         any = true;
+        loop->budget = loop->budget > WI_VECTOR_MAX ? loop->budget - WI_VECTOR_MAX : 0;
         if (++visits % CLOCK_EVERY == 0 && weir_loop_update_now(loop) >= until) {
             loop->budget = 0;
             break;
@@ -480,7 +481,7 @@ void weir_loop_stats_get(const weir_loop *loop, weir_loop_stats *ret_stats)
         .turns = wi_read(&s->turns),
         .polls = wi_read(&s->polls),
         .wakeups_received = wi_read(&s->wakeups_received),
-        .items_live = wi_read(&s->items_live),
+        .items_live = wi_read(&s->items_reserved) - wi_items_free(loop),
         .items_reserved = wi_read(&s->items_reserved),
         .bytes_reserved = wi_read(&s->bytes_reserved),
     };

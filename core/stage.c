@@ -1,11 +1,11 @@
 /* Stages at run time: what a visit does, default behaviour, and what a stage may ask. */
-#include "wi_core.h"
+#include "wi_hot.h"
 
 #include <assert.h>
 #include <string.h>
 
 /* How often a quick stage's callbacks are timed: one visit in so many. Slow ones always are. */
-#define SAMPLE_EVERY   32
+#define SAMPLE_EVERY   128
 #define SAMPLE_SLOW_NS 2000
 
 const weir_stage_type wi_closed_type = { .name = "closed" };
@@ -147,29 +147,21 @@ void weir_stage_fail(weir_stage *stage, weir_status status, const char *why)
 
 void wi_stage_ready(weir_stage *stage)
 {
-    weir_loop *loop = stage->loop;
-    if (stage->queued || stage->closed)
-        return;
-    stage->queued = true;
-    stage->next_ready = NULL;
-    if (loop->ready_tail != NULL)
-        loop->ready_tail->next_ready = stage;
-    else
-        loop->ready_head = stage;
-    loop->ready_tail = stage;
-    if (WI_UNLIKELY(!loop->in_turn))
-        wi_loop_kick(loop);
+    wi_ready(stage);
 }
 
 /* ---- Time ---- */
 
 static uint8_t clock_state_of(const weir_stage *stage)
 {
-    for (uint32_t i = 0; i < stage->n_out; i++)
-        if (!stage->out[i]->over && weir_out_credit(stage->out[i]) == 0)
+    for (uint32_t i = 0; i < stage->n_out; i++) {
+        const weir_out *out = stage->out[i];
+        if (!out->over && (out->granted == out->tail || wi_bytes_full(out)))
             return WI_BLOCKED;
+    }
     for (uint32_t i = 0; i < stage->n_in; i++)
-        if (!stage->in[i]->over && weir_in_outstanding(stage->in[i]) != 0)
+        if (!stage->in[i]->over &&
+            (stage->in[i]->demand != 0 || stage->in[i]->granted != stage->in[i]->head))
             return WI_STARVED;
     return WI_IDLE;
 }
@@ -227,8 +219,11 @@ void wi_stage_top_up(weir_stage *stage)
     uint64_t level = stage->out[0]->granted - stage->out[0]->tail;
     if (stage->retry != NULL)
         level = weir_credit_sub(level, wi_retry_waiting(stage->retry));
-    if (weir_in_outstanding(in) < level)
-        weir_request_to(in, level);
+    uint64_t outstanding = weir_credit_add(in->demand, in->granted - in->head);
+    if (outstanding < level) {
+        wi_set(&in->demand, in->demand + (level - outstanding));
+        wi_settle(in->edge, false);
+    }
 }
 
 static weir_status deliver_each(weir_stage *stage, weir_in *in, weir_item **items, size_t n)
@@ -245,8 +240,8 @@ static weir_status deliver_each(weir_stage *stage, weir_in *in, weir_item **item
 }
 
 /* Pure stages: one after the other over the whole vector, without a queue between them. */
-static void deliver_fused(weir_stage *head, weir_stage *from, weir_item **items, size_t n,
-                          bool timed)
+static inline void deliver_fused(weir_stage *head, weir_stage *from, weir_item **items, size_t n,
+                                 bool timed)
 {
     weir_stage *stage = from;
     for (;;) {
@@ -268,7 +263,7 @@ static void deliver_fused(weir_stage *head, weir_stage *from, weir_item **items,
     if (head->n_out == 0)
         weir_items_ack(items, n);
     else
-        weir_emit_all(head->out[0], items, n);
+        wi_emit_all(head->out[0], items, n);
     if (head != stage && head->n_out != 0) {
         /* emit counted them for the head, whose output this is now */
         wi_count(&head->stats.items_out, (uint64_t)0 - n);
@@ -276,7 +271,7 @@ static void deliver_fused(weir_stage *head, weir_stage *from, weir_item **items,
     }
 }
 
-static void deliver(weir_stage *stage, weir_in *in, weir_item **items, size_t n, bool timed)
+static inline void deliver(weir_stage *stage, weir_in *in, weir_item **items, size_t n, bool timed)
 {
     const weir_stage_type *type = stage->type;
     weir_status status = WEIR_OK;
@@ -327,7 +322,7 @@ static size_t drop_expired(weir_stage *stage, weir_in *in, weir_item **items, si
 }
 
 /* How many of the queued items the stage can be handed now. */
-static size_t vector_of(weir_stage *stage, weir_in *in, uint64_t queued)
+static inline size_t vector_of(weir_stage *stage, weir_in *in, uint64_t queued)
 {
     const wi_edge *edge = in->edge;
     uint64_t to_end = edge->out.mask + 1 - (in->head & edge->out.mask);
@@ -347,49 +342,49 @@ static size_t vector_of(weir_stage *stage, weir_in *in, uint64_t queued)
     return (size_t)n;
 }
 
-/* Hands over one vector. Says whether more could follow at once. */
-static bool take_vector(weir_stage *stage, weir_in *in)
+/* Takes out what is over or must wait; gives how many are left to hand over. */
+static inline size_t hold_back(weir_stage *stage, weir_in *in, weir_item **items, size_t n)
+{
+    bool contexts = false;
+    for (size_t i = 0; i < n; i++)
+        contexts |= items[i]->context != NULL;
+    if (contexts)
+        n = drop_expired(stage, in, items, n);
+    if (WI_UNLIKELY(stage->retry != NULL))
+        n = wi_retry_hold_keys(stage, in, items, n); /* behind a retry of their key */
+    return n;
+}
+
+/* Hands over vectors, 64 items a visit at most. Says whether more could follow at once. */
+static bool take_vectors(weir_stage *stage, weir_in *in)
 {
     wi_edge *edge = in->edge;
-    weir_loop *loop = stage->loop;
-    if (in->over)
-        return false;
-    uint64_t tail = edge->is_cross ? in->tail_seen : edge->out.tail;
-    uint64_t bit = UINT64_C(1) << in->index;
-    if (tail == in->head) {
+    uint64_t bit = UINT64_C(1) << in->index, tail = wi_tail(in);
+    for (size_t visited = 0; visited < WI_VECTOR_MAX; tail = wi_tail(in)) {
+        if (in->over)
+            return false;
+        if (tail == in->head)
+            break;
+        size_t n = vector_of(stage, in, tail - in->head);
+        if (n == 0)
+            return false; /* the bit stays: returning credit brings us here again */
+        weir_item **items = &edge->slots[in->head & edge->out.mask];
+        if (WI_UNLIKELY(edge->window_bytes != 0))
+            for (size_t i = 0; i < n; i++)
+                in->bytes += items[i]->cost;
+        wi_set(&in->head, in->head + n);
+        visited += n;
+        size_t live = hold_back(stage, in, items, n);
+        if (live != 0) {
+            wi_count(&stage->stats.items_in, live);
+            stage->current_in = in;
+            deliver(stage, in, items, live, --stage->sample == 0);
+        }
+        wi_settle(edge, false);
+    }
+    if (tail == in->head)
         stage->in_ready &= ~bit;
-        return false;
-    }
-    size_t n = vector_of(stage, in, tail - in->head);
-    if (n == 0)
-        return false; /* the bit stays: returning credit brings us here again */
-    weir_item **items = &edge->slots[in->head & edge->out.mask];
-    if (WI_UNLIKELY(edge->window_bytes != 0))
-        for (size_t i = 0; i < n; i++)
-            in->bytes += items[i]->cost;
-    wi_set(&in->head, in->head + n);
-    loop->budget = loop->budget > n ? loop->budget - (uint32_t)n : 0;
-    size_t live = n, contexts = 0;
-    for (size_t i = 0; i < n; i++)
-        contexts += items[i]->context != NULL;
-    if (contexts != 0)
-        live = drop_expired(stage, in, items, n);
-    if (WI_UNLIKELY(stage->retry != NULL))
-        live = wi_retry_hold_keys(stage, in, items, live); /* behind a retry of their key */
-    if (live != 0) {
-        wi_count(&stage->stats.items_in, live);
-        bool timed = --stage->sample == 0;
-        stage->current_in = in;
-        deliver(stage, in, items, live, timed);
-    }
-    if (!in->over)
-        wi_edge_settle(edge, false);
-    tail = edge->is_cross ? in->tail_seen : edge->out.tail;
-    if (tail == in->head) {
-        stage->in_ready &= ~bit;
-        return false;
-    }
-    return !in->over;
+    return tail != in->head && !in->over;
 }
 
 /* ---- Terminals and control ---- */
@@ -533,7 +528,7 @@ void wi_stage_run(weir_stage *stage)
                     stage->out_cancelled != 0))
         run_control(stage);
     for (uint64_t bits = stage->in_ready; bits != 0; bits &= bits - 1)
-        again |= take_vector(stage, stage->in[__builtin_ctzll(bits)]);
+        again |= take_vectors(stage, stage->in[__builtin_ctzll(bits)]);
     if (stage->out_demand != 0)
         take_demand(stage);
     if (WI_UNLIKELY(stage->in_ending != 0))

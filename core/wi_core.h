@@ -54,7 +54,7 @@ uint64_t wi_entropy(const weir_env *env, uint64_t *state);
 /* A free stack per size: room for every item that exists, so that giving back cannot fail. */
 typedef struct wi_class {
     weir_item **free;
-    size_t n_free, n_total;
+    uint64_t n_free, n_total;
     void *slabs; /* a list, linked through each slab's first line */
 } wi_class;
 
@@ -78,6 +78,8 @@ struct wi_home {
     weir_item *slots[WI_HOME_RING];
 };
 
+/* Items in the free stacks; any thread. */
+uint64_t wi_items_free(const weir_loop *loop);
 void wi_items_done(weir_loop *loop);
 /* Takes in what came home; says whether there was anything. */
 bool wi_items_collect(weir_loop *loop);
@@ -199,8 +201,7 @@ struct wi_edge {
 weir_status wi_edge_init(wi_edge *edge, const weir_env *env, const weir_edge_config *config,
                          bool is_cross);
 void wi_edge_done(wi_edge *edge, const weir_env *env);
-/* Hands up the credit that has become due. `force`: however little it is. */
-void wi_edge_settle(wi_edge *edge, bool force);
+/* Hands up the small credit that was kept back. */
 void wi_edges_flush_owed(weir_loop *loop);
 /* Looks at the rings from and the credit by other loops; says whether there was anything. */
 bool wi_edges_poll(weir_loop *loop);

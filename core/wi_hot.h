@@ -1,0 +1,146 @@
+/* The path every item takes, inlined where it is walked: ready, grant, settle, emit. */
+#ifndef WI_HOT_H
+#define WI_HOT_H
+
+#include "wi_core.h"
+
+static inline void wi_ready(weir_stage *stage)
+{
+    weir_loop *loop = stage->loop;
+    if (stage->queued || stage->closed)
+        return;
+    stage->queued = true;
+    stage->next_ready = NULL;
+    if (loop->ready_tail != NULL)
+        loop->ready_tail->next_ready = stage;
+    else
+        loop->ready_head = stage;
+    loop->ready_tail = stage;
+    if (WI_UNLIKELY(!loop->in_turn))
+        wi_loop_kick(loop);
+}
+
+static inline uint64_t wi_bytes_in_flight(const weir_out *out)
+{
+    const wi_edge *edge = out->edge;
+    uint64_t released = edge->is_cross
+                            ? atomic_load_explicit(&edge->bytes_shared, memory_order_acquire)
+                            : edge->in.bytes;
+    return out->bytes - released;
+}
+
+static inline bool wi_bytes_full(const weir_out *out)
+{
+    return out->edge->window_bytes != 0 && wi_bytes_in_flight(out) >= out->edge->window_bytes;
+}
+
+/* What the sender may still emit, bytes aside. */
+static inline uint64_t wi_credit(const weir_out *out)
+{
+    return out->over ? 0 : out->granted - out->tail;
+}
+
+static inline uint64_t wi_tail(const weir_in *in)
+{
+    return in->edge->is_cross ? in->tail_seen : in->edge->out.tail;
+}
+
+static inline void wi_tell_sender(weir_out *out)
+{
+    weir_stage *stage = out->stage;
+    if (out->over)
+        return;
+    if (out->zero_since != 0) {
+        wi_count(&out->no_credit_ns, stage->loop->now - out->zero_since);
+        wi_set(&out->zero_since, 0);
+    }
+    stage->out_demand |= UINT64_C(1) << out->index;
+    wi_ready(stage);
+}
+
+void wi_edge_note_dirty_out(wi_edge *edge);
+void wi_edge_note_dirty_in(wi_edge *edge);
+void wi_edge_note_owed(wi_edge *edge);
+
+static inline void wi_grant(wi_edge *edge, uint64_t n)
+{
+    weir_in *in = &edge->in;
+    if (in->demand != WEIR_UNBOUNDED)
+        wi_set(&in->demand, in->demand - n);
+    wi_set(&in->granted, in->granted + n);
+    if (edge->is_cross) {
+        wi_edge_note_dirty_in(edge);
+    } else {
+        wi_set(&edge->out.granted, in->granted);
+        wi_tell_sender(&edge->out);
+    }
+}
+
+/* Hands up credit: due at half the window, whenever the sender has none left, and when forced (at
+ * the end of the drain). */
+static inline void wi_settle(wi_edge *edge, bool force)
+{
+    weir_in *in = &edge->in;
+    uint64_t room = in->head + edge->window - in->granted;
+    uint64_t owed = in->demand < room ? in->demand : room;
+    if (in->over)
+        return;
+    if (WI_UNLIKELY(edge->window_bytes != 0)) {
+        if (edge->is_cross)
+            wi_edge_note_dirty_in(edge);
+        else if (owed == 0 && in->bytes != 0)
+            wi_tell_sender(&edge->out);
+    }
+    if (owed == 0)
+        return;
+    if (force || owed * 2 >= edge->window || in->granted == wi_tail(in))
+        wi_grant(edge, owed);
+    else if (!edge->on_owed)
+        wi_edge_note_owed(edge);
+}
+
+static inline void wi_after_emit(weir_out *out, size_t n)
+{
+    wi_edge *edge = out->edge;
+    wi_count(&out->stage->stats.items_out, n);
+    if (out->tail == out->granted)
+        wi_set(&out->zero_since, out->stage->loop->now);
+    if (WI_UNLIKELY(edge->is_cross)) {
+        if (!edge->on_dirty_out)
+            wi_edge_note_dirty_out(edge);
+        if (out->tail - edge->out_published >= WI_VECTOR_MAX) {
+            edge->out_published = out->tail;
+            atomic_store_explicit(&edge->tail_shared, out->tail, memory_order_release);
+        }
+        return;
+    }
+    weir_stage *to = edge->in.stage;
+    to->in_ready |= UINT64_C(1) << edge->in.index;
+    if (!to->queued)
+        wi_ready(to);
+}
+
+/* What is emitted without credit, or after the end. */
+void wi_over_emitted(weir_out *out, weir_item **items, size_t n);
+
+static inline void wi_emit_all(weir_out *out, weir_item **items, size_t n)
+{
+    uint64_t credit = wi_credit(out);
+    if (WI_UNLIKELY(n > credit)) {
+        wi_over_emitted(out, items + credit, n - (size_t)credit);
+        n = (size_t)credit;
+        if (n == 0)
+            return;
+    }
+    if (WI_UNLIKELY(out->edge->window_bytes != 0))
+        for (size_t i = 0; i < n; i++)
+            out->bytes += items[i]->cost;
+    uint64_t tail = out->tail, mask = out->mask;
+    weir_item **ring = out->ring;
+    for (size_t i = 0; i < n; i++)
+        ring[(tail + i) & mask] = items[i];
+    wi_set(&out->tail, tail + n);
+    wi_after_emit(out, n);
+}
+
+#endif
