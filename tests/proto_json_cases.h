@@ -114,7 +114,7 @@ static const json_case must_refuse[] = {
     REFUSE(TRAILING, "{} }"), REFUSE(KEY, "{\"a\":1,}"), REFUSE(OBJECT_MORE, "{\"a\":1 \"b\":2}"),
     REFUSE(TRAILING, "{\"a\":true} \"x\""), REFUSE(VALUE, "}"), REFUSE(OBJECT_MORE, "{\"a\":1:2}"),
     /* strings */
-    REFUSE(SURROGATE, "[\"\\uD800\"]"), REFUSE(SURROGATE, "[\"\\uD800\\u\"]"), REFUSE(ESCAPE, "[\"\\uD800\\u1\"]"),
+    REFUSE(SURROGATE, "[\"\\uD800\"]"), REFUSE(SURROGATE, "[\"\\uD800\\u\"]"), REFUSE(SURROGATE, "[\"\\uD800\\u1\"]"),
     REFUSE(SURROGATE, "[\"\\uD800\\u1x\"]"), REFUSE(VALUE, "[\xC3\xA9]"), REFUSE(ESCAPE, "[\"\\\0\"]"),
     REFUSE(ARRAY_MORE, "[\"\\\\\\\"\"\"]"), REFUSE(ESCAPE, "[\"\\x00\"]"), REFUSE(TRUNCATED, "[\"\\\\\\\"]"),
     REFUSE(ESCAPE, "[\"\\\t\"]"), REFUSE(ESCAPE, "[\"\\\xF0\x9F\x8C\x80\"]"), REFUSE(TRUNCATED, "[\"\\"),

@@ -33,7 +33,9 @@ static void write_number(weir_json_writer *writer, const weir_json_token *token)
     uint64_t whole = 0;
     weir_status status = weir_json_double(token, &value);
     REQUIRE(status == WEIR_OK ? isfinite(value) : status == WEIR_ELIMIT);
-    if (weir_json_int64(token, &integer) == WEIR_OK) {
+    if (status == WEIR_OK && value == 0) {
+        weir_json_write_double(writer, value); /* -0 keeps its sign only as a double */
+    } else if (weir_json_int64(token, &integer) == WEIR_OK) {
         REQUIRE(status == WEIR_OK && value == (double)integer);
         weir_json_write_int64(writer, integer);
     } else if (weir_json_uint64(token, &whole) == WEIR_OK) {
