@@ -187,18 +187,38 @@ __attribute__((noinline)) static bool is_duplicate(const weir_json_reader *reade
     return false;
 }
 
-/* Remembers a key of the innermost object; refuses one that is there already. A walk over at most
- * WEIR_JSON_KEYS_CAP hashes beats a hash table at the sizes that objects have. */
+/* Whether any of these hashes is `hash`. A walk over at most WEIR_JSON_KEYS_CAP of them beats a
+ * hash table at the sizes that objects have; the long walk is apart because vectorised code is slow
+ * to start. */
+__attribute__((noinline)) static bool among_many(const uint32_t *hashes, uint32_t count,
+                                                 uint32_t hash)
+{
+    unsigned hit = 0;
+    for (uint32_t i = 0; i < count; i++)
+        hit |= hashes[i] == hash;
+    return hit != 0;
+}
+
+static inline bool among(const uint32_t *hashes, uint32_t count, uint32_t hash)
+{
+    if (UNLIKELY(count > 8))
+        return among_many(hashes, count, hash);
+    while (count > 0) {
+        if (UNLIKELY(hashes[--count] == hash))
+            return true;
+    }
+    return false;
+}
+
+/* Remembers a key of the innermost object; refuses one that is there already. */
 static inline weir_status add_key(weir_json_reader *reader, const weir_json_token *key)
 {
     uint32_t hash = hash_key(reader, key);
     uint32_t base = reader->key_base;
     uint32_t end = reader->key_end;
-    unsigned hit = 0;
-    for (uint32_t i = base; i < end; i++)
-        hit |= reader->key_hash[i] == hash;
     const unsigned char *at = (const unsigned char *)key->text;
-    if (UNLIKELY(hit != 0) && is_duplicate(reader, key, hash))
+    if (UNLIKELY(among(reader->key_hash + base, end - base, hash)) &&
+        is_duplicate(reader, key, hash))
         return fail(reader, at - 1, WEIR_JSON_REASON_DUPLICATE);
     if (UNLIKELY(end - base >= reader->limits.keys_max || end >= WEIR_JSON_KEYS_CAP))
         return fail(reader, at - 1, WEIR_JSON_REASON_KEYS);
