@@ -289,7 +289,8 @@ static bool collect_ring(wi_home *ring)
         return false;
     for (; ring->head != tail; ring->head++) {
         weir_item *item = ring->slots[ring->head % WI_HOME_RING];
-        __builtin_prefetch(ring->slots[(ring->head + 8) % WI_HOME_RING], 1);
+        if (tail - ring->head > 8)
+            __builtin_prefetch(ring->slots[(ring->head + 8) % WI_HOME_RING], 1);
         if (WI_LIKELY(is_plain(item)))
             give_back(item);
         else
