@@ -69,17 +69,23 @@ static bool class_grow(weir_loop *loop, uint32_t which)
     return true;
 }
 
-static inline void item_init(weir_item *item, const weir_item_type *type, size_t cost)
+/* The header's last word, whole: cost, holds, attempts, status, bits. */
+static uint64_t first_word(size_t cost, uint32_t which)
+{
+    weir_item item = { .cost = cost > UINT32_MAX ? UINT32_MAX : (uint32_t)cost, .holds = 1 };
+    uint64_t word;
+    item.bits = (uint8_t)which;
+    memcpy(&word, &item.cost, sizeof word);
+    return word;
+}
+
+static inline void item_init(weir_item *item, const weir_item_type *type, uint64_t word)
 {
     item->type = type;
     item->context = NULL;
     item->parent = NULL;
     item->key = 0;
-    item->next = NULL;
-    item->cost = cost > UINT32_MAX ? UINT32_MAX : (uint32_t)cost;
-    item->holds = 1;
-    item->attempts = 0;
-    item->status = 0;
+    memcpy(&item->cost, &word, sizeof word);
 }
 
 size_t weir_items_new(weir_loop *loop, const weir_item_type *type, size_t body_bytes,
@@ -92,6 +98,7 @@ size_t weir_items_new(weir_loop *loop, const weir_item_type *type, size_t body_b
         return made;
     }
     uint32_t which = class_for(body_bytes);
+    uint64_t word = first_word(body_bytes, which);
     wi_class *c = &loop->classes[which];
     size_t made = 0;
     while (made < n) {
@@ -103,7 +110,7 @@ size_t weir_items_new(weir_loop *loop, const weir_item_type *type, size_t body_b
         size_t take = n - made < c->n_free ? n - made : c->n_free;
         weir_item **from = c->free + c->n_free - take;
         for (size_t i = 0; i < take; i++) {
-            item_init(from[i], type, body_bytes);
+            item_init(from[i], type, word);
             ret_items[made + i] = from[i];
         }
         wi_set(&c->n_free, c->n_free - take);
@@ -156,8 +163,7 @@ weir_item *weir_item_new_foreign(const weir_env *env, const weir_item_type *type
     weir_item *item = (weir_item *)(void *)(memory + WI_CACHE_LINE);
     item->home = NULL;
     item->body = item + 1;
-    item->bits = 0;
-    item_init(item, type, body_bytes);
+    item_init(item, type, first_word(body_bytes, 0));
     return item;
 }
 
@@ -172,9 +178,6 @@ static inline void give_back(weir_item *item)
     uint32_t which = CLASS_OF(item->bits);
     if (WI_UNLIKELY(item->bits & BIT_BIG))
         weir_memory_free(home->env, (char *)item->body - BIG_PREFIX);
-    if (which == 0)
-        item->body = NULL;
-    item->bits = (uint8_t)which;
     wi_class *c = &home->classes[which];
     c->free[c->n_free] = item;
     wi_set(&c->n_free, c->n_free + 1);
@@ -532,6 +535,9 @@ void wi_items_nack_leaked(weir_loop *loop)
     if (leaked == 0)
         return;
     weir_log(loop->env, WEIR_LOG_ERROR, "%llu items were never ended", (unsigned long long)leaked);
+    for (uint32_t i = 0; i < WI_CLASSES; i++)
+        for (uint64_t k = 0; k < loop->classes[i].n_free; k++)
+            loop->classes[i].free[k]->holds = 0;
     for (uint32_t i = 0; i < WI_CLASSES; i++)
         for (void *slab = loop->classes[i].slabs; slab != NULL; slab = *(void **)slab)
             for (size_t k = 0; k < SLAB_BYTES / class_bytes[i]; k++) {
