@@ -289,7 +289,7 @@ static weir_status client_open(weir_stage *stage, const void *config, void *stat
     client->loop = weir_stage_loop(stage);
     client->env = weir_stage_env(stage);
     client->base = weir_loop_base(client->loop);
-    client->tls = weir_stage_shared(stage);
+    client->tls = weir_async_shared(stage);
     client->config = *(const weir_http_call_config *)config;
     client->sweep_due_ns = UINT64_MAX;
     fill_defaults(&client->config);
