@@ -1,5 +1,4 @@
 /* The HTTP client stage against a scripted server of plain sockets, and against Python's. */
-#define _GNU_SOURCE
 #include <weir/http_client.h>
 #include <weir/inlet.h>
 #include <weir/pipeline.h>

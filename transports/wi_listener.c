@@ -1,7 +1,5 @@
 /* A listening socket of one loop: bound with a clear reason on failure, paused and resumed. */
-#define _GNU_SOURCE /* accept4 */
 #include "wi_listener.h"
-
 #include <event2/util.h>
 
 #include <errno.h>
