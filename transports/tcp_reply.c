@@ -1,16 +1,6 @@
 /* The sink that writes items back to the connections they came from. */
 #include "tcp_internal.h"
 
-enum { REPLY_DEMAND = 1024 };
-
-static weir_status reply_open(weir_stage *stage, const void *config, void *state)
-{
-    (void)config;
-    (void)state;
-    weir_request_to(weir_stage_in(stage), REPLY_DEMAND);
-    return WEIR_OK;
-}
-
 static void reply_one(weir_stage *stage, weir_item *item)
 {
     wi_tcp_conn *conn = wi_tcp_conn_of(item);
@@ -27,22 +17,21 @@ static void reply_one(weir_stage *stage, weir_item *item)
         wi_tcp_conn_reply(conn, item);
 }
 
-/* Demand does not wait for slow peers: what their connections have under way is bounded where it
- * is read. */
+/* Demand, a sink's default, does not wait for slow peers: what their connections have under way is
+ * bounded where it is read. */
 static weir_status reply_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
                                   void *state)
 {
+    (void)in;
     (void)state;
     for (size_t i = 0; i < n; i++)
         reply_one(stage, items[i]);
-    weir_request_to(in, REPLY_DEMAND);
     return WEIR_OK;
 }
 
 static const weir_stage_type reply_type = {
     .name = "tcp_reply",
     .outputs = WEIR_PORTS_NONE,
-    .open = reply_open,
     .on_items = reply_on_items,
 };
 
