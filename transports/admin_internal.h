@@ -19,10 +19,12 @@ void wi_text_append(wi_text *text, const char *at, size_t n);
 void wi_text_json(wi_text *text, const char *string);
 void wi_text_done(wi_text *text);
 
-/* How far an edge has come. */
+/* How far the receiver of an edge has come. */
 typedef struct wi_admin_edge {
-    uint64_t taken;    /* items its receiver had taken */
-    uint64_t since_ns; /* since when items queue and that stands still; 0: they do not */
+    uint64_t moved;           /* items it took, gave or ended */
+    uint64_t in_flight;       /* operations under way */
+    uint64_t in_flight_least; /* seen so far: what it holds for itself, like a connection */
+    uint64_t since_ns;        /* since when it has work and nothing moves; 0: not so */
 } wi_admin_edge;
 
 typedef struct wi_admin_watch {

@@ -71,15 +71,22 @@ void wi_text_done(wi_text *text)
 
 /* ---- Whether the pipelines move ---- */
 
-static uint64_t taken_by(const weir_pipeline *pipeline, const char *stage)
+/* Names need not be unique: stages of one name count as one. */
+static void look_at(const weir_pipeline *pipeline, const char *stage, uint64_t *ret_moved,
+                    uint64_t *ret_in_flight)
 {
-    uint64_t taken = 0;
+    uint64_t moved = 0, in_flight = 0;
     weir_stage_stats stats;
-    for (uint32_t i = 0; i < weir_pipeline_stages(pipeline); i++)
-        if (weir_pipeline_stage_stats(pipeline, i, &stats) == WEIR_OK &&
-            strcmp(stats.name, stage) == 0)
-            taken += stats.items_in;
-    return taken;
+    for (uint32_t i = 0; i < weir_pipeline_stages(pipeline); i++) {
+        if (weir_pipeline_stage_stats(pipeline, i, &stats) != WEIR_OK ||
+            strcmp(stats.name, stage) != 0)
+            continue;
+        moved += stats.items_in + stats.items_out + stats.filtered + stats.failed + stats.aborted +
+                 stats.retried;
+        in_flight += stats.in_flight;
+    }
+    *ret_moved = moved;
+    *ret_in_flight = in_flight;
 }
 
 static bool fit_watch(const weir_env *env, wi_admin_watch *watch)
@@ -90,6 +97,8 @@ static bool fit_watch(const weir_env *env, wi_admin_watch *watch)
     weir_memory_free(env, watch->edges);
     watch->edges = weir_memory_new(env, n * sizeof *watch->edges);
     watch->edge_count = watch->edges != NULL ? n : 0;
+    for (uint32_t i = 0; i < watch->edge_count; i++)
+        watch->edges[i].in_flight_least = UINT64_MAX;
     return watch->edges != NULL;
 }
 
@@ -99,12 +108,17 @@ static void sample_edge(const wi_admin_watch *watch, uint32_t index, uint64_t no
     wi_admin_edge *edge = &watch->edges[index];
     if (weir_pipeline_edge_stats(watch->pipeline, index, &stats) != WEIR_OK)
         return;
-    uint64_t taken = taken_by(watch->pipeline, stats.to);
-    if (stats.queued == 0)
+    uint64_t moved, in_flight;
+    look_at(watch->pipeline, stats.to, &moved, &in_flight);
+    if (in_flight < edge->in_flight_least)
+        edge->in_flight_least = in_flight;
+    bool has_work = stats.queued > 0 || in_flight > edge->in_flight_least;
+    if (!has_work)
         edge->since_ns = 0;
-    else if (edge->since_ns == 0 || taken != edge->taken)
+    else if (edge->since_ns == 0 || moved != edge->moved || in_flight != edge->in_flight)
         edge->since_ns = now_ns;
-    edge->taken = taken;
+    edge->moved = moved;
+    edge->in_flight = in_flight;
 }
 
 void wi_admin_pages_sample(wi_admin_pages *pages, uint64_t now_ns)
@@ -155,15 +169,18 @@ static void check_edges(const wi_admin_pages *pages, const wi_admin_watch *watch
                         wi_admin_page *page)
 {
     for (uint32_t i = 0; i < watch->edge_count; i++) {
-        char why[160];
+        char why[192];
         weir_edge_stats stats;
         uint64_t since_ns = watch->edges[i].since_ns;
         if (since_ns == 0 || now_ns - since_ns < pages->config.stuck_ms * WEIR_MS ||
             weir_pipeline_edge_stats(watch->pipeline, i, &stats) != WEIR_OK)
             continue;
         snprintf(why, sizeof why,
-                 "stuck: %" PRIu64 " items queued from %.48s and none taken for %" PRIu64 " ms",
-                 stats.queued, stats.from, (now_ns - since_ns) / WEIR_MS);
+                 "stuck: %" PRIu64 " items queued from %.48s, %" PRIu64
+                 " operations under way, and nothing moved for %" PRIu64 " ms",
+                 stats.queued, stats.from,
+                 watch->edges[i].in_flight - watch->edges[i].in_flight_least,
+                 (now_ns - since_ns) / WEIR_MS);
         blame(page, stats.to, why);
     }
 }

@@ -34,8 +34,9 @@ typedef struct weir_admin_config {
     uint32_t check_count;
     const char *token; /* needed as "Authorization: Bearer …" for all but /live and /ready; NULL:
                           none is */
-    uint32_t stuck_ms; /* not ready once items queued for a stage and it took none for so long:
-                          5,000. Looked at four times in that time */
+    uint32_t stuck_ms; /* not ready once a stage has had items queued or operations under way for
+                          so long and nothing of it moved: 5,000. Looked at four times in that time;
+                          keep it above the longest operation */
     uint32_t connections_max; /* at once, 1..1024: 16; more wait */
     uint32_t timeout_ms;      /* of a connection, from accept to close: 5,000 */
     const weir_env *env;      /* NULL: the defaults */
