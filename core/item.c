@@ -32,6 +32,12 @@ static uint32_t class_for(size_t body_bytes)
     return i;
 }
 
+static weir_item *slab_first(void *slab)
+{
+    return (weir_item *)(((uintptr_t)slab + sizeof(void *) + WI_CACHE_LINE - 1) &
+                         ~(uintptr_t)(WI_CACHE_LINE - 1));
+}
+
 static bool class_grow(weir_loop *loop, uint32_t which)
 {
     wi_class *c = &loop->classes[which];
@@ -47,13 +53,13 @@ static bool class_grow(weir_loop *loop, uint32_t which)
         return false;
     *(void **)(void *)slab = c->slabs;
     c->slabs = slab;
-    uintptr_t first = ((uintptr_t)slab + sizeof(void *) + WI_CACHE_LINE - 1) &
-                      ~(uintptr_t)(WI_CACHE_LINE - 1);
+    char *first = (char *)slab_first(slab);
     for (size_t i = 0; i < count; i++) {
-        weir_item *item = (weir_item *)(first + i * bytes);
+        weir_item *item = (weir_item *)(void *)(first + i * bytes);
         item->home = loop;
         item->body = which == 0 ? NULL : item + 1;
         item->bits = (uint8_t)which;
+        item->holds = 0;
         c->free[c->n_free + i] = item;
     }
     wi_set(&c->n_free, c->n_free + count);
@@ -283,7 +289,8 @@ static bool collect_ring(wi_home *ring)
         return false;
     for (; ring->head != tail; ring->head++) {
         weir_item *item = ring->slots[ring->head % WI_HOME_RING];
-        __builtin_prefetch(ring->slots[(ring->head + 8) % WI_HOME_RING], 1);
+        if (tail - ring->head > 8)
+            __builtin_prefetch(ring->slots[(ring->head + 8) % WI_HOME_RING], 1);
         if (WI_LIKELY(is_plain(item)))
             give_back(item);
         else
@@ -517,6 +524,29 @@ const weir_items *weir_item_members(const weir_item *item)
 }
 
 /* ---- The end of a loop's items ---- */
+
+/* Items that nobody ended: their sources hear of it now, and we of the bug. */
+void wi_items_nack_leaked(weir_loop *loop)
+{
+    uint64_t leaked = wi_read(&loop->stats.items_reserved) - wi_items_free(loop);
+    if (leaked == 0)
+        return;
+    weir_log(loop->env, WEIR_LOG_ERROR, "%llu items were never ended", (unsigned long long)leaked);
+    for (uint32_t i = 0; i < WI_CLASSES; i++)
+        for (void *slab = loop->classes[i].slabs; slab != NULL; slab = *(void **)slab)
+            for (size_t k = 0; k < SLAB_BYTES / class_bytes[i]; k++) {
+                weir_item *item =
+                    (weir_item *)(void *)((char *)slab_first(slab) + k * class_bytes[i]);
+                if (item->holds == 0)
+                    continue;
+                note(item, WEIR_ABORTED, WEIR_EINTERNAL);
+                item->holds = 0;
+                finish(item);
+                while (wi_items_run_ended(loop))
+                    ;
+            }
+    assert(!"items were never ended");
+}
 
 void wi_items_done(weir_loop *loop)
 {

@@ -80,6 +80,8 @@ struct wi_home {
 
 /* Items in the free stacks; any thread. */
 uint64_t wi_items_free(const weir_loop *loop);
+/* Ends what was leaked, so that its sources hear of it; in debug builds that is the end. */
+void wi_items_nack_leaked(weir_loop *loop);
 void wi_items_done(weir_loop *loop);
 /* Takes in what came home; says whether there was anything. */
 bool wi_items_collect(weir_loop *loop);
