@@ -335,6 +335,15 @@ static weir_status sink_on_item(weir_stage *stage, weir_in *in, weir_item *item,
     return WEIR_OK;
 }
 
+/* Never called, as there are no outputs: it says that demand is for this stage to decide. */
+static void sink_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+{
+    (void)stage;
+    (void)out;
+    (void)credit;
+    (void)state;
+}
+
 static void sink_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
 {
     (void)stage;
@@ -361,6 +370,7 @@ static const weir_stage_type sink_type = {
     .outputs = WEIR_PORTS_NONE,
     .open = sink_open,
     .close = probe_close,
+    .on_demand = sink_on_demand,
     .on_item = sink_on_item,
     .on_end = sink_on_end,
     .on_abort = sink_on_abort,

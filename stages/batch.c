@@ -171,6 +171,10 @@ static weir_status batch_on_items(weir_stage *stage, weir_in *in, weir_item **it
     }
     uint64_t now = weir_loop_now(weir_stage_loop(stage));
     for (size_t i = 0; i < n; i++) {
+        if (b->held == b->room) { /* members of a failed join, which a retry policy hands back */
+            weir_fail(stage, items[i], WEIR_ELIMIT, "no room for an item that is tried again");
+            continue;
+        }
         uint32_t at = b->head + b->held++;
         b->items[at] = items[i];
         b->came_ns[at] = now;

@@ -43,16 +43,16 @@ static void broadcast_ask(weir_stage *stage)
         weir_cancel(weir_stage_in(stage));
 }
 
-/* Adds `n` holds to `item`; on an error it takes the item. */
-static bool hold_for_legs(weir_stage *stage, weir_item *item, uint32_t n)
+/* Adds `n` holds to `item`; on an error it takes the item. Not by weir_fail: a retry would bring it
+ * back when there may be no credit. */
+static bool hold_for_legs(weir_item *item, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
         weir_status status = weir_item_hold(item);
         if (status == WEIR_OK)
             continue;
-        while (i-- > 0)
+        for (uint32_t held = 0; held <= i; held++)
             weir_item_end(item, WEIR_FAILED, status);
-        weir_fail(stage, item, status, "too many legs hold the item");
         return false;
     }
     return true;
@@ -68,7 +68,7 @@ static void hand_to_those_ready(weir_stage *stage, weir_item *item)
             ready[n++] = weir_stage_out_at(stage, i);
     if (n == 0)
         weir_item_end(item, WEIR_FILTERED, WEIR_OK);
-    else if (hold_for_legs(stage, item, n - 1))
+    else if (hold_for_legs(item, n - 1))
         for (uint32_t i = 0; i < n; i++)
             weir_emit(ready[i], item);
 }
@@ -85,7 +85,7 @@ static void hand_to_all(weir_stage *stage, weir_item **items, size_t n)
     for (size_t i = 0; i < n; i++) {
         if (open == 0)
             weir_item_end(items[i], WEIR_ABORTED, WEIR_ECANCELED);
-        else if (hold_for_legs(stage, items[i], open - 1))
+        else if (hold_for_legs(items[i], open - 1))
             items[kept++] = items[i];
     }
     for (uint32_t i = 0; i < open && kept > 0; i++) {

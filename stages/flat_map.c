@@ -15,7 +15,8 @@ typedef struct flat_map_config {
 
 typedef struct flat_map {
     wi_queue waiting;
-    weir_item *item; /* being taken apart */
+    weir_item *item;  /* being taken apart */
+    weir_item *ready; /* made of it, one ahead of demand: only so is it known which is the last */
     weir_item *joint;
     uint32_t made; /* of `item` */
     uint32_t joint_children;
@@ -47,9 +48,11 @@ static void drop_joint(flat_map *f)
 static void flat_map_abort(flat_map *f)
 {
     drop_joint(f);
+    if (f->ready != NULL)
+        weir_item_end(f->ready, WEIR_ABORTED, WEIR_ECANCELED);
     if (f->item != NULL)
         weir_item_end(f->item, WEIR_ABORTED, WEIR_ECANCELED);
-    f->item = NULL;
+    f->ready = f->item = NULL;
     wi_queue_abort(&f->waiting);
 }
 
@@ -99,7 +102,7 @@ static weir_status adopt(weir_loop *loop, flat_map *f, weir_item *made)
     return WEIR_OK;
 }
 
-/* Makes and emits one item, or is through with the current one. */
+/* Makes the next item, or is through with the current one. */
 static void make_one(weir_stage *stage, flat_map *f)
 {
     const flat_map_config *config = weir_stage_config(stage);
@@ -109,7 +112,7 @@ static void make_one(weir_stage *stage, flat_map *f)
     if (status == WEIR_OK && made != NULL)
         status = adopt(loop, f, made);
     if (status == WEIR_OK && made != NULL) {
-        weir_emit(weir_stage_out(stage), made);
+        f->ready = made;
         return;
     }
     if (made != NULL)
@@ -126,16 +129,22 @@ static void make_one(weir_stage *stage, flat_map *f)
 static void flat_map_run(weir_stage *stage, flat_map *f)
 {
     weir_out *out = weir_stage_out(stage);
-    while (weir_out_credit(out) > 0) {
+    for (;;) {
+        if (f->ready != NULL) {
+            if (!weir_out_fits(out, f->ready->cost))
+                break;
+            weir_emit(out, f->ready);
+            f->ready = NULL;
+        }
         if (f->item == NULL) {
+            if (weir_out_credit(out) == 0 || f->waiting.n == 0)
+                break;
             f->item = wi_queue_pop(&f->waiting);
             f->made = 0;
         }
-        if (f->item == NULL)
-            break;
         make_one(stage, f);
     }
-    uint32_t held = f->waiting.n + (f->item != NULL);
+    uint32_t held = f->waiting.n + (f->item != NULL || f->ready != NULL);
     if (f->is_over) {
         if (held == 0)
             wi_end_with(out, f->status);
@@ -158,8 +167,15 @@ static weir_status flat_map_on_items(weir_stage *stage, weir_in *in, weir_item *
 {
     (void)in;
     flat_map *f = state;
-    for (size_t i = 0; i < n; i++)
-        wi_queue_push(&f->waiting, items[i]);
+    for (size_t i = 0; i < n; i++) {
+        /* Only what a retry policy hands over again comes on top of what was asked for. */
+        bool has_room = f->waiting.n < f->waiting.capacity ||
+                        wi_queue_grow(&f->waiting, weir_stage_env(stage)) == WEIR_OK;
+        if (has_room)
+            wi_queue_push(&f->waiting, items[i]);
+        else
+            weir_fail(stage, items[i], WEIR_ENOMEM, "no room for an item that is tried again");
+    }
     flat_map_run(stage, f);
     return WEIR_OK;
 }

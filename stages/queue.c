@@ -18,6 +18,19 @@ void wi_queue_done(wi_queue *queue, const weir_env *env)
     weir_memory_free(env, queue->items);
 }
 
+weir_status wi_queue_grow(wi_queue *queue, const weir_env *env)
+{
+    wi_queue larger;
+    weir_status status = wi_queue_init(&larger, env, queue->capacity * 2);
+    if (status != WEIR_OK)
+        return status;
+    for (weir_item *item; (item = wi_queue_pop(queue)) != NULL;)
+        wi_queue_push(&larger, item);
+    wi_queue_done(queue, env);
+    *queue = larger;
+    return WEIR_OK;
+}
+
 void wi_queue_push(wi_queue *queue, weir_item *item)
 {
     assert(queue->n < queue->capacity);

@@ -12,6 +12,8 @@ typedef struct wi_queue {
 
 weir_status wi_queue_init(wi_queue *queue, const weir_env *env, uint32_t capacity);
 void wi_queue_done(wi_queue *queue, const weir_env *env);
+/* Doubles the capacity. On an error nothing changed. */
+weir_status wi_queue_grow(wi_queue *queue, const weir_env *env);
 /* Takes `item`; needs room. */
 void wi_queue_push(wi_queue *queue, weir_item *item);
 /* The oldest, or NULL; pop gives it. */

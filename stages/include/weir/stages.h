@@ -54,10 +54,10 @@ weir_observe_all(void (*look)(const weir_item *const *items, size_t n, void *use
 enum { WEIR_FLAT_MAP_AHEAD = 16, WEIR_FLAT_MAP_MADE_MAX = 16384 };
 
 /* Makes any number of items of each. `next` is called with index 0, 1, 2 … while there is demand
- * for what it makes, until it leaves *ret_made NULL. It borrows `item`, and gives a new item made
- * on `loop`, which the stage derives from `item`: that one ends after all that were made of it, or
- * as filtered if none was. A status that is not WEIR_OK fails `item`; what was made of it before
- * stays out.
+ * for what it makes, and once more to see if that was the last, until it leaves *ret_made NULL. It
+ * borrows `item`, and gives a new item made on `loop`, which the stage derives from `item`: that
+ * one ends after all that were made of it, or as filtered if none was. A status that is not WEIR_OK
+ * fails `item`; what was made of it before stays out.
  *   demand    an item of input for each asked of the output, at most WEIR_FLAT_MAP_AHEAD of them.
  *   limits    more than WEIR_FLAT_MAP_MADE_MAX of one item fail it with WEIR_ELIMIT. */
 WEIR_API weir_stage_spec *weir_flat_map(weir_status (*next)(weir_loop *loop, const weir_item *item,
@@ -104,7 +104,8 @@ typedef struct weir_async_fn_config {
 } weir_async_fn_config;
 
 /* Work that is started now and finished later (see async.h, whose mechanism this is).
- *   demand    as many as are asked of the output, at most `in_flight` less those under way. */
+ *   demand    `in_flight` less those under way or done and not emitted, ahead of any demand below.
+ *   cancel    of the output, or an abort, cancels what is under way. */
 WEIR_API weir_stage_spec *weir_async(const weir_async_fn_config *config);
 
 /* ---- Pace ---- */
@@ -162,7 +163,7 @@ typedef enum weir_slow_leg {
  * ended it, with their worst outcome. A leg that is cancelled is left out; when all are, so is the
  * input.
  *   demand    the least of the outputs; for WEIR_SLOW_LEG_MISSES the greatest.
- *   limits    an item that would be held more than 255 times fails with WEIR_ELIMIT. */
+ *   limits    an item that would be held more than 255 times ends as failed, WEIR_ELIMIT. */
 WEIR_API weir_stage_spec *weir_broadcast(weir_slow_leg slow_leg);
 
 /* Hands each item to one output, by its key: equal keys go to the same one, in order. `key` borrows
@@ -187,7 +188,7 @@ WEIR_API weir_stage_spec *weir_balance(void);
  *   demand    each open input is asked for an even share of what is asked of the output, at least
  *             1 so that an idle input starves none, at most 64. What comes when its credit has gone
  *             to another input is held: at most 64 an input, in order of arrival.
- *   order     kept within an input; inputs take turns. */
+ *   order     kept within an input. */
 WEIR_API weir_stage_spec *weir_merge(void);
 
 /* ---- Sinks ---- */
