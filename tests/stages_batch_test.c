@@ -226,7 +226,7 @@ static void batch_conserves_items_at_any_pace(void **unused)
     (void)unused;
     for (uint64_t seed = 1; seed <= 200; seed++) {
         uint64_t x = seed * UINT64_C(0x9e3779b97f4a7c15);
-        rig r = rig_batch(1 + seed % 7, 64, (uint32_t)(seed % 3) * 50);
+        rig r = rig_batch(1 + (uint32_t)seed % 7, 64, (uint32_t)(seed % 3) * 50);
         for (int step = 0; step < 60; step++) {
             x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
             uint64_t n = x >> 60;

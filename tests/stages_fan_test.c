@@ -335,6 +335,18 @@ static void balance_aborts_what_it_holds_when_all_legs_are_gone(void **unused)
     fan_done(&f);
 }
 
+static void an_abort_ends_what_balance_holds(void **unused)
+{
+    (void)unused;
+    fan f = fan_out(weir_balance());
+    leg_request(&f, 0, 4);
+    leg_cancel(&f, 0);
+    rig_feed(&f.r, 0, 4);
+    rig_abort(&f.r);
+    assert_ended(&f.r, WEIR_ABORTED, 4);
+    fan_done(&f);
+}
+
 /* ---- merge ---- */
 
 static void merge_divides_demand_evenly(void **unused)
@@ -459,6 +471,16 @@ static void a_cancel_reaches_all_inputs_and_aborts_what_is_held(void **unused)
     fan_done(&f);
 }
 
+static void an_abort_ends_what_merge_holds(void **unused)
+{
+    (void)unused;
+    fan f = fan_in(weir_merge());
+    rig_request(&f.r, 1);
+    for (uint32_t i = 0; i < LEGS; i++)
+        leg_feed(&f, i, 0, 1);
+    fan_abort_and_done(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -475,6 +497,7 @@ int main(void)
         cmocka_unit_test(balance_takes_turns_among_legs_with_credit),
         cmocka_unit_test(what_a_cancelled_leg_had_asked_for_goes_to_the_others),
         cmocka_unit_test(balance_aborts_what_it_holds_when_all_legs_are_gone),
+        cmocka_unit_test(an_abort_ends_what_balance_holds),
         cmocka_unit_test(merge_divides_demand_evenly),
         cmocka_unit_test(an_idle_input_starves_none),
         cmocka_unit_test(merge_emits_no_more_than_was_asked),
@@ -483,6 +506,7 @@ int main(void)
         cmocka_unit_test(merge_ends_with_its_last_input),
         cmocka_unit_test(an_error_of_one_input_cancels_the_others),
         cmocka_unit_test(a_cancel_reaches_all_inputs_and_aborts_what_is_held),
+        cmocka_unit_test(an_abort_ends_what_merge_holds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
