@@ -55,29 +55,37 @@ static weir_status count(weir_item *item, void *user)
 /* source, map, filter, observe, buffer, batch, flat_map, rate_limit, async, then
  *   broadcast +- partition (2) - merge - sink
  *             +- balance (2) - for_each, for_each */
-static void wire(rig *r, uint64_t *counts)
+static void wire(rig *r, uint64_t *counts, uint32_t loops)
 {
     weir_pipeline *p = r->pipeline;
     weir_from(p, weir_probe_source(r->from));
     weir_via(p, weir_map(add_one, NULL));
     weir_via(p, weir_filter(not_seventh, NULL));
     weir_via(p, weir_observe(look, NULL));
-    weir_via(p, weir_buffer(&(weir_buffer_config){ .items_max = 20 }));
-    weir_via(p, weir_batch(&(weir_batch_config){ .count = 10, .wait_us = 100 }));
-    weir_via(p, weir_flat_map(unbatch, NULL));
-    weir_via(p, weir_rate_limit(&(weir_rate_limit_config){ .rate = 1000000, .burst = 100 }));
-    weir_via(p, weir_async(&(weir_async_fn_config){ .start = done_at_once, .in_flight = 8 }));
-    weir_node *split = weir_via(p, weir_broadcast(WEIR_SLOW_LEG_HOLDS));
-    weir_node *partition = weir_add(p, weir_partition(NULL, 2));
-    weir_node *merge = weir_add(p, weir_merge());
-    weir_node *balance = weir_add(p, weir_balance());
+    weir_node *nodes[12], **node = nodes;
+    *node++ = weir_via(p, weir_buffer(&(weir_buffer_config){ .items_max = 20 }));
+    *node++ = weir_via(p, weir_batch(&(weir_batch_config){ .count = 10, .wait_us = 100 }));
+    *node++ = weir_via(p, weir_flat_map(unbatch, NULL));
+    *node++ = weir_via(p,
+                       weir_rate_limit(&(weir_rate_limit_config){ .rate = 1000000, .burst = 100 }));
+    *node++ =
+        weir_via(p, weir_async(&(weir_async_fn_config){ .start = done_at_once, .in_flight = 8 }));
+    weir_node *split = *node++ = weir_via(p, weir_broadcast(WEIR_SLOW_LEG_HOLDS));
+    weir_node *partition = *node++ = weir_add(p, weir_partition(NULL, 2));
+    weir_node *merge = *node++ = weir_add(p, weir_merge());
+    weir_node *balance = *node++ = weir_add(p, weir_balance());
+    weir_node *sink = *node++ = weir_add(p, weir_probe_sink(r->to));
+    weir_node *left = *node++ = weir_add(p, weir_for_each(count, &counts[0]));
+    weir_node *right = *node++ = weir_add(p, weir_for_each(count, &counts[1]));
     weir_link(split, 0, partition, 0, NULL);
     weir_link(split, 1, balance, 0, NULL);
     weir_link(partition, 0, merge, 0, NULL);
     weir_link(partition, 1, merge, 1, NULL);
-    weir_link(merge, 0, weir_add(p, weir_probe_sink(r->to)), 0, NULL);
-    weir_link(balance, 0, weir_add(p, weir_for_each(count, &counts[0])), 0, NULL);
-    weir_link(balance, 1, weir_add(p, weir_for_each(count, &counts[1])), 0, NULL);
+    weir_link(merge, 0, sink, 0, NULL);
+    weir_link(balance, 0, left, 0, NULL);
+    weir_link(balance, 1, right, 0, NULL);
+    for (uint32_t i = 0; loops > 1 && i < 12 && nodes[i] != NULL; i++)
+        weir_node_place(nodes[i], (i * 7 + loops) / 3 % loops);
 }
 
 static void everything_together_conserves_items(void **unused)
@@ -85,7 +93,7 @@ static void everything_together_conserves_items(void **unused)
     (void)unused;
     uint64_t counts[2] = { 0 }, dropped = 0;
     rig r = rig_new(1);
-    wire(&r, counts);
+    wire(&r, counts, 1);
     rig_start(&r);
     rig_feed(&r, 0, ITEMS);
     for (uint64_t i = 0; i < ITEMS; i++)
@@ -101,17 +109,17 @@ static void everything_together_conserves_items(void **unused)
 }
 
 /* Gives whether an allocation failed: if not, all of them have been tried. */
-static bool run_with_a_failure(uint64_t nth)
+static bool run_with_a_failure(uint64_t nth, uint32_t loops)
 {
     uint64_t counts[2] = { 0 };
-    rig r = { .kit = weir_testkit_new(1, 7) };
+    rig r = { .kit = weir_testkit_new(loops, nth) };
     r.from = weir_testkit_probe(r.kit);
     r.to = weir_testkit_probe(r.kit);
     uint64_t before = weir_testkit_allocations(r.kit);
     weir_testkit_fail_allocation(r.kit, nth);
     r.pipeline = weir_testkit_pipeline(r.kit);
     if (r.pipeline != NULL) {
-        wire(&r, counts);
+        wire(&r, counts, loops);
         if (weir_testkit_start(r.kit, r.pipeline) == WEIR_OK) {
             weir_probe_request(r.to, WEIR_UNBOUNDED);
             rig_feed(&r, 0, ITEMS);
@@ -134,18 +142,20 @@ static bool run_with_a_failure(uint64_t nth)
 static void any_allocation_may_fail(void **unused)
 {
     (void)unused;
-    uint64_t nth = 1;
-    while (run_with_a_failure(nth))
-        nth++;
-    assert_true(nth > 20);
+    for (uint32_t loops = 1; loops <= 3; loops += 2) {
+        uint64_t nth = 1;
+        while (run_with_a_failure(nth, loops))
+            nth++;
+        assert_true(nth > 20);
+    }
 }
 
 /* A walk of feeding, asking and waiting that is ended in one of four ways. */
-static void walk(uint64_t seed)
+static void walk(uint64_t seed, uint32_t loops)
 {
     uint64_t counts[2] = { 0 }, x = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
-    rig r = rig_new(1);
-    wire(&r, counts);
+    rig r = rig_new(loops);
+    wire(&r, counts, loops);
     rig_start(&r);
     for (uint64_t step = 0; step < 10 + seed % 50; step++) {
         x = x * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
@@ -181,7 +191,14 @@ static void items_are_conserved_however_it_ends(void **unused)
 {
     (void)unused;
     for (uint64_t seed = 0; seed < 200; seed++)
-        walk(seed);
+        walk(seed, 1);
+}
+
+static void items_are_conserved_across_loops_however_it_ends(void **unused)
+{
+    (void)unused;
+    for (uint64_t seed = 0; seed < 200; seed++)
+        walk(seed, 2 + (uint32_t)seed % 3);
 }
 
 int main(void)
@@ -190,6 +207,7 @@ int main(void)
         cmocka_unit_test(everything_together_conserves_items),
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(items_are_conserved_however_it_ends),
+        cmocka_unit_test(items_are_conserved_across_loops_however_it_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
