@@ -39,45 +39,69 @@ static void branches_queue_dead_letters_of_their_own(void **unused)
     rig_done(&r);
 }
 
-static void work_hangs(weir_op *op, void *user)
+typedef struct held_op {
+    weir_op *op;
+} held_op;
+
+static void keep_first(weir_op *op, void *user)
 {
-    weir_op ***next = user;
-    *(*next)++ = op;
+    held_op *held = user;
+    if (held->op == NULL)
+        held->op = op;
+    else
+        weir_op_done(op, WEIR_OK, NULL);
 }
 
 static void limit_to_none(weir_stage *stage, void *user)
 {
+    if (((held_op *)user)->op != NULL)
+        weir_async_limit(stage, 0);
+}
+
+static bool is_not_three(const weir_item *item, void *user)
+{
     (void)user;
-    weir_async_limit(stage, 0);
+    return value_of(item) != 3;
+}
+
+static bool is_any(const weir_item *item, void *user)
+{
+    (void)item;
+    (void)user;
+    return true;
 }
 
 static void branches_queue_work_of_their_own(void **unused)
 {
     (void)unused;
     rig r = rig_new(1);
-    weir_op *ops[LEGS][16], **next[LEGS] = { ops[0], ops[1] };
+    held_op held[LEGS] = { { NULL }, { NULL } };
     weir_probe *to[LEGS];
     weir_node *from = weir_add(r.pipeline, weir_probe_source(r.from));
     weir_node *split = weir_add(r.pipeline, weir_broadcast(WEIR_SLOW_LEG_HOLDS));
     weir_link(from, 0, split, 0, NULL);
     for (uint32_t i = 0; i < LEGS; i++) {
         to[i] = weir_testkit_probe(r.kit);
-        weir_node *leg = weir_add(
-            r.pipeline, weir_async(&(weir_async_fn_config){ .start = work_hangs,
-                                                            .flush = i == 0 ? limit_to_none : NULL,
-                                                            .user = &next[i],
-                                                            .in_flight = 8 - 2 * i }));
-        weir_link(split, i, leg, 0, NULL);
-        weir_link(leg, 0, weir_add(r.pipeline, weir_probe_sink(to[i])), 0, NULL);
+        weir_node *some = weir_add(r.pipeline, weir_filter(i == 0 ? is_any : is_not_three, NULL));
+        weir_node *work = weir_add(
+            r.pipeline, weir_async(&(weir_async_fn_config){
+                            .start = keep_first, .flush = limit_to_none, .user = &held[i] }));
+        weir_link(split, i, some, 0, NULL);
+        weir_link(some, 0, work, 0, NULL);
+        weir_link(work, 0, weir_add(r.pipeline, weir_probe_sink(to[i])), 0, NULL);
         weir_probe_request(to[i], WEIR_UNBOUNDED);
     }
     rig_start(&r);
-    rig_feed(&r, 1, 1);
+    rig_feed(&r, 1, 1); /* under way in both, and no more may start */
     rig_feed(&r, 2, 4);
-    rig_abort(&r);
-    for (uint32_t i = 0; i < LEGS; i++)
-        for (weir_op **op = ops[i]; op < next[i]; op++)
-            weir_op_done(*op, WEIR_OK, NULL);
+    for (uint32_t i = 0; i < LEGS; i++) {
+        assert_non_null(held[i].op);
+        weir_async_limit(held[i].op->stage, UINT32_MAX);
+        weir_op_done(held[i].op, WEIR_OK, NULL);
+    }
+    rig_end(&r);
+    assert_int_equal(weir_probe_received(to[0]), 5);
+    assert_int_equal(weir_probe_received(to[1]), 4);
     rig_done(&r);
 }
 
