@@ -582,6 +582,79 @@ static void an_address_in_use_is_reported(void **state)
     service_stop(first);
 }
 
+/* ---- Memory ---- */
+
+typedef struct memory {
+    atomic_long live, until_failure; /* 0: no failure */
+} memory;
+
+static void *resize(void *at, size_t bytes, void *user)
+{
+    memory *m = user;
+    if (bytes == 0) {
+        m->live -= at != NULL;
+        free(at);
+        return NULL;
+    }
+    if (m->until_failure > 0 && --m->until_failure == 0)
+        return NULL;
+    m->live += at == NULL;
+    return realloc(at, bytes);
+}
+
+/* Replies, or at least an end: never a peer that waits for ever. */
+static void talk(const service *s)
+{
+    char text[64];
+    int fd = dial_port((uint16_t)atomic_load(&s->port));
+    if (fd < 0)
+        return;
+    (void)!send(fd, "one\ntwo\nhal", 11, MSG_NOSIGNAL);
+    shutdown(fd, SHUT_WR);
+    ssize_t n;
+    do
+        n = recv(fd, text, sizeof text, 0);
+    while (n > 0);
+    assert_true(n == 0 || errno == ECONNRESET);
+    close(fd);
+}
+
+/* One conversation with the nth allocation failing; false once n is beyond the last. */
+static bool survives(long nth)
+{
+    memory m = { 0 };
+    weir_env env = { .allocator = { resize, &m } };
+    service *s = service_new(1);
+    weir_loop_free(s->loops[0]);
+    weir_pipeline_free(s->pipeline);
+    s->loops[0] = weir_loop_new(&(weir_loop_config){ .env = &env });
+    s->pipeline = weir_pipeline_new(&(weir_pipeline_config){ .env = &env });
+    m.until_failure = nth;
+    service_wire(s, weir_tcp_reply());
+    if (weir_pipeline_start(s->pipeline, s->loops, 1, finished, s) == WEIR_OK) {
+        pthread_create(&s->threads[0], NULL, run_loop, s->loops[0]);
+        while (atomic_load(&s->listening) == 0 && !weir_pipeline_is_finished(s->pipeline))
+            sched_yield();
+        if (atomic_load(&s->listening) > 0)
+            talk(s);
+        weir_pipeline_shutdown(s->pipeline, WEIR_HYBRID, 5000);
+        service_join(s);
+    }
+    bool failed = m.until_failure == 0;
+    service_free(s);
+    assert_int_equal(m.live, 0);
+    return failed;
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    long nth = 1;
+    while (survives(nth))
+        nth++;
+    assert_in_range(nth, 10, 400);
+}
+
 /* ---- The hello program ---- */
 
 static void hello_shouts_back(void **state)
@@ -629,6 +702,7 @@ int main(void)
         cmocka_unit_test(idle_connections_are_closed),
         cmocka_unit_test(replicas_share_the_port),
         cmocka_unit_test(an_address_in_use_is_reported),
+        cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(hello_shouts_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
