@@ -446,6 +446,31 @@ static void a_peer_that_does_not_read_holds_up_only_itself(void **state)
     service_stop(s);
 }
 
+static uint64_t connections(const service *s)
+{
+    weir_stage_stats stats;
+    assert_int_equal(weir_pipeline_stage_stats(s->pipeline, 0, &stats), WEIR_OK);
+    return stats.in_flight;
+}
+
+static void a_reset_is_noticed_while_its_connection_is_not_read(void **state)
+{
+    (void)state;
+    service *s = service_new(1);
+    s->tcp.idle_timeout_ms = s->tcp.write_timeout_ms = 3600 * 1000;
+    service_start(s);
+    struct linger at_once = { .l_onoff = 1 };
+    int deaf = dial(s);
+    stuff(deaf, 64u << 20);
+    assert_int_equal(connections(s), 1);
+    setsockopt(deaf, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(deaf);
+    for (int i = 0; i < 1000 && connections(s) > 0; i++)
+        usleep(10000);
+    assert_int_equal(connections(s), 0);
+    service_stop(s);
+}
+
 static void without_demand_nothing_is_read(void **state)
 {
     (void)state;
@@ -694,6 +719,7 @@ int main(void)
         cmocka_unit_test(a_failed_item_ends_its_connection_unless_told_otherwise),
         cmocka_unit_test(chunks_go_back_as_they_came),
         cmocka_unit_test(a_peer_that_does_not_read_holds_up_only_itself),
+        cmocka_unit_test(a_reset_is_noticed_while_its_connection_is_not_read),
         cmocka_unit_test(without_demand_nothing_is_read),
         cmocka_unit_test(a_drain_answers_what_was_read),
         cmocka_unit_test(an_abort_closes_every_connection),
