@@ -31,7 +31,7 @@ enum { LOOPS_MAX = 2 };
 typedef struct service {
     weir_loop *loops[LOOPS_MAX];
     pthread_t threads[LOOPS_MAX];
-    uint32_t loop_count;
+    uint32_t loop_count, listeners;
     weir_pipeline *pipeline;
     weir_tcp_config tcp;
     weir_lines_config lines;
@@ -143,7 +143,7 @@ static void *run_loop(void *loop)
 static service *service_new(uint32_t loops)
 {
     service *s = calloc(1, sizeof *s);
-    s->loop_count = loops;
+    s->loop_count = s->listeners = loops;
     for (uint32_t i = 0; i < loops; i++)
         s->loops[i] = weir_loop_new(NULL);
     s->pipeline = weir_pipeline_new(NULL);
@@ -168,7 +168,7 @@ static void service_run(service *s)
         fail_msg("%s", weir_pipeline_why(s->pipeline));
     for (uint32_t i = 0; i < s->loop_count; i++)
         pthread_create(&s->threads[i], NULL, run_loop, s->loops[i]);
-    while (atomic_load(&s->listening) < s->loop_count)
+    while (atomic_load(&s->listening) < s->listeners)
         sched_yield();
 }
 
@@ -590,6 +590,31 @@ static void replicas_share_the_port(void **state)
     service_stop(s);
 }
 
+static void lines_may_be_cut_on_another_loop(void **state)
+{
+    (void)state;
+    service *s = service_new(2);
+    weir_node_place(weir_from(s->pipeline, weir_tcp_listen(&s->tcp)), 0);
+    weir_node_place(weir_via(s->pipeline, weir_lines(&s->lines)), 1);
+    weir_node_place(weir_via(s->pipeline, weir_stage_of(&shout_type, NULL)), 1);
+    weir_node_place(weir_into(s->pipeline, weir_tcp_reply()), 0);
+    s->listeners = 1;
+    service_run(s);
+    for (int i = 0; i < 20; i++) {
+        int a = dial(s), b = dial(s);
+        say(a, "one\ntw");
+        say(b, "x\n");
+        hear(b, "X\n");
+        say(a, "o\nthree");
+        hear(a, "ONE\nTWO\n");
+        shutdown(a, SHUT_WR);
+        hear(a, "THREE\n");
+        hear_end(a);
+        close(b);
+    }
+    service_stop(s);
+}
+
 static void an_address_in_use_is_reported(void **state)
 {
     (void)state;
@@ -727,6 +752,7 @@ int main(void)
         cmocka_unit_test(connections_beyond_the_limit_wait),
         cmocka_unit_test(idle_connections_are_closed),
         cmocka_unit_test(replicas_share_the_port),
+        cmocka_unit_test(lines_may_be_cut_on_another_loop),
         cmocka_unit_test(an_address_in_use_is_reported),
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(hello_shouts_back),
