@@ -1,0 +1,124 @@
+/* A source of numbered items for tests, which records how each of them ended. */
+#include "feed.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct source_config {
+    feed *of;
+} source_config;
+
+static void item_ended(weir_item *item, weir_outcome outcome, weir_status status)
+{
+    const feed_item *it = weir_item_body(item);
+    feed *f = it->of;
+    f->statuses[it->number] = outcome == WEIR_ACKED ? WEIR_OK
+                              : status == WEIR_OK   ? WEIR_ECANCELED
+                                                    : status;
+    if (outcome == WEIR_ACKED)
+        f->acked++;
+    else
+        f->failed++;
+    if (f->ended != NULL)
+        f->ended(f, it, f->statuses[it->number]);
+}
+
+static const weir_item_type item_type = { .name = "numbered", .ended = item_ended };
+
+static void source_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+{
+    (void)state;
+    feed *f = ((const source_config *)weir_stage_config(stage))->of;
+    for (; credit > 0 && f->emitted < f->n; credit--) {
+        weir_item *item = weir_item_new(weir_stage_loop(stage), &item_type, sizeof(feed_item));
+        if (item == NULL)
+            abort();
+        *(feed_item *)weir_item_body(item) = (feed_item){ .of = f, .number = f->emitted++ };
+        weir_emit(out, item);
+    }
+    if (f->emitted == f->n)
+        weir_end(out);
+}
+
+static weir_status source_open(weir_stage *stage, const void *config, void *state)
+{
+    (void)state;
+    feed *f = ((const source_config *)config)->of;
+    if (f->started != NULL)
+        f->started(f, weir_stage_loop(stage));
+    return WEIR_OK;
+}
+
+static const weir_stage_type source_type = {
+    .name = "feed",
+    .config_size = sizeof(source_config),
+    .inputs = WEIR_PORTS_NONE,
+    .acks = true,
+    .open = source_open,
+    .on_demand = source_on_demand,
+};
+
+static weir_status sink_open(weir_stage *stage, const void *config, void *state)
+{
+    (void)config;
+    (void)state;
+    return weir_request(weir_stage_in(stage), WEIR_UNBOUNDED);
+}
+
+static weir_status sink_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
+                                 void *state)
+{
+    (void)stage;
+    (void)in;
+    (void)state;
+    weir_items_ack(items, n);
+    return WEIR_OK;
+}
+
+static const weir_stage_type sink_type = {
+    .name = "sink",
+    .outputs = WEIR_PORTS_NONE,
+    .open = sink_open,
+    .on_items = sink_on_items,
+};
+
+static void finished(weir_pipeline *pipeline, weir_status status, void *user)
+{
+    (void)pipeline;
+    (void)status;
+    weir_loop_stop(user);
+}
+
+weir_status feed_run(feed *f, uint64_t n, weir_stage_spec *stage)
+{
+    f->n = n;
+    f->emitted = f->acked = f->failed = 0;
+    free(f->statuses);
+    f->statuses = calloc(n, sizeof *f->statuses);
+    f->loop = weir_loop_new(NULL);
+    f->pipeline = weir_pipeline_new(NULL);
+    if (f->statuses == NULL || f->loop == NULL || f->pipeline == NULL)
+        abort();
+    for (uint64_t i = 0; i < n; i++)
+        f->statuses[i] = (weir_status)1;
+    weir_from(f->pipeline, weir_stage_of(&source_type, &(source_config){ f }));
+    weir_via(f->pipeline, stage);
+    weir_into(f->pipeline, weir_stage_of(&sink_type, NULL));
+    weir_status status = weir_pipeline_start(f->pipeline, &f->loop, 1, finished, f->loop);
+    if (status == WEIR_OK)
+        status = weir_loop_run(f->loop);
+    if (status == WEIR_OK)
+        status = weir_pipeline_status(f->pipeline);
+    (void)snprintf(f->why, sizeof f->why, "%s", weir_pipeline_why(f->pipeline));
+    weir_pipeline_free(f->pipeline);
+    weir_loop_free(f->loop);
+    f->pipeline = NULL;
+    f->loop = NULL;
+    return status;
+}
+
+void feed_done(feed *f)
+{
+    free(f->statuses);
+    f->statuses = NULL;
+}
