@@ -1,5 +1,4 @@
 /* Real servers as children of a test: temporary directories, free ports, start, kill, restart. */
-#define _GNU_SOURCE /* nftw */
 #include "servers.h"
 
 #include <arpa/inet.h>

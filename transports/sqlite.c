@@ -224,7 +224,7 @@ static void answered(weir_job *job, void *user)
 static void start(weir_op *op, void *state)
 {
     const weir_sqlite_config *config = weir_async_config(op->stage);
-    shared *s = weir_stage_shared(op->stage);
+    shared *s = weir_async_shared(op->stage);
     wi_sqlite_call *call = call_for(op, state);
     if (call == NULL) {
         weir_op_done(op, WEIR_ENOMEM, "no memory for a statement");
