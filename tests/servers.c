@@ -235,9 +235,28 @@ bool server_postgres_start(server_postgres *server)
     return false;
 }
 
+/* Its children would end by themselves, but only once they have nothing to do. */
+static size_t children_of(pid_t pid, pid_t *ret_children, size_t cap)
+{
+    char path[64];
+    (void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+    FILE *list = fopen(path, "r");
+    size_t n = 0;
+    int child;
+    while (list != NULL && n < cap && fscanf(list, "%d", &child) == 1)
+        ret_children[n++] = child;
+    if (list != NULL)
+        (void)fclose(list);
+    return n;
+}
+
 void server_postgres_crash(server_postgres *server)
 {
+    pid_t children[64];
+    size_t n = children_of(server->pid, children, 64);
     server_kill(server->pid, SIGKILL);
+    for (size_t i = 0; i < n; i++)
+        (void)kill(children[i], SIGKILL);
     server->pid = -1;
 }
 

@@ -38,7 +38,7 @@ typedef struct server_postgres {
 /* A fresh cluster on a free port, ready for connections. False, with a line on stdout that says
  * why, if there is no server here: then skip. */
 bool server_postgres_start(server_postgres *server);
-/* SIGKILL for the server's first process, as a crash. */
+/* SIGKILL for the server's first process and its children, as a crash. */
 void server_postgres_crash(server_postgres *server);
 /* Starts it again, without waiting for it to be ready. It may have to be called again (see
  * server_is_running) while processes of a crashed one are still there. */
