@@ -15,10 +15,7 @@ static void item_ended(weir_item *item, weir_outcome outcome, weir_status status
     f->statuses[it->number] = outcome == WEIR_ACKED ? WEIR_OK
                               : status == WEIR_OK   ? WEIR_ECANCELED
                                                     : status;
-    if (outcome == WEIR_ACKED)
-        f->acked++;
-    else
-        f->failed++;
+    __atomic_fetch_add(outcome == WEIR_ACKED ? &f->acked : &f->failed, 1, __ATOMIC_RELAXED);
     if (f->ended != NULL)
         f->ended(f, it, f->statuses[it->number]);
 }
@@ -29,15 +26,19 @@ static void source_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, 
 {
     (void)state;
     feed *f = ((const source_config *)weir_stage_config(stage))->of;
-    for (; credit > 0 && f->emitted < f->n; credit--) {
+    for (; credit > 0; credit--) {
+        uint64_t number = __atomic_fetch_add(&f->emitted, 1, __ATOMIC_RELAXED);
+        if (number >= f->n) {
+            __atomic_store_n(&f->emitted, f->n, __ATOMIC_RELAXED);
+            weir_end(out);
+            return;
+        }
         weir_item *item = weir_item_new(weir_stage_loop(stage), &item_type, sizeof(feed_item));
         if (item == NULL)
             abort();
-        *(feed_item *)weir_item_body(item) = (feed_item){ .of = f, .number = f->emitted++ };
+        *(feed_item *)weir_item_body(item) = (feed_item){ .of = f, .number = number };
         weir_emit(out, item);
     }
-    if (f->emitted == f->n)
-        weir_end(out);
 }
 
 static weir_status source_open(weir_stage *stage, const void *config, void *state)
@@ -89,6 +90,14 @@ static void finished(weir_pipeline *pipeline, weir_status status, void *user)
     weir_loop_stop(user);
 }
 
+static weir_status run(feed *f)
+{
+    if (f->loops > 1)
+        return weir_run(f->pipeline);
+    weir_status status = weir_pipeline_start(f->pipeline, &f->loop, 1, finished, f->loop);
+    return status == WEIR_OK ? weir_loop_run(f->loop) : status;
+}
+
 weir_status feed_run(feed *f, uint64_t n, weir_stage_spec *stage)
 {
     f->n = n;
@@ -96,7 +105,7 @@ weir_status feed_run(feed *f, uint64_t n, weir_stage_spec *stage)
     free(f->statuses);
     f->statuses = calloc(n, sizeof *f->statuses);
     f->loop = weir_loop_new(NULL);
-    f->pipeline = weir_pipeline_new(NULL);
+    f->pipeline = weir_pipeline_new(&(weir_pipeline_config){ .loops = f->loops });
     if (f->statuses == NULL || f->loop == NULL || f->pipeline == NULL)
         abort();
     for (uint64_t i = 0; i < n; i++)
@@ -104,9 +113,7 @@ weir_status feed_run(feed *f, uint64_t n, weir_stage_spec *stage)
     weir_from(f->pipeline, weir_stage_of(&source_type, &(source_config){ f }));
     weir_via(f->pipeline, stage);
     weir_into(f->pipeline, weir_stage_of(&sink_type, NULL));
-    weir_status status = weir_pipeline_start(f->pipeline, &f->loop, 1, finished, f->loop);
-    if (status == WEIR_OK)
-        status = weir_loop_run(f->loop);
+    weir_status status = run(f);
     if (status == WEIR_OK)
         status = weir_pipeline_status(f->pipeline);
     (void)snprintf(f->why, sizeof f->why, "%s", weir_pipeline_why(f->pipeline));

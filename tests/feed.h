@@ -14,6 +14,7 @@ typedef struct feed_item {
 
 struct feed {
     uint64_t n;
+    uint32_t loops; /* 0: one; more run by weir_run, each with its own copy of the stage */
     /* Called as each item ends, on its loop. Optional. */
     void (*ended)(feed *f, const feed_item *item, weir_status status);
     /* Called once on the loop before anything flows. Optional. */
@@ -27,8 +28,8 @@ struct feed {
     char why[256];
 };
 
-/* Runs n items through the stage on one loop, to the end; gives the pipeline's status. feed_done
- * frees what it kept. */
+/* Runs n items through the stage, to the end; gives the pipeline's status. feed_done frees what it
+ * kept. */
 weir_status feed_run(feed *f, uint64_t n, weir_stage_spec *stage);
 void feed_done(feed *f);
 

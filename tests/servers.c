@@ -250,6 +250,15 @@ static size_t children_of(pid_t pid, pid_t *ret_children, size_t cap)
     return n;
 }
 
+void server_postgres_freeze(const server_postgres *server, bool freeze)
+{
+    pid_t children[64];
+    size_t n = children_of(server->pid, children, 64);
+    (void)kill(server->pid, freeze ? SIGSTOP : SIGCONT);
+    for (size_t i = 0; i < n; i++)
+        (void)kill(children[i], freeze ? SIGSTOP : SIGCONT);
+}
+
 void server_postgres_crash(server_postgres *server)
 {
     pid_t children[64];

@@ -40,6 +40,8 @@ typedef struct server_postgres {
 bool server_postgres_start(server_postgres *server);
 /* SIGKILL for the server's first process and its children, as a crash. */
 void server_postgres_crash(server_postgres *server);
+/* Stops all of its processes where they are, or lets them go on. */
+void server_postgres_freeze(const server_postgres *server, bool freeze);
 /* Starts it again, without waiting for it to be ready. It may have to be called again (see
  * server_is_running) while processes of a crashed one are still there. */
 void server_postgres_spawn(server_postgres *server);

@@ -10,10 +10,11 @@
 #include "feed.h"
 #include "servers.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#if WEIR_HAVE_POSTGRES
 
 #define SCHEMA                                                                        \
     "CREATE TABLE IF NOT EXISTS orders (id text PRIMARY KEY, amount float8 NOT NULL " \
@@ -400,6 +401,76 @@ static void demand_is_withheld_while_there_is_no_server(void **state)
     assert_int_equal(x->f.emitted, 0);
 }
 
+static void an_abort_finds_a_name_still_looked_up(void **state)
+{
+    fixture *x = with_server(state);
+    weir_postgres_config config = exec_config(x);
+    config.server.conninfo = "postgresql://postgres@no-such-host.invalid/x";
+    x->f.started = abort_after_a_while;
+    (void)feed_run(&x->f, 10, weir_postgres_exec(&config));
+    assert_int_equal(x->f.emitted, 0);
+}
+
+static void abort_under_load(feed *f, const feed_item *it, weir_status status)
+{
+    (void)it;
+    (void)status;
+    if (f->acked == 3000)
+        weir_pipeline_shutdown(f->pipeline, WEIR_ABORT, 0);
+}
+
+static void an_abort_under_load_leaves_every_acknowledged_row(void **state)
+{
+    fixture *x = with_server(state);
+    weir_postgres_insert_config config = insert_config(x);
+    x->f.ended = abort_under_load;
+    (void)feed_run(&x->f, 1000000, weir_postgres_insert(&config));
+    assert_true(x->f.acked >= 3000 && x->f.acked < 1000000);
+    assert_int_equal(x->f.acked + x->f.failed, x->f.emitted);
+    assert_true(ask(x, "SELECT count(*) FROM orders") >= (int64_t)x->f.acked);
+}
+
+static void two_loops_insert_the_same_rows_without_a_deadlock(void **state)
+{
+    fixture *x = with_server(state);
+    uint64_t divisor = 4;
+    weir_postgres_insert_config config = insert_config(x);
+    config.user = &divisor;
+    x->f.loops = 2;
+    assert_int_equal(feed_run(&x->f, 20000, weir_postgres_insert(&config)), WEIR_OK);
+    assert_int_equal(x->f.acked, 20000);
+    assert_int_equal(ask(x, "SELECT count(*) FROM orders"), 5000);
+}
+
+static void wake_up(weir_timer *timer, void *user)
+{
+    (void)timer;
+    server_postgres_freeze(user, false);
+}
+
+static void freeze_on_the_way(feed *f, const feed_item *it, weir_status status)
+{
+    fixture *x = f->user;
+    count_inserted(f, it, status);
+    if (f->acked != x->crash_at)
+        return;
+    server_postgres_freeze(&x->server, true);
+    weir_timer_start(f->loop, &x->timer, 900 * WEIR_MS, wake_up, &x->server);
+}
+
+static void a_server_that_falls_silent_is_given_up_and_found_again(void **state)
+{
+    fixture *x = with_server(state);
+    weir_postgres_insert_config config = insert_config(x);
+    config.server.statement_ms = 200;
+    config.server.connect_ms = 200;
+    x->f.ended = freeze_on_the_way;
+    x->crash_at = 2000;
+    assert_int_equal(feed_run(&x->f, 10000, weir_postgres_insert(&config)), WEIR_OK);
+    assert_int_equal(x->f.acked, 10000);
+    assert_int_equal(ask(x, "SELECT count(*) FROM orders"), 10000);
+}
+
 static void a_conninfo_that_is_none_is_refused(void **state)
 {
     fixture *x = *state;
@@ -546,6 +617,10 @@ int main(void)
         cmocka_unit_test_setup(a_host_name_is_looked_up, set_up),
         cmocka_unit_test_setup(a_unix_socket_will_do, set_up),
         cmocka_unit_test_setup(demand_is_withheld_while_there_is_no_server, set_up),
+        cmocka_unit_test_setup(an_abort_finds_a_name_still_looked_up, set_up),
+        cmocka_unit_test_setup(an_abort_under_load_leaves_every_acknowledged_row, set_up),
+        cmocka_unit_test_setup(two_loops_insert_the_same_rows_without_a_deadlock, set_up),
+        cmocka_unit_test_setup(a_server_that_falls_silent_is_given_up_and_found_again, set_up),
         cmocka_unit_test_setup(a_conninfo_that_is_none_is_refused, set_up),
         cmocka_unit_test_setup(nothing_is_lost_or_doubled_when_the_server_is_killed_under_inserts,
                                set_up),
@@ -556,3 +631,24 @@ int main(void)
     };
     return cmocka_run_group_tests(tests, group_set_up, group_tear_down);
 }
+
+#else
+
+static void a_build_without_libpq_says_so(void **state)
+{
+    (void)state;
+    feed f = { 0 };
+    assert_int_equal(feed_run(&f, 1, weir_postgres_exec(NULL)), WEIR_EUNSUPPORTED);
+    assert_non_null(strstr(f.why, "built without postgres"));
+    assert_int_equal(feed_run(&f, 1, weir_postgres_query(NULL)), WEIR_EUNSUPPORTED);
+    assert_int_equal(feed_run(&f, 1, weir_postgres_insert(NULL)), WEIR_EUNSUPPORTED);
+    feed_done(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(a_build_without_libpq_says_so) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+#endif

@@ -10,10 +10,12 @@
 #include "feed.h"
 #include "servers.h"
 
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#if WEIR_HAVE_SQLITE
+#include <sqlite3.h>
 
 #define SCHEMA "CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, amount REAL NOT NULL)"
 #define UPSERT "INSERT INTO orders (id, amount) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING"
@@ -141,6 +143,38 @@ static void a_group_is_no_larger_than_asked_for(void **state)
     config.synchronous = WEIR_SQLITE_OFF;
     assert_int_equal(feed_run(&x->f, 300, weir_sqlite_exec(&config)), WEIR_OK);
     assert_int_equal(stats.groups, 300);
+}
+
+static void two_loops_share_one_writer(void **state)
+{
+    fixture *x = *state;
+    weir_sqlite_stats stats = { 0 };
+    weir_sqlite_config config = config_of(x);
+    config.stats = &stats;
+    x->f.loops = 2;
+    assert_int_equal(feed_run(&x->f, 20000, weir_sqlite_exec(&config)), WEIR_OK);
+    assert_int_equal(x->f.acked, 20000);
+    assert_int_equal(stats.rows, 20000);
+    assert_int_equal(ask(x->path, "SELECT count(*) FROM orders"), 20000);
+}
+
+static void abort_under_load(feed *f, const feed_item *it, weir_status status)
+{
+    (void)it;
+    (void)status;
+    if (f->acked == 3000)
+        weir_pipeline_shutdown(f->pipeline, WEIR_ABORT, 0);
+}
+
+static void an_abort_under_load_leaves_every_acknowledged_row(void **state)
+{
+    fixture *x = *state;
+    weir_sqlite_config config = config_of(x);
+    x->f.ended = abort_under_load;
+    (void)feed_run(&x->f, 1000000, weir_sqlite_exec(&config));
+    assert_true(x->f.acked >= 3000 && x->f.acked < 1000000);
+    assert_int_equal(x->f.acked + x->f.failed, x->f.emitted);
+    assert_true(ask(x->path, "SELECT count(*) FROM orders") >= (int64_t)x->f.acked);
 }
 
 static void count_inserted(feed *f, const feed_item *it, weir_status status)
@@ -362,6 +396,8 @@ int main(void)
         WITH_FILE(an_acknowledged_row_is_seen_by_another_connection),
         WITH_FILE(many_rows_share_a_commit),
         WITH_FILE(a_group_is_no_larger_than_asked_for),
+        WITH_FILE(two_loops_share_one_writer),
+        WITH_FILE(an_abort_under_load_leaves_every_acknowledged_row),
         WITH_FILE(a_duplicate_is_acknowledged_and_changes_nothing),
         WITH_FILE(a_failing_row_leaves_the_rest_of_its_group),
         WITH_FILE(a_row_that_rolls_its_group_back_still_fails_alone),
@@ -377,3 +413,23 @@ int main(void)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
+
+#else
+
+static void a_build_without_sqlite_says_so(void **state)
+{
+    (void)state;
+    feed f = { 0 };
+    assert_int_equal(feed_run(&f, 1, weir_sqlite_exec(NULL)), WEIR_EUNSUPPORTED);
+    assert_non_null(strstr(f.why, "built without sqlite"));
+    assert_int_equal(feed_run(&f, 1, weir_sqlite_query(NULL)), WEIR_EUNSUPPORTED);
+    feed_done(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(a_build_without_sqlite_says_so) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+#endif

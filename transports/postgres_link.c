@@ -12,8 +12,7 @@
 #include <string.h>
 
 #define STATEMENT   "weir"
-#define GIVE_UP_MS  5000
-#define WATCHDOG_MS 1000
+#define WATCHDOG_MS 250
 #define SETUP_MAX   (1u << 20)
 #define SHIFT_MAX   16u
 
@@ -150,8 +149,7 @@ static void on_connect_timeout(weir_timer *timer, void *user)
 static void on_watchdog(weir_timer *timer, void *user)
 {
     wi_pg_link *link = user;
-    uint64_t patience_ms = (uint64_t)or_default(link->config.server.statement_ms, 5000) +
-                           GIVE_UP_MS;
+    uint64_t patience_ms = 2 * (uint64_t)or_default(link->config.server.statement_ms, 5000);
     if (link->syncs > 0 &&
         weir_loop_now(link->config.loop) - link->progress_ns > patience_ms * WEIR_MS) {
         wi_pg_link_lose(link, "the server owes an answer for too long");

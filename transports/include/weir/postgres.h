@@ -73,7 +73,7 @@ typedef struct weir_postgres_server {
     uint32_t connections;    /* of each replica, 1..64; 0: 2 */
     uint32_t connect_ms;     /* until a connection is ready; 0: 5000 */
     uint32_t statement_ms;   /* the server's statement_timeout; 0: 5000. A connection that owes an
-                                answer for 5 s longer is given up */
+                                answer for twice as long is given up */
     uint32_t backoff_ms;     /* first wait before connecting again, doubled each time; 0: 50 */
     uint32_t backoff_ms_max; /* 0: 5000 */
 } weir_postgres_server;
