@@ -34,8 +34,11 @@ static void source_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, 
             return;
         }
         weir_item *item = weir_item_new(weir_stage_loop(stage), &item_type, sizeof(feed_item));
-        if (item == NULL)
-            abort();
+        if (item == NULL) {
+            __atomic_fetch_sub(&f->emitted, 1, __ATOMIC_RELAXED);
+            weir_stage_fail(stage, WEIR_ENOMEM, "no memory for an item");
+            return;
+        }
         *(feed_item *)weir_item_body(item) = (feed_item){ .of = f, .number = number };
         weir_emit(out, item);
     }
@@ -104,12 +107,18 @@ weir_status feed_run(feed *f, uint64_t n, weir_stage_spec *stage)
     f->emitted = f->acked = f->failed = 0;
     free(f->statuses);
     f->statuses = calloc(n, sizeof *f->statuses);
-    f->loop = weir_loop_new(NULL);
-    f->pipeline = weir_pipeline_new(&(weir_pipeline_config){ .loops = f->loops });
-    if (f->statuses == NULL || f->loop == NULL || f->pipeline == NULL)
+    if (f->statuses == NULL)
         abort();
     for (uint64_t i = 0; i < n; i++)
         f->statuses[i] = (weir_status)1;
+    f->loop = weir_loop_new(&(weir_loop_config){ .env = f->env });
+    f->pipeline = weir_pipeline_new(&(weir_pipeline_config){ .env = f->env, .loops = f->loops });
+    if (f->loop == NULL || f->pipeline == NULL) {
+        weir_stage_spec_free(stage);
+        weir_pipeline_free(f->pipeline);
+        weir_loop_free(f->loop);
+        return WEIR_ENOMEM;
+    }
     weir_from(f->pipeline, weir_stage_of(&source_type, &(source_config){ f }));
     weir_via(f->pipeline, stage);
     weir_into(f->pipeline, weir_stage_of(&sink_type, NULL));
@@ -128,4 +137,23 @@ void feed_done(feed *f)
 {
     free(f->statuses);
     f->statuses = NULL;
+}
+
+static void *resize(void *memory, size_t bytes, void *user)
+{
+    feed_memory *m = user;
+    if (bytes == 0) {
+        free(memory);
+        return NULL;
+    }
+    if (__atomic_add_fetch(&m->asked, 1, __ATOMIC_RELAXED) == m->fails_at)
+        return NULL;
+    return realloc(memory, bytes);
+}
+
+void feed_memory_init(feed_memory *memory, uint64_t fails_at)
+{
+    *memory = (feed_memory){ .fails_at = fails_at };
+    memory->env.allocator.resize = resize;
+    memory->env.allocator.user = memory;
 }

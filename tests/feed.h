@@ -14,7 +14,8 @@ typedef struct feed_item {
 
 struct feed {
     uint64_t n;
-    uint32_t loops; /* 0: one; more run by weir_run, each with its own copy of the stage */
+    const weir_env *env; /* NULL: the defaults */
+    uint32_t loops;      /* 0: one; more run by weir_run, each with its own copy of the stage */
     /* Called as each item ends, on its loop. Optional. */
     void (*ended)(feed *f, const feed_item *item, weir_status status);
     /* Called once on the loop before anything flows. Optional. */
@@ -32,5 +33,14 @@ struct feed {
  * kept. */
 weir_status feed_run(feed *f, uint64_t n, weir_stage_spec *stage);
 void feed_done(feed *f);
+
+/* An environment whose allocator fails once: at the `fails_at`-th call that asks for memory,
+ * counted from 1 (0: never), on whichever thread that is. */
+typedef struct feed_memory {
+    uint64_t asked, fails_at;
+    weir_env env;
+} feed_memory;
+
+void feed_memory_init(feed_memory *memory, uint64_t fails_at);
 
 #endif

@@ -479,6 +479,28 @@ static void a_conninfo_that_is_none_is_refused(void **state)
     assert_non_null(strstr(x->f.why, "conninfo"));
 }
 
+static void every_allocation_may_fail(void **state)
+{
+    fixture *x = with_server(state);
+    weir_postgres_insert_config insert = insert_config(x);
+    weir_postgres_config exec = exec_config(x);
+    feed_memory memory;
+    insert.in_flight = exec.in_flight = 8;
+    insert.server.backoff_ms = exec.server.backoff_ms = 1;
+    for (int round = 0; round < 2; round++) {
+        for (uint64_t fails_at = 1;; fails_at++) {
+            feed_memory_init(&memory, fails_at);
+            x->f.env = &memory.env;
+            (void)feed_run(&x->f, 20,
+                           round == 0 ? weir_postgres_insert(&insert) : weir_postgres_exec(&exec));
+            if (memory.asked < fails_at)
+                break;
+            assert_int_equal(x->f.acked + x->f.failed, x->f.emitted);
+        }
+        assert_int_equal(x->f.acked, 20);
+    }
+}
+
 /* ---- kill -9 ---- */
 
 /* Restarts the server until it is up: a crashed one's processes may be in the way for a while. */
@@ -557,6 +579,22 @@ static void what_is_not_idempotent_fails_when_the_server_is_killed(void **state)
     assert_int_equal(ask(x, "SELECT count(DISTINCT id) FROM journal"), rows);
 }
 
+static void what_waits_for_a_killed_server_ends_by_its_deadline(void **state)
+{
+    fixture *x = with_server(state);
+    weir_postgres_insert_config config = insert_config(x);
+    config.timeout_ms = 100;
+    x->f.ended = crash_on_the_way;
+    x->crash_at = 3000;
+    assert_int_equal(feed_run(&x->f, 10000, weir_postgres_insert(&config)), WEIR_OK);
+    wait_for_server(x);
+    assert_int_equal(x->f.acked + x->f.failed, 10000);
+    assert_true(x->f.failed > 0);
+    for (uint64_t i = 0; i < x->f.n; i++)
+        assert_true(x->f.statuses[i] == WEIR_OK || x->f.statuses[i] == WEIR_EDEADLINE);
+    assert_true(ask(x, "SELECT count(*) FROM orders") >= (int64_t)x->f.acked);
+}
+
 /* ---- The probe ---- */
 
 typedef struct answer {
@@ -622,11 +660,13 @@ int main(void)
         cmocka_unit_test_setup(two_loops_insert_the_same_rows_without_a_deadlock, set_up),
         cmocka_unit_test_setup(a_server_that_falls_silent_is_given_up_and_found_again, set_up),
         cmocka_unit_test_setup(a_conninfo_that_is_none_is_refused, set_up),
+        cmocka_unit_test_setup(every_allocation_may_fail, set_up),
         cmocka_unit_test_setup(nothing_is_lost_or_doubled_when_the_server_is_killed_under_inserts,
                                set_up),
         cmocka_unit_test_setup(
             nothing_is_lost_or_doubled_when_the_server_is_killed_under_statements, set_up),
         cmocka_unit_test_setup(what_is_not_idempotent_fails_when_the_server_is_killed, set_up),
+        cmocka_unit_test_setup(what_waits_for_a_killed_server_ends_by_its_deadline, set_up),
         cmocka_unit_test_setup(a_probe_answers_before_and_after_a_crash_and_not_in_between, set_up),
     };
     return cmocka_run_group_tests(tests, group_set_up, group_tear_down);

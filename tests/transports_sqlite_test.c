@@ -348,6 +348,27 @@ static void a_query_for_too_many_rows_fails(void **state)
     assert_int_equal(x->f.statuses[0], WEIR_ELIMIT);
 }
 
+static void every_allocation_may_fail(void **state)
+{
+    fixture *x = *state;
+    weir_sqlite_config config = config_of(x);
+    feed_memory memory;
+    config.statement = "INSERT INTO orders (id, amount) VALUES (?1, ?2) ON CONFLICT (id) DO "
+                       "UPDATE SET amount = excluded.amount RETURNING id, amount, NULL";
+    config.row = check_row;
+    config.in_flight = 8;
+    config.synchronous = WEIR_SQLITE_OFF;
+    x->f.env = &memory.env;
+    for (uint64_t fails_at = 1;; fails_at++) {
+        feed_memory_init(&memory, fails_at);
+        (void)feed_run(&x->f, 20, weir_sqlite_exec(&config));
+        if (memory.asked < fails_at)
+            break;
+        assert_int_equal(x->f.acked + x->f.failed, x->f.emitted);
+    }
+    assert_int_equal(x->f.acked, 20);
+}
+
 typedef struct answer {
     weir_loop *loop;
     int status;
@@ -409,6 +430,7 @@ int main(void)
         WITH_FILE(a_query_reads_what_was_written_and_says_what_is_missing),
         WITH_FILE(a_query_that_writes_fails),
         WITH_FILE(a_query_for_too_many_rows_fails),
+        WITH_FILE(every_allocation_may_fail),
         WITH_FILE(a_probe_tells_a_database_from_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -115,7 +115,7 @@ struct client {
     uint32_t lanes_n, lanes_up, lane_next;
     call_list waiting;
     call *free_calls;
-    group *free_groups;
+    group *groups, *free_groups;
     weir_postgres_params params;
     wi_pg_text arrays[WEIR_POSTGRES_PARAMS_MAX];
     call **by_ordinal; /* of an insert's group */
@@ -204,15 +204,12 @@ static void call_free(client *c, call *one)
     c->free_calls = one;
 }
 
+/* There are as many as may be under way, so there is one. */
 static group *group_new(client *c)
 {
     group *g = c->free_groups;
-    if (g != NULL)
-        c->free_groups = g->next;
-    else
-        g = weir_memory_new(c->env, sizeof *g);
-    if (g != NULL)
-        *g = (group){ 0 };
+    c->free_groups = g->next;
+    *g = (group){ 0 };
     return g;
 }
 
@@ -344,9 +341,9 @@ static void pump(client *c)
 {
     while (c->waiting.first != NULL) {
         lane *l = lane_with_room(c);
-        group *g = l == NULL ? NULL : group_new(c);
-        if (g == NULL)
+        if (l == NULL)
             return;
+        group *g = group_new(c);
         c->lane_next = (uint32_t)(l - c->lanes) + 1;
         bool ok = fill_group(c, l, g);
         if (g->calls.n == 0)
@@ -572,15 +569,11 @@ static void close_client(weir_stage *stage, void *state)
         c->free_calls = one->next;
         weir_memory_free(c->env, one);
     }
-    while (c->free_groups != NULL) {
-        group *g = c->free_groups;
-        c->free_groups = g->next;
-        weir_memory_free(c->env, g);
-    }
     for (uint32_t i = 0; i < WEIR_POSTGRES_PARAMS_MAX; i++)
         weir_memory_free(c->env, c->arrays[i].data);
     wi_pg_params_done(&c->params);
     weir_memory_free(c->env, (void *)c->by_ordinal);
+    weir_memory_free(c->env, c->groups);
     weir_memory_free(c->env, c->lanes);
     weir_memory_free(c->env, c->sql);
 }
@@ -593,8 +586,11 @@ static weir_status open_client(weir_stage *stage, client *c)
     c->params.text_only = c->set.insert != NULL;
     uint32_t n = or_default(c->set.server.connections, 2);
     c->lanes = weir_memory_new(c->env, n * sizeof *c->lanes);
-    if (c->lanes == NULL)
+    c->groups = weir_memory_new(c->env, n * c->set.groups_max * sizeof *c->groups);
+    if (c->lanes == NULL || c->groups == NULL)
         goto fail;
+    for (uint32_t i = 0; i < n * c->set.groups_max; i++)
+        group_free(c, &c->groups[i]);
     weir_async_limit(stage, 0);
     for (uint32_t i = 0; i < n; i++) {
         lane *l = &c->lanes[c->lanes_n++];
