@@ -63,6 +63,117 @@ static bool parse_number(weir_nats_text text, uint64_t *ret_number)
     return true;
 }
 
+/* ---- URLs ---- */
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = lower(c);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Undoes %-escapes; controls are refused, as they could not be sent on. */
+static weir_status url_decode(weir_nats_text part, char *out, size_t capacity)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < part.size; i++) {
+        char c = part.data[i];
+        if (c == '%') {
+            int high = part.size - i > 2 ? hex_digit(part.data[i + 1]) : -1;
+            int low = part.size - i > 2 ? hex_digit(part.data[i + 2]) : -1;
+            if (high < 0 || low < 0)
+                return WEIR_EINVAL;
+            c = (char)(high * 16 + low);
+            i += 2;
+        }
+        if (is_control(c))
+            return WEIR_EINVAL;
+        if (size + 1 >= capacity)
+            return WEIR_ELIMIT;
+        out[size++] = c;
+    }
+    out[size] = '\0';
+    return WEIR_OK;
+}
+
+static weir_status url_auth(weir_nats_text auth, weir_nats_url *url)
+{
+    const char *colon = auth.size != 0 ? memchr(auth.data, ':', auth.size) : NULL;
+    if (colon == NULL)
+        return auth.size != 0 ? url_decode(auth, url->token, sizeof url->token) : WEIR_EINVAL;
+    weir_nats_text user = { auth.data, (size_t)(colon - auth.data) };
+    weir_nats_text password = { colon + 1, auth.size - user.size - 1 };
+    if (user.size == 0)
+        return WEIR_EINVAL;
+    weir_status status = url_decode(user, url->user, sizeof url->user);
+    return status != WEIR_OK ? status : url_decode(password, url->password, sizeof url->password);
+}
+
+/* host, host:port, [v6], [v6]:port */
+static weir_status url_host(weir_nats_text rest, weir_nats_url *url)
+{
+    weir_nats_text host = rest, port = { NULL, 0 };
+    bool has_port = false;
+    const char *end = NULL;
+    if (rest.size != 0 && rest.data[0] == '[') {
+        end = memchr(rest.data, ']', rest.size);
+        if (end == NULL)
+            return WEIR_EINVAL;
+        host.data++;
+        host.size = (size_t)(end - host.data);
+        end++;
+        has_port = end < rest.data + rest.size;
+        if (has_port && *end != ':')
+            return WEIR_EINVAL;
+    } else if (rest.size != 0 && (end = memchr(rest.data, ':', rest.size)) != NULL) {
+        host.size = (size_t)(end - rest.data);
+        has_port = true;
+    }
+    uint64_t number = WEIR_NATS_PORT;
+    if (has_port) {
+        port.data = end + 1;
+        port.size = rest.size - (size_t)(port.data - rest.data);
+        if (!parse_number(port, &number) || number == 0 || number > 65535)
+            return WEIR_EINVAL;
+    }
+    if (host.size == 0 || memchr(host.data, '%', host.size) != NULL ||
+        memchr(host.data, ' ', host.size) != NULL || memchr(host.data, ',', host.size) != NULL)
+        return WEIR_EINVAL;
+    url->port = (uint16_t)number;
+    return url_decode(host, url->host, sizeof url->host);
+}
+
+weir_status weir_nats_url_parse(const char *url, weir_nats_url *ret_url)
+{
+    if (url == NULL || ret_url == NULL)
+        return WEIR_EINVAL;
+    const char *scheme_end = strstr(url, "://");
+    if (scheme_end != NULL) {
+        if (scheme_end - url != 4 || !equals_nocase(url, "nats", 4))
+            return WEIR_EUNSUPPORTED;
+        url = scheme_end + 3;
+    }
+    weir_nats_url parsed;
+    memset(&parsed, 0, sizeof parsed);
+    weir_nats_text rest = { url, strlen(url) };
+    if (rest.size != 0 && rest.data[rest.size - 1] == '/')
+        rest.size--;
+    const char *at = strrchr(url, '@');
+    if (at != NULL) {
+        weir_nats_text auth = { url, (size_t)(at - url) };
+        weir_status status = url_auth(auth, &parsed);
+        if (status != WEIR_OK)
+            return status;
+        rest.size -= auth.size + 1;
+        rest.data = at + 1;
+    }
+    weir_status status = url_host(rest, &parsed);
+    if (status == WEIR_OK)
+        *ret_url = parsed;
+    return status;
+}
+
 /* ---- Parsing ---- */
 
 typedef enum line_kind {

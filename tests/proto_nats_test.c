@@ -412,6 +412,54 @@ static void subscriptions_are_written(void **state)
     assert_text(((weir_nats_text){ out, size }), "UNSUB 7 18446744073709551615\r\n");
 }
 
+static void a_url_says_where_and_who(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *url, *host, *user, *password, *token;
+        uint16_t port;
+    } good[] = {
+        { "nats://127.0.0.1:4333", "127.0.0.1", "", "", "", 4333 },
+        { "host", "host", "", "", "", 4222 },
+        { "NATS://al%40ice:p%3Aw@host/", "host", "al@ice", "p:w", "", 4222 },
+        { "nats://al:p:w@host:1", "host", "al", "p:w", "", 1 },
+        { "nats://t0ken@[::1]:5", "::1", "", "", "t0ken", 5 },
+        { "nats://[::1]", "::1", "", "", "", 4222 },
+    };
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        weir_nats_url url;
+        assert_int_equal(weir_nats_url_parse(good[i].url, &url), WEIR_OK);
+        assert_string_equal(url.host, good[i].host);
+        assert_string_equal(url.user, good[i].user);
+        assert_string_equal(url.password, good[i].password);
+        assert_string_equal(url.token, good[i].token);
+        assert_int_equal(url.port, good[i].port);
+    }
+    static const char *const bad[] = {
+        "",
+        "nats://",
+        "nats://:1",
+        "nats://h:",
+        "nats://h:0",
+        "nats://h:65536",
+        "nats://h:1x",
+        "nats://@h",
+        "nats://:p@h",
+        "nats://%4@h",
+        "nats://%0a@h",
+        "nats://[::1",
+        "nats://[::1]x",
+        "nats://a,b",
+        "nats://a b",
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        weir_nats_url url;
+        assert_int_equal(weir_nats_url_parse(bad[i], &url), WEIR_EINVAL);
+    }
+    weir_nats_url url;
+    assert_int_equal(weir_nats_url_parse("tls://h", &url), WEIR_EUNSUPPORTED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -430,6 +478,7 @@ int main(void)
         cmocka_unit_test(the_payload_limit_counts_headers_too),
         cmocka_unit_test(connect_escapes_what_json_needs_and_refuses_controls),
         cmocka_unit_test(subscriptions_are_written),
+        cmocka_unit_test(a_url_says_where_and_who),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,6 +37,20 @@ static inline weir_nats_text weir_nats_text_of(const char *string)
     return text;
 }
 
+/* Where a server is and who we are to it. Strings end in NUL; "" is none. */
+typedef struct weir_nats_url {
+    char host[256]; /* a name or a numeric address, without the brackets of IPv6 */
+    char user[256], password[256], token[256];
+    uint16_t port; /* host byte order */
+} weir_nats_url;
+
+#define WEIR_NATS_PORT 4222
+
+/* Reads [nats://][user:password@|token@]host[:port]; user, password and token may hold
+ * %-escapes. WEIR_EINVAL: malformed; WEIR_ELIMIT: a part is over 255 bytes; WEIR_EUNSUPPORTED:
+ * another scheme (tls:// among them). */
+WEIR_API WEIR_MUST_USE weir_status weir_nats_url_parse(const char *url, weir_nats_url *ret_url);
+
 /* ---- What the peer sends ---- */
 
 typedef enum weir_nats_op {
