@@ -245,6 +245,8 @@ static void publish_waiting(publisher *p)
         break;
     }
     append_ping(p);
+    if (p->up)
+        wi_nats_link_kick(&p->link);
     update_demand(p);
 }
 
@@ -296,8 +298,11 @@ static void on_pong(wi_nats_link *link, uint64_t serial)
 static void on_sent(wi_nats_link *link)
 {
     publisher *p = publisher_of(link);
-    if (p->config->done != WEIR_NATS_WRITTEN)
+    if (p->config->done != WEIR_NATS_WRITTEN) {
+        if (p->head == p->tail)
+            release_settled(p); /* keepalives, that no PONG settles */
         return;
+    }
     uint64_t sent = wi_nats_out_position(&link->out, link->out.sent);
     bool any = false;
     while (p->head != p->tail && record_at(p, p->head)->at + record_at(p, p->head)->size <= sent) {
@@ -432,9 +437,7 @@ static void on_up(wi_nats_link *link, const weir_nats_info *info)
     p->up = true;
     compact(p);
     p->unanswered = p->head != p->tail;
-    if (p->unanswered)
-        wi_nats_out_commit(link, 0);
-    else
+    if (!p->unanswered)
         progress(p);
     publish_waiting(p);
 }
@@ -518,8 +521,10 @@ static void publish_start(weir_op *op, void *state)
 
 static void publish_flush(weir_stage *stage, void *state)
 {
+    publisher *p = state;
     (void)stage;
-    append_ping(state);
+    append_ping(p);
+    wi_nats_link_flush(&p->link);
 }
 
 /* What was encoded stays in the stream, whose frame it is part of, and may still go out. */

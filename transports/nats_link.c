@@ -85,10 +85,10 @@ char *wi_nats_out_room(wi_nats_link *link, size_t size)
     return out->data + out->end;
 }
 
-static void kick(wi_nats_link *link)
+void wi_nats_link_kick(wi_nats_link *link)
 {
     /* The task lives in the stage's state: hold the stage until it ran. */
-    if (link->flush_held)
+    if (link->flush_held || link->writable_awaited || link->out.sent == link->out.end)
         return;
     link->flush_held = true;
     weir_stage_hold(link->stage);
@@ -99,7 +99,6 @@ void wi_nats_out_commit(wi_nats_link *link, size_t size)
 {
     link->out.end += size;
     assert(link->out.end <= link->out.capacity);
-    kick(link);
 }
 
 void wi_nats_out_release(wi_nats_link *link, uint64_t position)
@@ -156,7 +155,7 @@ static bool write_some(wi_nats_link *link, const char *data, size_t size, size_t
     return true;
 }
 
-/* Everything that is to be sent lies in one piece, so one send is all a turn costs. */
+/* All there is to send lies in one piece, so one send is all a turn costs. */
 static void flush_out(wi_nats_link *link)
 {
     if (link->state == WI_NATS_PROVING && link->hello_sent < link->hello_size) {
@@ -180,13 +179,19 @@ static void flush_out(wi_nats_link *link)
         link->handler->sent(link);
 }
 
+void wi_nats_link_flush(wi_nats_link *link)
+{
+    if (!link->writable_awaited)
+        flush_out(link);
+}
+
 static void run_flush(weir_task *task, void *user)
 {
     wi_nats_link *link = user;
     (void)task;
     link->flush_held = false;
     if (link->state != WI_NATS_CLOSED)
-        flush_out(link);
+        wi_nats_link_flush(link);
     weir_stage_release(link->stage);
 }
 
@@ -266,6 +271,7 @@ static void tick(weir_timer *timer, void *user)
         wi_nats_link_lost(link, WEIR_ENOMEM, "nats: no memory to go on");
         return;
     }
+    wi_nats_link_kick(link);
     weir_timer_start(weir_stage_loop(link->stage), &link->timer, link->config.ping_ms * WEIR_MS,
                      tick, link);
 }
@@ -360,6 +366,7 @@ static bool take_event(wi_nats_link *link, const weir_nats_event *event, bool *a
         if (link->state == WI_NATS_UP &&
             !out_append(link, WEIR_NATS_PONG_LINE, sizeof WEIR_NATS_PONG_LINE - 1))
             wi_nats_link_lost(link, WEIR_ENOMEM, "nats: no memory to go on");
+        wi_nats_link_kick(link);
         break;
     case WEIR_NATS_PONG:
         on_pong(link);

@@ -105,8 +105,11 @@ void wi_nats_link_lost(wi_nats_link *link, weir_status status, const char *why);
 
 /* Room for `size` bytes at the end of what is to be sent, or NULL for want of memory. */
 char *wi_nats_out_room(wi_nats_link *link, size_t size);
-/* Appends `size` bytes that were put there, and has them sent at the end of the turn. */
+/* Appends `size` bytes that were put there. Flush or kick sends them. */
 void wi_nats_out_commit(wi_nats_link *link, size_t size);
+/* Sends what there is: now, or at the end of the turn. */
+void wi_nats_link_flush(wi_nats_link *link);
+void wi_nats_link_kick(wi_nats_link *link);
 /* Bytes before `position` of the stream need not be kept. */
 void wi_nats_out_release(wi_nats_link *link, uint64_t position);
 /* Appends a PING and gives its number; false for want of memory. */

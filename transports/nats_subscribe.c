@@ -30,6 +30,7 @@ static void on_up(wi_nats_link *link, const weir_nats_info *info)
         return;
     }
     wi_nats_out_commit(link, size);
+    wi_nats_link_kick(link);
 }
 
 static void on_down(wi_nats_link *link)
