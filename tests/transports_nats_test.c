@@ -1,5 +1,4 @@
 /* NATS publisher and source against a real nats-server, stopped, killed and started again. */
-#define _GNU_SOURCE
 #include <weir/inlet.h>
 #include <weir/nats.h>
 #include <weir/pipeline.h>
@@ -30,6 +29,7 @@
 
 typedef struct server {
     pid_t pid;
+    int log_fd; /* kept open: writing its log into a closed pipe would kill it */
     uint16_t port;
     char url[128];
     char config[64]; /* path of a config file, or "" */
@@ -74,7 +74,7 @@ static void server_start(server *s)
             break;
     }
     assert_true(got > 0);
-    close(log[0]);
+    s->log_fd = log[0];
 }
 
 static void server_kill(server *s)
@@ -82,8 +82,17 @@ static void server_kill(server *s)
     if (s->pid > 0) {
         kill(s->pid, SIGKILL);
         waitpid(s->pid, NULL, 0);
+        close(s->log_fd);
     }
     s->pid = 0;
+}
+
+/* Stopped, it takes bytes, in the kernel, and understands none. Returns when all its threads stand.
+ */
+static void server_stop(server *s)
+{
+    kill(s->pid, SIGSTOP);
+    assert_int_equal(waitpid(s->pid, NULL, WUNTRACED), s->pid);
 }
 
 static void server_new(server *s)
@@ -436,8 +445,8 @@ static void what_a_killed_server_did_not_confirm_is_published_by_its_successor(v
     publisher_open(&h, (weir_nats_config){ .connection.url = s.url, .wait_ms = WEIR_NATS_FOREVER });
     offer(&h, 500, "t.orders", 0);
     turn_until(&h, h.acked == 500 && received_all(&before, 0, 500));
-    /* Stopped, it takes bytes and understands none: these are sent and not confirmed. */
-    kill(s.pid, SIGSTOP);
+    /* These are sent and not confirmed. */
+    server_stop(&s);
     offer(&h, 500, "t.orders", 0);
     turn_until_stuck(&h);
     assert_int_equal(h.ended, 500);
@@ -513,7 +522,7 @@ static void the_pending_bytes_are_bounded_and_the_rest_waits_upstream(void **sta
                                            .wait_ms = WEIR_NATS_FOREVER });
     offer(&h, 1, "t.first", 0);
     turn_until(&h, h.acked == 1);
-    kill(s.pid, SIGSTOP);
+    server_stop(&s);
     offer(&h, 2000, "t.block", BLOCK_BYTES);
     size_t settled = h.live_bytes;
     h.peak_bytes = h.live_bytes;
@@ -541,7 +550,7 @@ static void written_mode_needs_no_answer(void **state)
     publisher_open(&h, (weir_nats_config){ .connection.url = s.url, .done = WEIR_NATS_WRITTEN });
     offer(&h, 1, "t.orders", 0);
     turn_until(&h, h.acked == 1);
-    kill(s.pid, SIGSTOP);
+    server_stop(&s);
     offer(&h, 100, "t.orders", 0);
     turn_until(&h, h.acked == 101);
     kill(s.pid, SIGCONT);
@@ -563,7 +572,7 @@ static void a_silent_server_is_found_stale_and_items_time_out(void **state)
                                 .wait_ms = 50 });
     offer(&h, 1, "t.orders", 0);
     turn_until(&h, h.acked == 1);
-    kill(s.pid, SIGSTOP);
+    server_stop(&s);
     offer(&h, 10, "t.orders", 0);
     turn_until(&h, h.ended == 11);
     assert_int_equal(h.failed_by[-WEIR_EUNAVAILABLE], 10);
@@ -582,7 +591,7 @@ static void an_item_that_waits_too_long_times_out_alone(void **state)
     publisher_open(&h, (weir_nats_config){ .connection.url = s.url, .timeout_ms = 40 });
     offer(&h, 1, "t.orders", 0);
     turn_until(&h, h.acked == 1);
-    kill(s.pid, SIGSTOP);
+    server_stop(&s);
     offer(&h, 10, "t.orders", 0);
     turn_until(&h, h.ended == 11);
     assert_int_equal(h.failed_by[-WEIR_EDEADLINE], 10);

@@ -337,7 +337,9 @@ static void on_refused(wi_nats_link *link, weir_nats_text why)
     const char *quote = memchr(subject.data, '"', subject.size);
     if (quote != NULL)
         subject.size = (size_t)(quote - subject.data);
-    for (uint64_t i = p->head; i != p->tail && !record_at(p, i)->is_ping; i++) {
+    /* Ending one lets another start, behind `tail`: that one is not meant. */
+    uint64_t tail = p->tail;
+    for (uint64_t i = p->head; i != tail && !record_at(p, i)->is_ping; i++) {
         record *r = record_at(p, i);
         weir_nats_text theirs = record_subject(p, r);
         if (r->op == NULL || theirs.size != subject.size ||
@@ -434,8 +436,8 @@ static void on_up(wi_nats_link *link, const weir_nats_info *info)
 {
     publisher *p = publisher_of(link);
     (void)info;
+    compact(p); /* before we are up: an operation that it ends lets another start */
     p->up = true;
-    compact(p);
     p->unanswered = p->head != p->tail;
     if (!p->unanswered)
         progress(p);
