@@ -180,6 +180,7 @@ static void raw_close(raw *r)
 typedef struct harness {
     weir_env env;
     size_t live_bytes, peak_bytes;
+    uint32_t allocations, fail_at; /* the allocation that fails, counted from 1; 0: none */
     weir_loop *loop;
     weir_inlet *inlet;
     weir_pipeline *pipeline;
@@ -265,6 +266,8 @@ static void *counting_resize(void *memory, size_t bytes, void *user)
         free(block);
         return NULL;
     }
+    if (h->fail_at != 0 && ++h->allocations == h->fail_at)
+        return NULL;
     block = realloc(block, bytes + 2 * sizeof *block);
     if (block == NULL)
         return NULL;
@@ -359,9 +362,9 @@ static void harness_close(harness *h)
     else
         weir_pipeline_shutdown(h->pipeline, WEIR_DRAIN, 0);
     turn_until(h, h->finished);
-    assert_int_equal(h->ended, h->offered);
     weir_pipeline_free(h->pipeline);
     weir_inlet_free(h->inlet);
+    assert_int_equal(h->ended, h->offered);
     weir_context_done(&h->context);
     weir_loop_free(h->loop);
     assert_int_equal(h->live_bytes, 0);
@@ -704,6 +707,50 @@ static void a_bad_config_is_refused_before_the_start(void **state)
     }
 }
 
+static void an_abort_ends_every_item_while_there_is_no_server(void **state)
+{
+    static harness h;
+    server s;
+    (void)state;
+    server_new(&s);
+    server_start(&s);
+    publisher_open(&h, (weir_nats_config){ .connection.url = s.url, .wait_ms = WEIR_NATS_FOREVER });
+    offer(&h, 1, "t.orders", 0);
+    turn_until(&h, h.acked == 1);
+    server_stop(&s);
+    offer(&h, 500, "t.orders", 0);
+    turn_until_stuck(&h);
+    server_kill(&s);
+    for (uint32_t i = 0; i < 100; i++)
+        weir_loop_turn(h.loop);
+    assert_int_equal(h.ended, 1);
+    weir_pipeline_shutdown(h.pipeline, WEIR_ABORT, 0);
+    turn_until(&h, h.finished && h.ended == 501);
+    harness_close(&h);
+    server_free(&s);
+}
+
+static void an_allocation_that_fails_costs_at_most_its_item(void **state)
+{
+    static harness h;
+    server s;
+    (void)state;
+    server_new(&s);
+    server_start(&s);
+    for (uint32_t fail_at = 1, reached = 1; reached != 0; fail_at++) {
+        publisher_open(&h, (weir_nats_config){ .connection.url = s.url });
+        offer(&h, 20, "t.block", BLOCK_BYTES);
+        h.fail_at = fail_at;
+        /* At worst the stage did not open: what was offered ends with the inlet. */
+        turn_until(&h, h.ended == 20 || h.finished);
+        assert_true(h.acked >= 19 || h.finished);
+        reached = h.allocations >= fail_at;
+        h.fail_at = 0;
+        harness_close(&h);
+    }
+    server_free(&s);
+}
+
 /* ---- The source ---- */
 
 typedef struct heard {
@@ -797,6 +844,8 @@ int main(void)
         cmocka_unit_test(a_wrong_password_is_no_server),
         cmocka_unit_test(a_server_is_found_by_its_name),
         cmocka_unit_test(a_bad_config_is_refused_before_the_start),
+        cmocka_unit_test(an_abort_ends_every_item_while_there_is_no_server),
+        cmocka_unit_test(an_allocation_that_fails_costs_at_most_its_item),
         cmocka_unit_test(a_source_emits_what_is_published_also_after_a_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
