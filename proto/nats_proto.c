@@ -1,6 +1,8 @@
 /* The NATS client protocol: finds operations in bytes received, and writes those we send. */
 #include <weir/nats_proto.h>
 
+#include <weir/json.h>
+
 #include <assert.h>
 
 #define MSG_ARGS_MAX 5 /* subject, sid, reply, header bytes, total bytes */
@@ -420,117 +422,14 @@ size_t weir_nats_parser_need(const weir_nats_parser *parser)
 
 /* ---- The JSON of INFO ---- */
 
-typedef struct json_scan {
-    const char *at, *end;
-} json_scan;
-
-static void json_blanks(json_scan *scan)
+static weir_nats_text token_text(const weir_json_token *token)
 {
-    while (scan->at < scan->end && is_blank(*scan->at))
-        scan->at++;
+    weir_nats_text text = { token->text, token->len };
+    return text;
 }
 
-static bool json_char(json_scan *scan, char c)
-{
-    json_blanks(scan);
-    if (scan->at == scan->end || *scan->at != c)
-        return false;
-    scan->at++;
-    return true;
-}
-
-/* A string, escapes kept as they are. */
-static bool json_string(json_scan *scan, weir_nats_text *ret_string)
-{
-    if (!json_char(scan, '"'))
-        return false;
-    const char *start = scan->at;
-    while (scan->at < scan->end && *scan->at != '"') {
-        if (*scan->at == '\\' && scan->end - scan->at > 1)
-            scan->at++;
-        scan->at++;
-    }
-    if (scan->at == scan->end)
-        return false;
-    ret_string->data = start;
-    ret_string->size = (size_t)(scan->at - start);
-    scan->at++;
-    return true;
-}
-
-/* Passes over a nested value: brackets are counted with their kind, strings skipped whole. */
-static bool json_skip_nested(json_scan *scan)
-{
-    char open[WEIR_NATS_INFO_DEPTH_MAX];
-    size_t depth = 0;
-    while (scan->at < scan->end) {
-        char c = *scan->at;
-        weir_nats_text ignored;
-        if (c == '"') {
-            if (!json_string(scan, &ignored))
-                return false;
-            continue;
-        }
-        scan->at++;
-        if (c == '[' || c == '{') {
-            if (depth == sizeof open)
-                return false;
-            open[depth++] = c == '[' ? ']' : '}';
-        } else if (c == ']' || c == '}') {
-            if (open[--depth] != c)
-                return false;
-            if (depth == 0)
-                return true;
-        }
-    }
-    return false;
-}
-
-typedef enum json_type { JSON_STRING, JSON_NESTED, JSON_BARE } json_type;
-
-/* A value of any type; a bare one is a number, true, false or null. */
-static bool json_value(json_scan *scan, json_type *ret_type, weir_nats_text *ret_text)
-{
-    json_blanks(scan);
-    if (scan->at == scan->end)
-        return false;
-    if (*scan->at == '"') {
-        *ret_type = JSON_STRING;
-        return json_string(scan, ret_text);
-    }
-    const char *start = scan->at;
-    if (*scan->at == '[' || *scan->at == '{') {
-        *ret_type = JSON_NESTED;
-        if (!json_skip_nested(scan))
-            return false;
-    } else {
-        *ret_type = JSON_BARE;
-        while (scan->at < scan->end && strchr(" \t,:\"[]{}", *scan->at) == NULL)
-            scan->at++;
-        if (scan->at == start)
-            return false;
-    }
-    ret_text->data = start;
-    ret_text->size = (size_t)(scan->at - start);
-    return true;
-}
-
-static bool text_is(weir_nats_text text, const char *string)
-{
-    return text.size == strlen(string) && memcmp(text.data, string, text.size) == 0;
-}
-
-static bool info_bool(json_type type, weir_nats_text value, bool *ret)
-{
-    if (type != JSON_BARE || (!text_is(value, "true") && !text_is(value, "false")))
-        return false;
-    *ret = value.size == 4;
-    return true;
-}
-
-/* Puts one member where it belongs; false if its type is wrong. */
-static bool info_member(weir_nats_info *info, weir_nats_text key, json_type type,
-                        weir_nats_text value)
+/* Reads the value of `key` where it belongs, or past it. False if it is not what it should be. */
+static bool info_member(weir_json_reader *reader, const weir_json_token *key, weir_nats_info *info)
 {
     const struct {
         const char *key;
@@ -541,6 +440,7 @@ static bool info_member(weir_nats_info *info, weir_nats_text key, json_type type
         { "server_id", &info->server_id, NULL, NULL },
         { "server_name", &info->server_name, NULL, NULL },
         { "version", &info->version, NULL, NULL },
+        { "nonce", &info->nonce, NULL, NULL },
         { "max_payload", NULL, &info->max_payload, NULL },
         { "proto", NULL, &info->proto, NULL },
         { "headers", NULL, NULL, &info->headers },
@@ -551,43 +451,43 @@ static bool info_member(weir_nats_info *info, weir_nats_text key, json_type type
         { "ldm", NULL, NULL, &info->lame_duck },
     };
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
-        if (!text_is(key, members[i].key))
+        if (!weir_json_equals(key, members[i].key))
             continue;
+        weir_json_token value;
+        if (weir_json_next(reader, &value) != WEIR_OK)
+            return false;
         if (members[i].number != NULL)
-            return type == JSON_BARE && parse_number(value, members[i].number);
-        if (members[i].flag != NULL)
-            return info_bool(type, value, members[i].flag);
-        *members[i].string = value;
-        return type == JSON_STRING;
+            return weir_json_uint64(&value, members[i].number) == WEIR_OK;
+        if (members[i].flag != NULL) {
+            *members[i].flag = value.kind == WEIR_JSON_TRUE;
+            return value.kind == WEIR_JSON_TRUE || value.kind == WEIR_JSON_FALSE;
+        }
+        *members[i].string = token_text(&value);
+        return value.kind == WEIR_JSON_STRING;
     }
-    if (text_is(key, "nonce"))
-        info->nonce = type == JSON_STRING && value.size > 0;
-    return true;
+    return weir_json_skip(reader) == WEIR_OK;
 }
 
 weir_status weir_nats_info_parse(weir_nats_text json, weir_nats_info *ret_info)
 {
     if (json.data == NULL || ret_info == NULL)
         return WEIR_EINVAL;
-    json_scan scan = { json.data, json.data + json.size };
+    const weir_json_limits limits = { .depth_max = WEIR_NATS_INFO_DEPTH_MAX };
+    weir_json_reader reader;
+    weir_json_token token;
     weir_nats_info info;
     memset(&info, 0, sizeof info);
-    if (!json_char(&scan, '{'))
+    if (weir_json_open(&reader, json.data, json.size, &limits) != WEIR_OK ||
+        weir_json_next(&reader, &token) != WEIR_OK || token.kind != WEIR_JSON_BEGIN_OBJECT)
         return WEIR_EPROTO;
-    bool more = !json_char(&scan, '}');
-    while (more) {
-        weir_nats_text key, value;
-        json_type type;
-        if (!json_string(&scan, &key) || !json_char(&scan, ':') ||
-            !json_value(&scan, &type, &value) || !info_member(&info, key, type, value))
+    for (;;) {
+        if (weir_json_next(&reader, &token) != WEIR_OK)
             return WEIR_EPROTO;
-        more = json_char(&scan, ',');
-        if (!more && !json_char(&scan, '}'))
+        if (token.kind == WEIR_JSON_END)
+            break;
+        if (token.kind == WEIR_JSON_KEY && !info_member(&reader, &token, &info))
             return WEIR_EPROTO;
     }
-    json_blanks(&scan);
-    if (scan.at != scan.end)
-        return WEIR_EPROTO;
     *ret_info = info;
     return WEIR_OK;
 }

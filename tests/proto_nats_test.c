@@ -235,7 +235,7 @@ static void the_info_of_a_server_is_read(void **state)
     assert_int_equal(info.max_payload, 1048576);
     assert_int_equal(info.proto, 1);
     assert_true(info.headers && info.lame_duck);
-    assert_false(info.auth_required || info.tls_required || info.nonce);
+    assert_false(info.auth_required || info.tls_required || info.nonce.size != 0);
 }
 
 static void an_info_that_is_no_object_is_refused(void **state)
@@ -257,7 +257,8 @@ static void an_info_that_is_no_object_is_refused(void **state)
         "{\"a\":[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]}",
         "{\"max_payload\":\"1\"}",
         "{\"max_payload\":-1}",
-        "{\"max_payload\":1e9}",
+        "{\"max_payload\":1.5}",
+        "{\"max_payload\":1,\"max_payload\":2}",
         "{\"headers\":\"true\"}",
         "{\"headers\":1}",
         "{\"server_id\":7}",

@@ -286,11 +286,11 @@ static void on_info(wi_nats_link *link, weir_nats_text json)
     link->max_payload = info.max_payload;
     if (link->state != WI_NATS_GREETING)
         return;
-    if (info.tls_required || info.nonce || !info.headers) {
+    if (info.tls_required || info.nonce.size != 0 || !info.headers) {
         wi_nats_link_lost(link, WEIR_EUNSUPPORTED,
-                          info.tls_required ? "nats: the server wants TLS"
-                          : info.nonce      ? "nats: the server wants a signature"
-                                            : "nats: the server knows no headers");
+                          info.tls_required      ? "nats: the server wants TLS"
+                          : info.nonce.size != 0 ? "nats: the server wants a signature"
+                                                 : "nats: the server knows no headers");
         return;
     }
     link->state = WI_NATS_PROVING;

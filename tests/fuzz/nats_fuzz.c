@@ -1,6 +1,6 @@
 /* Fuzzes the NATS parser: any bytes, cut anywhere, give the same operations as in one piece.
- * clang -fsanitize=fuzzer,address,undefined -I core/include -I proto/include proto/nats_proto.c
- * tests/fuzz/nats_fuzz.c */
+ * clang -fsanitize=fuzzer,address,undefined -I core/include -I proto/include -I proto
+ * proto/nats_proto.c proto/json*.c core/status.c tests/fuzz/nats_fuzz.c */
 #include <weir/nats_proto.h>
 
 #include <stdlib.h>

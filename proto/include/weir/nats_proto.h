@@ -101,11 +101,11 @@ WEIR_API size_t weir_nats_parser_need(const weir_nats_parser *parser);
 /* What a server says of itself. Texts point into the JSON and are raw: escapes are not undone. */
 typedef struct weir_nats_info {
     weir_nats_text server_id, server_name, version;
+    weir_nats_text nonce; /* to be signed (NKEY, JWT), which this client cannot; or none */
     uint64_t max_payload; /* bytes; 0 if it did not say */
     uint64_t proto;
     bool headers, auth_required, tls_required, tls_available, jetstream;
     bool lame_duck; /* "ldm": it will close soon, connect elsewhere or again */
-    bool nonce;     /* it asks for a signature (NKEY, JWT), which this client has not */
 } weir_nats_info;
 
 /* Reads the JSON of an INFO; unknown members are skipped. Borrows `json`. WEIR_EPROTO if it is not
