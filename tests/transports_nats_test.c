@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -56,6 +57,7 @@ static void server_start(server *s)
     assert_int_equal(pipe2(log, O_CLOEXEC), 0);
     s->pid = fork();
     if (s->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves no server behind */
         dup2(log[1], 2);
         if (s->config[0] != '\0')
             execl(SERVER_PATH, "nats-server", "-a", "127.0.0.1", "-p", port, "-c", s->config, NULL);
@@ -751,12 +753,149 @@ static void an_allocation_that_fails_costs_at_most_its_item(void **state)
     server_free(&s);
 }
 
+/* ---- Servers that misbehave: a bare listener plays them ---- */
+
+#define GREETING "INFO {\"headers\":true,\"max_payload\":1000} \r\n"
+
+static int fake_listen(server *s)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET };
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    memset(s, 0, sizeof *s);
+    s->port = ntohs(address.sin_port);
+    snprintf(s->url, sizeof s->url, "nats://127.0.0.1:%u", (unsigned)s->port);
+    return fd;
+}
+
+static void fake_accept(harness *h, int listener, raw *r, const char *says)
+{
+    memset(r, 0, sizeof *r);
+    turn_until(h, (r->fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0);
+    raw_send(r, says);
+}
+
+static void fake_hear(harness *h, raw *r, const char *needle)
+{
+    turn_until(h, (raw_read(r, 0), raw_has(r, needle)));
+}
+
+/* The client hangs up. */
+static void fake_is_left(harness *h, raw *r)
+{
+    char byte;
+    ssize_t got;
+    turn_until(h, (got = recv(r->fd, &byte, 1, MSG_DONTWAIT)) == 0 ||
+                      (got < 0 && errno != EAGAIN && errno != EINTR));
+    raw_close(r);
+}
+
+static void a_server_that_talks_nonsense_is_left_and_tried_again(void **state)
+{
+    static harness h;
+    static char long_line[WEIR_NATS_INFO_BYTES_MAX + 64];
+    server s;
+    raw r;
+    (void)state;
+    memset(long_line, 'x', sizeof long_line - 1);
+    memcpy(long_line, "INFO ", 5);
+    const char *const nonsense[] = {
+        "HTTP/1.1 400 Bad Request\r\n",
+        "INFO {\"max_payload\":\"a\"}\r\n",
+        "INFO []\r\n",
+        "INFO {\"headers\":true,\"tls_required\":true}\r\n",
+        "INFO {\"headers\":true,\"nonce\":\"n\"}\r\n",
+        "INFO {\"headers\":false}\r\n",
+        long_line,
+        GREETING "MSG a 1 999999999\r\n",
+    };
+    int listener = fake_listen(&s);
+    publisher_open(&h, (weir_nats_config){ .connection.url = s.url });
+    offer(&h, 1, "t.orders", 0);
+    for (size_t i = 0; i < sizeof nonsense / sizeof nonsense[0]; i++) {
+        fake_accept(&h, listener, &r, nonsense[i]);
+        fake_is_left(&h, &r);
+    }
+    fake_accept(&h, listener, &r, GREETING);
+    fake_hear(&h, &r, "PING\r\n");
+    raw_send(&r, "PING\r\nPONG\r\nPONG\r\n"); /* one of them for nothing */
+    fake_hear(&h, &r, "id=0;\r\nPING\r\n");
+    assert_int_equal(h.ended, 0);
+    raw_send(&r, "PO");
+    for (uint32_t i = 0; i < 100; i++)
+        weir_loop_turn(h.loop);
+    raw_send(&r, "NG\r\n");
+    turn_until(&h, h.acked == 1);
+    fake_hear(&h, &r, "PONG\r\n");
+    harness_close(&h);
+    raw_close(&r);
+    close(listener);
+}
+
+static void a_server_that_drops_us_before_it_confirms_is_none(void **state)
+{
+    static harness h;
+    server s;
+    raw r;
+    (void)state;
+    int listener = fake_listen(&s);
+    publisher_open(&h, (weir_nats_config){ .connection.url = s.url, .wait_ms = 100 });
+    offer(&h, 5, "t.orders", 0);
+    uint32_t rounds = 0;
+    while (h.ended == 0) {
+        memset(&r, 0, sizeof r);
+        turn_until(&h, h.ended != 0 || (r.fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0);
+        if (h.ended != 0)
+            break;
+        raw_send(&r, GREETING "PONG\r\n");
+        turn_until(&h, h.ended != 0 || (raw_read(&r, 0), raw_has(&r, "id=4;\r\nPING\r\n")));
+        raw_close(&r);
+        rounds++;
+    }
+    turn_until(&h, h.ended == 5);
+    assert_int_equal(h.failed_by[-WEIR_EUNAVAILABLE], 5);
+    assert_true(rounds >= 2);
+    harness_close(&h);
+    close(listener);
+}
+
+static void a_message_over_the_limit_of_the_next_server_fails_alone(void **state)
+{
+    static harness h;
+    server s;
+    raw r;
+    (void)state;
+    int listener = fake_listen(&s);
+    publisher_open(&h, (weir_nats_config){ .connection.url = s.url });
+    offer(&h, 1, "t.small", 0);
+    offer(&h, 1, "t.large", 800);
+    offer(&h, 1, "t.small", 0);
+    fake_accept(&h, listener, &r, GREETING "PONG\r\n");
+    fake_hear(&h, &r, "id=2;\r\nPING\r\n");
+    raw_close(&r);
+    fake_accept(&h, listener, &r, "INFO {\"headers\":true,\"max_payload\":500} \r\nPONG\r\n");
+    fake_hear(&h, &r, "id=2;\r\nPING\r\n");
+    assert_false(raw_has(&r, "t.large"));
+    raw_send(&r, "PONG\r\n");
+    turn_until(&h, h.ended == 3);
+    assert_int_equal(h.acked, 2);
+    assert_int_equal(h.failed_by[-WEIR_ELIMIT], 1);
+    harness_close(&h);
+    raw_close(&r);
+    close(listener);
+}
+
 /* ---- The source ---- */
 
 typedef struct heard {
     uint32_t count;
     char last[256];
-    uint64_t ask; /* demand to add at the next look */
+    bool modest; /* asks for nothing by itself */
+    weir_in *in;
 } heard;
 
 typedef struct listener {
@@ -781,10 +920,24 @@ static weir_status listener_items(weir_stage *stage, weir_in *in, weir_item **it
     return WEIR_OK;
 }
 
+static weir_status listener_open(weir_stage *stage, const void *config, void *state)
+{
+    heard *said = ((const listener *)config)->heard;
+    said->in = weir_stage_in(stage);
+    return said->modest ? WEIR_OK : sink_open(stage, config, state);
+}
+
+/* Without this the engine asks for everything on a sink's behalf. */
+static void listener_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+{
+    (void)stage, (void)out, (void)credit, (void)state;
+}
+
 static const weir_stage_type listener_type = { .name = "listener",
                                                .config_size = sizeof(listener),
                                                .outputs = WEIR_PORTS_NONE,
-                                               .open = sink_open,
+                                               .open = listener_open,
+                                               .on_demand = listener_on_demand,
                                                .on_items = listener_items };
 
 static void a_source_emits_what_is_published_also_after_a_restart(void **state)
@@ -823,6 +976,46 @@ static void a_source_emits_what_is_published_also_after_a_restart(void **state)
     server_free(&s);
 }
 
+static void a_source_without_demand_reads_no_further_and_loses_nothing(void **state)
+{
+    static harness h;
+    server s;
+    raw r;
+    heard said = { .modest = true };
+    (void)state;
+    server_new(&s);
+    server_start(&s);
+    harness_open(&h);
+    weir_from(h.pipeline, weir_nats_subscribe(&(weir_nats_subscribe_config){
+                              .connection.url = s.url, .subject = "s.>", .queue = "q" }));
+    weir_into(h.pipeline, weir_stage_of(&listener_type, &(listener){ &said }));
+    harness_start(&h);
+    turn_until(&h, said.in != NULL);
+    raw_open(&r, &s, "");
+    weir_request_to(said.in, 1);
+    while (said.count == 0) {
+        raw_send(&r, "PUB s.first 0\r\n\r\n");
+        for (uint32_t i = 0; i < 100; i++)
+            weir_loop_turn(h.loop);
+    }
+    weir_request_to(said.in, 10);
+    for (uint32_t i = 1; i <= 3000; i++) {
+        char line[64];
+        snprintf(line, sizeof line, "PUB s.n 4\r\n%04u\r\n", i);
+        raw_send(&r, line);
+    }
+    turn_until(&h, said.count == 11);
+    for (uint32_t i = 0; i < 5000; i++)
+        weir_loop_turn(h.loop);
+    assert_int_equal(said.count, 11);
+    weir_request_to(said.in, WEIR_UNBOUNDED);
+    turn_until(&h, strcmp(said.last, "s.n||-|3000") == 0);
+    assert_true(said.count >= 3001);
+    harness_close(&h);
+    raw_close(&r);
+    server_free(&s);
+}
+
 int main(void)
 {
     if (access(SERVER_PATH, X_OK) != 0) {
@@ -846,7 +1039,11 @@ int main(void)
         cmocka_unit_test(a_bad_config_is_refused_before_the_start),
         cmocka_unit_test(an_abort_ends_every_item_while_there_is_no_server),
         cmocka_unit_test(an_allocation_that_fails_costs_at_most_its_item),
+        cmocka_unit_test(a_server_that_talks_nonsense_is_left_and_tried_again),
+        cmocka_unit_test(a_server_that_drops_us_before_it_confirms_is_none),
+        cmocka_unit_test(a_message_over_the_limit_of_the_next_server_fails_alone),
         cmocka_unit_test(a_source_emits_what_is_published_also_after_a_restart),
+        cmocka_unit_test(a_source_without_demand_reads_no_further_and_loses_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -203,7 +203,7 @@ static void drop_socket(wi_nats_link *link)
         event_del(&link->readable);
         event_del(&link->writable);
     }
-    link->watching = link->writable_awaited = link->paused = false;
+    link->watching = link->writable_awaited = link->paused = link->pong_owed = false;
     if (link->fd >= 0)
         close(link->fd);
     link->fd = -1;
@@ -298,6 +298,17 @@ static void on_info(wi_nats_link *link, weir_nats_text json)
     flush_out(link);
 }
 
+/* Before we are up the stream to send is not in order yet: the answer is owed. */
+static void answer_ping(wi_nats_link *link)
+{
+    link->pong_owed = link->state != WI_NATS_UP;
+    if (link->pong_owed)
+        return;
+    if (!out_append(link, WEIR_NATS_PONG_LINE, sizeof WEIR_NATS_PONG_LINE - 1))
+        wi_nats_link_lost(link, WEIR_ENOMEM, "nats: no memory to go on");
+    wi_nats_link_kick(link);
+}
+
 static void on_pong(wi_nats_link *link)
 {
     if (link->state == WI_NATS_PROVING) {
@@ -309,6 +320,8 @@ static void on_pong(wi_nats_link *link)
                          tick, link);
         weir_nats_info info = { .max_payload = link->max_payload };
         link->handler->up(link, &info);
+        if (link->pong_owed)
+            answer_ping(link);
         return;
     }
     if (link->pongs_seen == link->pings_sent)
@@ -363,10 +376,7 @@ static bool take_event(wi_nats_link *link, const weir_nats_event *event, bool *a
         on_info(link, event->text);
         break;
     case WEIR_NATS_PING:
-        if (link->state == WI_NATS_UP &&
-            !out_append(link, WEIR_NATS_PONG_LINE, sizeof WEIR_NATS_PONG_LINE - 1))
-            wi_nats_link_lost(link, WEIR_ENOMEM, "nats: no memory to go on");
-        wi_nats_link_kick(link);
+        answer_ping(link);
         break;
     case WEIR_NATS_PONG:
         on_pong(link);

@@ -72,7 +72,7 @@ struct wi_nats_link {
     wi_nats_lookup *lookup;
 
     int fd;
-    bool paused, writable_awaited, watching;
+    bool paused, writable_awaited, watching, pong_owed;
     struct event readable, writable;
     weir_timer timer; /* connect limit, backoff, keepalive: one at a time */
     weir_task flush;  /* at the end of the turn */
