@@ -365,6 +365,7 @@ weir_status weir_pipeline_start(weir_pipeline *p, weir_loop **loops, uint32_t n,
         return status;
     }
     atomic_store(&p->parts_live, n);
+    atomic_store(&p->made, true);
     for (uint32_t i = 0; i < n; i++)
         weir_post(p->parts[i].loop, &p->parts[i].start);
     return WEIR_OK;
@@ -440,7 +441,7 @@ bool weir_pipeline_is_finished(const weir_pipeline *p)
 
 weir_loop *weir_pipeline_loop(const weir_pipeline *p, uint32_t index)
 {
-    return index < p->n_parts ? p->parts[index].loop : NULL;
+    return atomic_load(&p->made) && index < p->n_parts ? p->parts[index].loop : NULL;
 }
 
 /* ---- weir_run: threads of our own ---- */
