@@ -239,6 +239,14 @@ static weir_status deliver_each(weir_stage *stage, weir_in *in, weir_item **item
     return WEIR_OK;
 }
 
+/* What a pure stage took out without failing it was dropped on purpose. */
+static void count_taken_out(weir_stage *stage, size_t n, uint64_t failed_before)
+{
+    uint64_t failed = stage->stats.failed - failed_before;
+    if (n > failed)
+        wi_count(&stage->stats.filtered, n - failed);
+}
+
 /* Pure stages: one after the other over the whole vector, without a queue between them. */
 static inline void deliver_fused(weir_stage *head, weir_stage *from, weir_item **items, size_t n,
                                  bool timed)
@@ -246,9 +254,12 @@ static inline void deliver_fused(weir_stage *head, weir_stage *from, weir_item *
     weir_stage *stage = from;
     for (;;) {
         uint64_t started = timed ? wi_clock(head->loop->env) : 0;
+        uint64_t failed = stage->stats.failed;
         size_t kept = stage->type->transform(stage, items, n, stage->state);
         if (timed)
             sample_end(stage, started, n);
+        if (kept < n)
+            count_taken_out(stage, n - kept, failed);
         n = kept;
         if (stage->fused_next == NULL)
             break;
