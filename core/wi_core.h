@@ -349,6 +349,7 @@ struct weir_pipeline {
     weir_task finish;
     weir_timer drain_timer;
     weir_task drain_task;
+    atomic_bool drain_late; /* the drain was cut short by its deadline */
     void (*on_finished)(weir_pipeline *pipeline, weir_status status, void *user);
     void *on_finished_user;
     uint64_t started_ns;
