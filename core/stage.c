@@ -465,7 +465,8 @@ static void take_end(weir_stage *stage, weir_in *in)
 static void take_cancel(weir_stage *stage, weir_out *out)
 {
     if (stage->dead_letter == out) {
-        wi_retry_dead_letters(stage);
+        if (!stage->must_abort) /* which ends them as aborted */
+            wi_retry_dead_letters(stage);
         return;
     }
     if (stage->type->on_cancel != NULL) {
