@@ -117,6 +117,8 @@ typedef enum weir_shutdown {
 WEIR_API void weir_pipeline_shutdown(weir_pipeline *pipeline, weir_shutdown how,
                                      uint32_t deadline_ms);
 WEIR_API bool weir_pipeline_is_finished(const weir_pipeline *pipeline);
+/* True from the first shutdown or failure on: it takes no new work. Any thread. */
+WEIR_API bool weir_pipeline_is_ending(const weir_pipeline *pipeline);
 /* The first error, or WEIR_OK. */
 WEIR_API weir_status weir_pipeline_status(const weir_pipeline *pipeline);
 /* Loop `index` that the pipeline runs on; NULL beyond the last or before the start. Borrowed. */
