@@ -861,7 +861,7 @@ static void the_demo_shows_itself_and_ends(void **state)
     assert_int_equal(wait_exit(s.pid), 0);
     s.pid = 0;
     read_file(s.log, log, sizeof log);
-    assert_non_null(strstr(log, "credit http>admit"));
+    assert_non_null(strstr(log, "credit >admit "));
     assert_non_null(strstr(log, "status 201"));
     assert_non_null(strstr(log, "bottleneck: "));
     service_free(&s);
