@@ -131,6 +131,15 @@ static int service_term(service *s)
     return code;
 }
 
+static void assert_drains(service *s)
+{
+    char log[8192];
+    int code = service_term(s);
+    read_file(s->log, log, sizeof log);
+    if (code != 0)
+        fail_msg("the service ended with %d: %s", code, log);
+}
+
 static void service_free(service *s)
 {
     if (s->pid > 0)
@@ -293,7 +302,7 @@ static void an_order_is_stored_and_read_back(void **state)
     char notes[4096];
     read_file(s.notes, notes, sizeof notes);
     assert_non_null(strstr(notes, "\"event\":\"orders.created\",\"id\":\"A-1\",\"amount\":12.5"));
-    assert_int_equal(service_term(&s), 0);
+    assert_drains(&s);
     service_free(&s);
 }
 
@@ -338,7 +347,7 @@ static void a_queued_order_is_answered_202_and_stored_before_the_service_ends(vo
     service_start(&s, ARGS("--reply", "queued"));
     post(s.port, "{\"id\":\"A-1\",\"amount\":2,\"currency\":\"EUR\"}", &r);
     assert_reply(&r, 202, "{\"status\":\"queued\"}");
-    assert_int_equal(service_term(&s), 0);
+    assert_drains(&s);
     assert_int_equal(rows_in(s.db, "id = 'A-1'"), 1);
     service_free(&s);
 }
@@ -354,7 +363,7 @@ static void without_stages_an_order_is_answered_all_the_same(void **state)
     assert_reply(&r, 202, "{\"status\":\"queued\"}");
     get(s.port, "/orders/A-1", &r);
     assert_reply(&r, 404, "no orders are kept here");
-    assert_int_equal(service_term(&s), 0);
+    assert_drains(&s);
     service_free(&s);
 }
 
@@ -593,7 +602,7 @@ static void without_a_price_an_order_is_not_stored(void **state)
     close(mute);
     post(s.port, "{\"id\":\"A-1\",\"amount\":2,\"currency\":\"EUR\"}", &r);
     assert_true(r.status == 503 || r.status == 504);
-    assert_int_equal(service_term(&s), 0);
+    assert_drains(&s);
     assert_int_equal(rows_in(s.db, "1"), 0);
     service_free(&s);
 }
@@ -625,7 +634,7 @@ static void an_overloaded_service_answers_503_with_retry_after(void **state)
     }
     assert_true(overloaded >= 100);
     assert_true(now_ms() - begin < 8000);
-    assert_int_equal(service_term(&s), 0);
+    assert_drains(&s);
     close(mute);
     service_free(&s);
 }
@@ -703,7 +712,7 @@ static void on_sigterm_under_load_every_order_answered_201_is_stored(void **stat
     snprintf(ids, sizeof ids, "%s/ids", s.dir);
     pid_t load = load_spawn(&s, ids, "2");
     wait_for_ids(ids, 4096);
-    assert_int_equal(service_term(&s), 0);
+    assert_drains(&s);
     (void)wait_exit(load);
     assert_int_equal(sqlite3_open_v2(s.db, &file, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_prepare_v2(file, "SELECT 1 FROM orders WHERE id = ?", -1, &find, NULL),
@@ -756,7 +765,7 @@ static void the_orders_of_clients_that_hang_up_are_given_up(void **state)
             break;
     }
     assert_reply(&r, 200, "stage=\"price\",class=\"ECLOSED\"");
-    assert_int_equal(service_term(&s), 0);
+    assert_drains(&s);
     for (int i = 0; i < PEERS; i++)
         close(asked[i]);
     close(mute);
@@ -914,7 +923,7 @@ static void orders_are_stored_in_postgresql_and_read_back(void **state)
     assert_reply(&r, 200, "\"items\":[{\"sku\":\"x\",\"qty\":2}]");
     get(s.port, "/orders/A-2", &r);
     assert_reply(&r, 404, "no such order");
-    assert_int_equal(service_term(&s), 0);
+    assert_drains(&s);
     service_free(&s);
     server_postgres_stop(&postgres);
 }
@@ -943,7 +952,7 @@ static void postgresql_may_be_killed_and_every_order_answered_201_is_in_it(void 
             break;
     }
     wait_for_ids(ids, before.st_size + 65536);
-    assert_int_equal(service_term(&s), 0);
+    assert_drains(&s);
     (void)wait_exit(load);
     bool all = answered_are_in(&postgres, ids, &answered);
     server_postgres_stop(&postgres);
@@ -991,7 +1000,7 @@ static void a_stored_order_is_announced_on_nats_with_its_trace(void **state)
     assert_non_null(second);
     assert_int_equal(strspn(second + 10, "0123456789abcdef"), 32);
     close(fd);
-    assert_int_equal(service_term(&s), 0);
+    assert_drains(&s);
     service_free(&s);
     server_nats_stop(&nats);
 }
