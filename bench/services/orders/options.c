@@ -82,6 +82,26 @@ static bool begins(const char *text, const char *with)
     return strncmp(text, with, strlen(with)) == 0;
 }
 
+/* Whether what follows the scheme of `url` may be [user@]host[:port]. */
+static bool has_authority(const char *url)
+{
+    uint32_t port;
+    char authority[512];
+    const char *at = strstr(url, "://") + 3;
+    size_t bytes = strcspn(at, "/?#");
+    if (bytes >= sizeof authority)
+        return false;
+    memcpy(authority, at, bytes);
+    authority[bytes] = '\0';
+    char *host = strrchr(authority, '@');
+    host = host != NULL ? host + 1 : authority;
+    char *end = host[0] == '[' ? strchr(host, ']') : host + strcspn(host, ":");
+    if (end == NULL)
+        return false;
+    end += *end == ']';
+    return *end == '\0' || (*end == ':' && read_number(end + 1, 1, 65535, &port));
+}
+
 static options_result read_store(options *o, const char *value)
 {
     o->store_given = true;
@@ -90,7 +110,8 @@ static options_result read_store(options *o, const char *value)
     } else if (begins(value, "sqlite:") && value[7] != '\0') {
         o->store = STORE_SQLITE;
         o->store_at = value + 7;
-    } else if (begins(value, "postgresql://") || begins(value, "postgres://")) {
+    } else if ((begins(value, "postgresql://") || begins(value, "postgres://")) &&
+               has_authority(value)) {
         o->store = STORE_POSTGRES;
         o->store_at = value;
     } else {
@@ -105,8 +126,9 @@ static options_result read_pricing(options *o, const char *value)
         o->pricing = PRICING_NONE;
     } else if (strcmp(value, "builtin") == 0) {
         o->pricing = PRICING_BUILTIN;
-    } else if ((begins(value, "http://") && value[7] != '\0') ||
-               (begins(value, "https://") && value[8] != '\0')) {
+    } else if (((begins(value, "http://") && value[7] != '\0') ||
+                (begins(value, "https://") && value[8] != '\0')) &&
+               has_authority(value)) {
         o->pricing = PRICING_URL;
         o->pricing_url = value;
     } else {
