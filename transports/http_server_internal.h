@@ -14,8 +14,9 @@
 #define WI_HTTPD_POOL_BYTES 4096 /* a buffer of the pool */
 #define WI_HTTPD_POOL_MAX   512  /* buffers that are kept */
 #define WI_HTTPD_READ_BYTES (64 * 1024)
-#define WI_HTTPD_HEAD_READ  (16 * 1024) /* at most, while heads are expected: bounds what is left \
-                                         */
+#define WI_HTTPD_HEAD_READ                                                \
+    (16 * 1024) /* at most, while heads are expected: bounds what is left \
+                 */
 #define WI_HTTPD_PREFIXES    4
 #define WI_HTTPD_PREFIX_TYPE 64
 
