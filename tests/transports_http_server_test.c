@@ -872,6 +872,30 @@ static void stops_reading_without_demand_and_goes_on_with_it(void **state)
     rig_stop(&r);
 }
 
+static void lets_bodies_wait_for_the_memory_of_others(void **state)
+{
+    rig r = { .config.body_bytes_max_all = 1000, .config.header_timeout_ms = 50 };
+    char body[801] = { 0 };
+    (void)state;
+    memset(body, 'b', 800);
+    rig_echo(&r);
+    client a = client_new(&r), b = client_new(&r);
+    say(&r, &a, POST("800\r\n\r\n"));
+    turns(&r, 20);
+    say(&r, &b, POST("800\r\n\r\nb")); /* its deadline waits with it */
+    turn_for(&r, 100);
+    say(&r, &b, body + 1);
+    turns(&r, 20);
+    listen_once(&r, &b);
+    assert_string_equal(b.text, "");
+    say(&r, &a, body);
+    hear_status(&r, &a, 200);
+    hear_status(&r, &b, 200);
+    client_close(&a);
+    client_close(&b);
+    rig_stop(&r);
+}
+
 static void accepts_nobody_without_demand(void **state)
 {
     rig r = { 0 };
@@ -1093,6 +1117,7 @@ int main(void)
         cmocka_unit_test(stops_the_clock_while_it_does_not_read),
         cmocka_unit_test(resets_a_peer_that_does_not_take_its_reply),
         cmocka_unit_test(stops_reading_without_demand_and_goes_on_with_it),
+        cmocka_unit_test(lets_bodies_wait_for_the_memory_of_others),
         cmocka_unit_test(accepts_nobody_without_demand),
         cmocka_unit_test(answers_503_after_the_overload_wait),
         cmocka_unit_test(cancels_the_work_of_a_peer_that_is_reset),

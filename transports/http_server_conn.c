@@ -538,7 +538,7 @@ void wi_httpd_conn_kill(wi_httpd_conn *conn, weir_status status)
     wi_httpd_tls_done(conn);
     if (status == WEIR_EDEADLINE) /* what it does not take is not kept for it */
         (void)setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
-    close(conn->fd);
+    conn->dead_fd = conn->fd;
     conn->fd = -1;
     drop_input(conn);
     drop_requests(conn, status);
@@ -551,7 +551,8 @@ void wi_httpd_conn_kill(wi_httpd_conn *conn, weir_status status)
     if (conn->next != NULL)
         conn->next->prev = conn->prev;
     server->conns_live--;
-    /* Whoever is using it still may, up to the end of the turn. */
+    /* Whoever is using it still may, up to the end of the turn; the socket goes after libevent has
+     * told the kernel, or its number would be somebody else's by then. */
     conn->next_hungry = server->dead;
     server->dead = conn;
     weir_loop_defer(server->loop, &server->flush);

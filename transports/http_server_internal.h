@@ -89,7 +89,7 @@ struct weir_http_request {
 
 enum { WI_HTTPD_HANDSHAKE, WI_HTTPD_IDLE, WI_HTTPD_HEAD, WI_HTTPD_BODY, WI_HTTPD_LINGER };
 
-/* Lives from accept to the end of the turn in which its socket was closed. */
+/* Lives from accept to the end of the turn after the one in which it ended. */
 struct wi_httpd_conn {
     struct event io; /* edge-triggered, for everything, from beginning to end */
     wi_httpd *server;
@@ -107,7 +107,8 @@ struct wi_httpd_conn {
     weir_http1_scan scan;
     uint32_t seq_in, seq_out; /* the next request to read, the next to answer */
     uint32_t held_bytes, lingered;
-    int fd; /* -1: closed */
+    int fd;      /* -1: over */
+    int dead_fd; /* then still to be closed */
     struct in6_addr peer;
     uint16_t peer_port;
     uint8_t phase;
@@ -122,6 +123,7 @@ struct wi_httpd_conn {
     bool waits;      /* for its own replies to be given or sent */
     bool rejects;    /* answers 503 to what there is no demand for */
     bool continue_due, is_hungry, is_dirty;
+    bool unwatched; /* the poll after its end is over */
 };
 
 /* The beginning of a reply's head, made once a second. */
