@@ -579,7 +579,8 @@ weir_status wi_stage_open(weir_stage *stage)
     stage->state_since = stage->loop->now;
     stage->sample = stage->sample_every = 1;
     for (uint32_t i = 0; i < stage->n_out; i++)
-        wi_set(&stage->out[i]->zero_since, stage->loop->now);
+        if (wi_credit(stage->out[i]) == 0) /* what is below has opened, and may have asked */
+            wi_set(&stage->out[i]->zero_since, stage->loop->now);
     weir_status status = WEIR_OK;
     if (stage->type->open != NULL)
         status = stage->type->open(stage, stage->spec->config, stage->state);

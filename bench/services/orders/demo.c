@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SECONDS = 4, SHOW_MS = 100, SHOW_PLAIN_MS = 1000, LINE_BYTES = 512 };
+enum { SECONDS = 4, SHOW_MS = 250, SHOW_PLAIN_MS = 1000, LINE_BYTES = 512 };
 
 struct demo {
     service *service;
@@ -50,7 +50,7 @@ static void show(demo *d, const demo_histogram *recent, double seconds)
                                 demo_quantile_ms(recent, 0.99));
     for (uint32_t i = 0; i < weir_pipeline_edges(p) && n < sizeof line; i++)
         if (weir_pipeline_edge_stats(p, i, &edge) == WEIR_OK)
-            n += (size_t)snprintf(line + n, sizeof line - n, " %s>%s %llu", edge.from, edge.to,
+            n += (size_t)snprintf(line + n, sizeof line - n, " >%s %llu", edge.to,
                                   (unsigned long long)edge.credit);
     if (d->is_terminal)
         printf("\r%.*s\033[K", (int)terminal_columns() - 1, line);

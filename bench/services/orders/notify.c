@@ -6,6 +6,7 @@
 #include <weir/nats.h>
 #include <weir/offload.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -54,12 +55,13 @@ static weir_status announcement(const work *done, const weir_context *context, c
     return weir_json_write_end(&w, ret_bytes);
 }
 
-/* ---- To a file: written by a thread of its own, all that has gathered at once ---- */
+/* ---- To a file: by a thread of its own, all that has gathered at once ---- */
 
 typedef struct file_config {
     const char *path;
 } file_config;
 
+/* One for all replicas. */
 typedef struct file {
     weir_offload *offload;
     int fd;
@@ -67,12 +69,22 @@ typedef struct file {
 } file;
 
 typedef struct line {
-    weir_job job;
     weir_op *op;
+    struct line *next;
     weir_status status;
     uint32_t bytes;
     char text[LINE_BYTES];
 } line;
+
+/* A replica's: what gathers while the lines before are being written. */
+typedef struct writer {
+    file *file;
+    weir_job job;
+    bool writing;
+    uint32_t n;
+    line *lines[LINES_MAX]; /* being written */
+    line *head, *tail;
+} writer;
 
 /* Writes `n` pieces, gives how many bytes of them it could. */
 static size_t write_all(int fd, struct iovec *pieces, size_t n)
@@ -98,29 +110,33 @@ static size_t write_all(int fd, struct iovec *pieces, size_t n)
     return written;
 }
 
-static void file_run(weir_job **jobs, size_t n, void *thread_state, void *user)
+static void write_lines(file *f, line *const *lines, uint32_t n)
 {
     struct iovec pieces[LINES_MAX + 1];
     static char newline[] = "\n";
-    file *f = user;
     size_t first = f->torn ? 1 : 0;
-    (void)thread_state;
     pieces[0] = (struct iovec){ newline, 1 };
-    for (size_t i = 0; i < n; i++) {
-        line *l = jobs[i]->work;
-        pieces[first + i] = (struct iovec){ l->text, l->bytes };
-    }
+    for (uint32_t i = 0; i < n; i++)
+        pieces[first + i] = (struct iovec){ lines[i]->text, lines[i]->bytes };
     size_t written = write_all(f->fd, pieces, first + n);
-    if (written < first)
-        written = 0;
-    else
-        written -= first;
-    f->torn = f->torn && written == 0;
+    if (first != 0 && written != 0) {
+        f->torn = false;
+        written--;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        bool whole = written >= lines[i]->bytes;
+        lines[i]->status = whole ? WEIR_OK : WEIR_EIO;
+        f->torn = f->torn || (!whole && written != 0);
+        written = whole ? written - lines[i]->bytes : 0;
+    }
+}
+
+static void file_run(weir_job **jobs, size_t n, void *thread_state, void *user)
+{
+    (void)thread_state;
     for (size_t i = 0; i < n; i++) {
-        line *l = jobs[i]->work;
-        l->status = written >= l->bytes ? WEIR_OK : WEIR_EIO;
-        f->torn = f->torn || (written != 0 && written < l->bytes);
-        written = written >= l->bytes ? written - l->bytes : 0;
+        writer *w = jobs[i]->work;
+        write_lines(user, w->lines, w->n);
     }
 }
 
@@ -136,8 +152,7 @@ static weir_status file_share(const void *config, const weir_env *env, uint32_t 
     if (f->fd < 0)
         goto fail_open;
     status = weir_offload_new(&(weir_offload_config){ .env = env,
-                                                      .queue_max = IN_FLIGHT * replicas,
-                                                      .batch_max = LINES_MAX,
+                                                      .queue_max = replicas,
                                                       .name = "orders-notify",
                                                       .run = file_run,
                                                       .user = f },
@@ -161,42 +176,82 @@ static void file_unshare(void *shared)
     weir_memory_free(NULL, f);
 }
 
-static void file_done(weir_job *job, void *user)
+static weir_status file_open(weir_stage *stage, const void *config, void *state)
 {
-    line *l = user;
-    (void)job;
-    weir_op_done(l->op, l->status, "cannot write to the notification file");
+    writer *w = state;
+    (void)config;
+    w->file = weir_async_shared(stage);
+    return WEIR_OK;
 }
 
 static void file_start(weir_op *op, void *state)
 {
+    writer *w = state;
     line *l = op->work;
-    file *f = weir_async_shared(op->stage);
     work *done = work_of(op->item);
     size_t bytes = 0;
-    (void)state;
     done->step = AT_NOTIFICATION;
     weir_status status = announcement(done, op->context, l->text, sizeof l->text - 1, &bytes);
-    if (status == WEIR_OK) {
-        l->text[bytes] = '\n';
-        l->bytes = (uint32_t)bytes + 1;
-        l->op = op;
-        l->job = (weir_job){
-            .loop = weir_stage_loop(op->stage), .done = file_done, .user = l, .work = l
-        };
-        status = weir_offload_submit(f->offload, &l->job);
-    }
-    if (status != WEIR_OK)
+    if (status != WEIR_OK) {
         weir_op_done(op, status, "cannot be announced");
+        return;
+    }
+    l->text[bytes] = '\n';
+    l->bytes = (uint32_t)bytes + 1;
+    l->op = op;
+    l->next = NULL;
+    if (w->tail != NULL)
+        w->tail->next = l;
+    else
+        w->head = l;
+    w->tail = l;
+}
+
+static void file_done(weir_job *job, void *user);
+
+/* Hands on what has gathered, unless a write is under way. */
+static void file_flush(weir_stage *stage, void *state)
+{
+    writer *w = state;
+    if (w->writing || w->head == NULL)
+        return;
+    for (w->n = 0; w->n < LINES_MAX && w->head != NULL; w->head = w->head->next)
+        w->lines[w->n++] = w->head;
+    if (w->head == NULL)
+        w->tail = NULL;
+    w->job =
+        (weir_job){ .loop = weir_stage_loop(stage), .done = file_done, .user = stage, .work = w };
+    w->writing = true;
+    weir_status status = weir_offload_submit(w->file->offload, &w->job);
+    assert(status == WEIR_OK); /* a place in its queue for each replica */
+    (void)status;
+}
+
+static void file_done(weir_job *job, void *user)
+{
+    writer *w = job->work;
+    weir_stage *stage = user;
+    uint32_t n = w->n;
+    weir_stage_hold(stage); /* its last operation may be among these */
+    w->writing = false;
+    for (uint32_t i = 0; i < n; i++) {
+        line *l = w->lines[i];
+        weir_op_done(l->op, l->status, "cannot write to the notification file");
+    }
+    file_flush(stage, w);
+    weir_stage_release(stage);
 }
 
 static const weir_async_type file_type = {
     .name = "notify",
     .config_size = sizeof(file_config),
+    .state_size = sizeof(writer),
     .work_size = sizeof(line),
     .share = file_share,
     .unshare = file_unshare,
+    .open = file_open,
     .start = file_start,
+    .flush = file_flush,
 };
 
 /* ---- To NATS ---- */

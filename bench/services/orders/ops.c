@@ -3,12 +3,13 @@
 
 #include <weir/admin.h>
 
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { TURNS_TO_LISTEN = 1000, TURNS_TO_CLOSE = 100 };
+enum { TURNS_TO_LISTEN = 1000, TURNS_TO_CLOSE = 3000 /* a millisecond each */ };
 
 struct ops {
     service *service;
@@ -147,28 +148,46 @@ static void stop(weir_task *task, void *user)
 {
     ops *o = user;
     (void)task;
-    store_watch_free(o->watch);
-    weir_admin_stop(o->admin);
-    if (o->pricing != NULL)
+    if (o->pricing != NULL && !weir_pipeline_is_finished(o->pricing))
         weir_pipeline_shutdown(o->pricing, WEIR_ABORT, 0);
     else
         weir_loop_stop(o->loop);
+}
+
+static bool is_quiet(const ops *o)
+{
+    return (o->watch == NULL || store_watch_stop(o->watch)) &&
+           (o->pricing == NULL || weir_pipeline_is_finished(o->pricing));
+}
+
+/* Its thread has ended: what is still under way ends on the loop's turns taken here. */
+static void close_down(ops *o)
+{
+    for (int i = 0; i < TURNS_TO_CLOSE && !is_quiet(o); i++) {
+        while (weir_loop_turn(o->loop))
+            ;
+        (void)poll(NULL, 0, 1);
+    }
+    store_watch_free(o->watch);
+    weir_admin_stop(o->admin);
+    while (weir_loop_turn(o->loop))
+        ;
+    weir_pipeline_free(o->pricing);
+    weir_loop_free(o->loop);
 }
 
 void ops_free(ops *o)
 {
     if (o == NULL)
         return;
+    o->stop = (weir_task)WEIR_TASK(stop, o);
     if (o->has_thread) {
-        o->stop = (weir_task)WEIR_TASK(stop, o);
         weir_post(o->loop, &o->stop);
         pthread_join(o->thread, NULL);
     } else if (o->loop != NULL) {
-        stop(NULL, o);
+        stop(&o->stop, o);
     }
-    for (int i = 0; o->loop != NULL && i < TURNS_TO_CLOSE; i++)
-        (void)weir_loop_turn(o->loop);
-    weir_pipeline_free(o->pricing);
-    weir_loop_free(o->loop);
+    if (o->loop != NULL)
+        close_down(o);
     weir_memory_free(&o->service->env, o);
 }

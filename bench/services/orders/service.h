@@ -65,6 +65,8 @@ weir_stage_spec *query_stage(service *s);
 /* Asks the store, again and again, whether it is well, into service.store_status. */
 typedef struct store_watch store_watch;
 store_watch *store_watch_new(weir_loop *loop, service *s);
+/* Asks no more; false while an answer is still to come, on the loop's next turns. */
+bool store_watch_stop(store_watch *watch);
 void store_watch_free(store_watch *watch);
 
 /* ---- notify.c ---- */

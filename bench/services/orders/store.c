@@ -174,11 +174,13 @@ struct store_watch {
     weir_sqlite_probe *sqlite;
     weir_postgres_probe *postgres;
     weir_timer timer;
+    bool asking;
 };
 
 static void answered(weir_status status, void *user)
 {
     store_watch *w = user;
+    w->asking = false;
     atomic_store(&w->service->store_status, status);
 }
 
@@ -187,7 +189,9 @@ static void ask(weir_timer *timer, void *user)
     store_watch *w = user;
     weir_status status = w->sqlite != NULL ? weir_sqlite_probe_ask(w->sqlite, answered, w)
                                            : weir_postgres_probe_ask(w->postgres, 0, answered, w);
-    if (status != WEIR_OK && status != WEIR_EAGAIN)
+    if (status == WEIR_OK)
+        w->asking = true;
+    else if (status != WEIR_EAGAIN)
         atomic_store(&w->service->store_status, status);
     weir_timer_start(w->loop, timer, PROBE_MS * WEIR_MS, ask, w);
 }
@@ -212,6 +216,12 @@ store_watch *store_watch_new(weir_loop *loop, service *s)
     atomic_store(&s->store_status, WEIR_EUNAVAILABLE);
     ask(&w->timer, w);
     return w;
+}
+
+bool store_watch_stop(store_watch *w)
+{
+    weir_timer_stop(w->loop, &w->timer);
+    return !w->asking;
 }
 
 void store_watch_free(store_watch *w)
