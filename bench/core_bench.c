@@ -1,6 +1,8 @@
 /* What the engine costs per item: hops queued and fused, one at a time and by 64, across loops. */
 #include <weir/pipeline.h>
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,48 +96,174 @@ static weir_status sum_items(weir_stage *stage, weir_in *in, weir_item **items, 
     uint64_t *sum = *(uint64_t *const *)weir_stage_config(stage);
     (void)in;
     (void)state;
+    uint64_t part = 0;
     for (size_t i = 0; i < n; i++)
-        *sum += items[i]->key;
+        part += items[i]->key;
+    __atomic_fetch_add(sum, part, __ATOMIC_RELAXED); /* replicas share it */
     weir_items_ack(items, n);
     return WEIR_OK;
+}
+
+/* The same as a pure stage, which fuses: what it leaves is acknowledged. */
+static size_t sum_transform(weir_stage *stage, weir_item **items, size_t n, void *state)
+{
+    uint64_t *sum = *(uint64_t *const *)weir_stage_config(stage), part = 0;
+    (void)state;
+    for (size_t i = 0; i < n; i++)
+        part += items[i]->key;
+    __atomic_fetch_add(sum, part, __ATOMIC_RELAXED);
+    return n;
 }
 
 static const weir_stage_type sum_type = {
     .name = "sum",
     .config_size = sizeof(uint64_t *),
     .outputs = WEIR_PORTS_NONE,
+    .transform = sum_transform,
+};
+
+/* ---- Work, spread and collect ---- */
+
+static size_t work_transform(weir_stage *stage, weir_item **items, size_t n, void *state)
+{
+    (void)stage;
+    (void)state;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t until = now_ns() + 1000;
+        while (now_ns() < until)
+            ;
+        items[i]->key |= 1;
+    }
+    return n;
+}
+
+static const weir_stage_type work_type = { .name = "work", .transform = work_transform };
+
+/* A vector to each output with credit, in turn. */
+typedef struct spread_state {
+    uint32_t next;
+} spread_state;
+
+static weir_status spread_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
+                                void *state)
+{
+    spread_state *s = state;
+    (void)in;
+    for (uint32_t outs = weir_stage_outputs(stage); n > 0; s->next = (s->next + 1) % outs) {
+        weir_out *out = weir_stage_out_at(stage, s->next);
+        uint64_t credit = weir_out_credit(out);
+        size_t part = n < credit ? n : (size_t)credit;
+        weir_emit_all(out, items, part);
+        items += part;
+        n -= part;
+    }
+    return WEIR_OK;
+}
+
+static void spread_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+{
+    uint64_t sum = 0;
+    (void)out;
+    (void)credit;
+    (void)state;
+    for (uint32_t i = 0; i < weir_stage_outputs(stage); i++)
+        sum += weir_out_credit(weir_stage_out_at(stage, i));
+    weir_request_to(weir_stage_in(stage), sum);
+}
+
+static const weir_stage_type spread_type = {
+    .name = "spread",
+    .state_size = sizeof(spread_state),
+    .outputs = WEIR_PORTS_MANY,
+    .on_items = spread_items,
+    .on_demand = spread_demand,
+};
+
+/* Sums from several inputs. */
+static weir_status collect_open(weir_stage *stage, const void *config, void *state)
+{
+    (void)config;
+    (void)state;
+    for (uint32_t i = 0; i < weir_stage_inputs(stage); i++)
+        weir_request_to(weir_stage_in_at(stage, i), WEIR_UNBOUNDED);
+    return WEIR_OK;
+}
+
+static const weir_stage_type collect_type = {
+    .name = "collect",
+    .config_size = sizeof(uint64_t *),
+    .inputs = WEIR_PORTS_MANY,
+    .outputs = WEIR_PORTS_NONE,
+    .open = collect_open,
     .on_items = sum_items,
 };
 
 /* ---- Runs ---- */
 
+#define ROUNDS_MAX 15
+
 typedef struct run {
     uint64_t n;
-    uint32_t hops, vector_max, loops, window;
-    bool no_fuse, singly;
+    uint32_t stages; /* source and sink included */
+    uint32_t vector_max, loops, window, fan;
+    bool no_fuse, singly, works, place_sink;
 } run;
 
+static _Atomic uint64_t allocations;
+
+static void *counting_resize(void *memory, size_t bytes, void *user)
+{
+    (void)user;
+    if (bytes == 0) {
+        free(memory);
+        return NULL;
+    }
+    atomic_fetch_add_explicit(&allocations, 1, memory_order_relaxed);
+    return realloc(memory, bytes);
+}
+
+static const weir_env counting_env = { .allocator = { .resize = counting_resize } };
+
+static void wire(weir_pipeline *p, const run *r, uint64_t **sum_at)
+{
+    count_config count = { .n = r->n };
+    weir_node *source =
+        weir_from(p, weir_stage_of(r->singly ? &count_singly_type : &count_type, &count));
+    if (r->fan == 0) {
+        for (uint32_t i = 2; i < r->stages; i++)
+            weir_via(p, weir_stage_of(r->works ? &work_type : &map_type, NULL));
+        weir_node *sink = weir_into(p, weir_stage_of(&sum_type, sum_at));
+        if (r->place_sink)
+            weir_node_place(sink, 1);
+        return;
+    }
+    weir_node *spread = weir_add(p, weir_stage_of(&spread_type, NULL));
+    weir_node *sink = weir_add(p, weir_stage_of(&collect_type, sum_at));
+    weir_link(source, 0, spread, 0, NULL);
+    for (uint32_t i = 0; i < r->fan; i++) {
+        weir_node *worker = weir_add(p, weir_stage_of(&map_type, NULL));
+        weir_link(spread, i, worker, 0, NULL);
+        weir_link(worker, 0, sink, i, NULL);
+    }
+}
+
+/* Nanoseconds from start to end of a whole run, per item of each source. */
 static double run_ns(const run *r)
 {
-    uint64_t sum = 0, *sum_at = &sum;
-    weir_pipeline_config config = {
-        .loops = r->loops,
+    _Atomic uint64_t sum = 0;
+    uint64_t *sum_at = (uint64_t *)&sum;
+    weir_pipeline *p = weir_pipeline_new(&(weir_pipeline_config){
+        .env = &counting_env,
+        .loops = r->loops != 0 ? r->loops : 1,
         .no_fuse = r->no_fuse,
         .window = r->window,
         .loop = { .vector_max = r->vector_max },
         .pin = true,
-    };
-    weir_pipeline *p = weir_pipeline_new(&config);
-    count_config count = { .n = r->n };
-    weir_from(p, weir_stage_of(r->singly ? &count_singly_type : &count_type, &count));
-    for (uint32_t i = 0; i < r->hops; i++)
-        weir_via(p, weir_stage_of(&map_type, NULL));
-    weir_node *sink = weir_into(p, weir_stage_of(&sum_type, &sum_at));
-    if (r->loops > 1)
-        weir_node_place(sink, 1);
-    uint64_t started = now_ns();
+    });
+    wire(p, r, &sum_at);
+    uint64_t from = now_ns();
     weir_status status = weir_run(p);
-    uint64_t took = now_ns() - started;
+    uint64_t took = now_ns() - from;
     if (status != WEIR_OK || sum == 0) {
         fprintf(stderr, "core_bench: %s\n", weir_pipeline_why(p));
         exit(1);
@@ -150,44 +278,184 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median_ns(run r, int rounds)
+static double median(double *values, int n)
 {
-    double values[15];
-    for (int i = 0; i < rounds; i++)
-        values[i] = run_ns(&r);
-    qsort(values, (size_t)rounds, sizeof *values, by_value);
-    return values[rounds / 2];
+    qsort(values, (size_t)n, sizeof *values, by_value);
+    return values[n / 2];
 }
 
-/* A hop's cost is the slope: twelve stages against two, source and sink aside. */
+static double median_ns(run r, int rounds)
+{
+    double values[ROUNDS_MAX];
+    for (int i = 0; i < rounds; i++)
+        values[i] = run_ns(&r);
+    return median(values, rounds);
+}
+
+/* A hop's cost is a slope: fourteen stages against four, so that source and sink cancel out. */
 static double hop_ns(run r, int rounds)
 {
-    run few = r, many = r;
-    few.hops = 2;
-    many.hops = 12;
-    return (median_ns(many, rounds) - median_ns(few, rounds)) / 10;
+    double values[ROUNDS_MAX];
+    for (int i = 0; i < rounds; i++) {
+        run few = r, many = r;
+        few.stages = 4;
+        many.stages = 14;
+        values[i] = (run_ns(&many) - run_ns(&few)) / 10;
+    }
+    return median(values, rounds);
+}
+
+/* ---- What is not time per item ---- */
+
+static double allocations_per_item(uint64_t n)
+{
+    run r = { .n = n, .stages = 5 };
+    run_ns(&r);
+    uint64_t before = allocations;
+    run_ns(&r);
+    uint64_t once = allocations - before;
+    r.n = 2 * n;
+    before = allocations;
+    run_ns(&r);
+    uint64_t twice = allocations - before;
+    return ((double)twice - (double)once) / (double)n;
+}
+
+typedef struct wake {
+    weir_loop *loop;
+    weir_task task;
+    _Atomic uint64_t sent, arrived;
+} wake;
+
+static void wake_run(weir_task *task, void *user)
+{
+    wake *w = user;
+    (void)task;
+    atomic_store(&w->arrived, now_ns());
+}
+
+static void *wake_loop(void *user)
+{
+    if (weir_loop_run(user) != WEIR_OK)
+        exit(1);
+    return NULL;
+}
+
+/* From a post on one thread to the task on a loop that sleeps, in microseconds. */
+static double idle_wake_us(int rounds)
+{
+    static double values[2001];
+    pthread_t thread;
+    wake w = { .loop = weir_loop_new(NULL) };
+    w.task = (weir_task)WEIR_TASK(wake_run, &w);
+    if (pthread_create(&thread, NULL, wake_loop, w.loop) != 0)
+        exit(1);
+    for (int i = 0; i < rounds; i++) {
+        struct timespec pause = { 0, 200000 };
+        nanosleep(&pause, NULL);
+        atomic_store(&w.arrived, 0);
+        uint64_t sent = now_ns();
+        weir_post(w.loop, &w.task);
+        while (atomic_load(&w.arrived) == 0)
+            ;
+        values[i] = (double)(w.arrived - sent) / 1000;
+    }
+    weir_loop_stop(w.loop);
+    pthread_join(thread, NULL);
+    weir_loop_free(w.loop);
+    return median(values, rounds);
+}
+
+static void stop_both(weir_pipeline *p, weir_status status, void *user)
+{
+    weir_loop **loops = user;
+    (void)p;
+    (void)status;
+    weir_loop_stop(loops[0]);
+    weir_loop_stop(loops[1]);
+}
+
+/* Bells rung per thousand items while both loops are busy. */
+static double wakeups_per_1000(uint64_t n)
+{
+    uint64_t sum = 0, *sum_at = &sum;
+    run r = { .n = n, .stages = 2, .place_sink = true };
+    weir_loop *loops[2] = { weir_loop_new(NULL), weir_loop_new(NULL) };
+    weir_pipeline *p = weir_pipeline_new(&(weir_pipeline_config){ .window = 4096 });
+    pthread_t thread;
+    wire(p, &r, &sum_at);
+    if (weir_pipeline_start(p, loops, 2, stop_both, loops) != WEIR_OK ||
+        pthread_create(&thread, NULL, wake_loop, loops[1]) != 0)
+        exit(1);
+    wake_loop(loops[0]);
+    pthread_join(thread, NULL);
+    uint64_t wakeups = 0;
+    for (int i = 0; i < 2; i++) {
+        weir_loop_stats stats;
+        weir_loop_stats_get(loops[i], &stats);
+        wakeups += stats.wakeups_received;
+    }
+    weir_pipeline_free(p);
+    weir_loop_free(loops[0]);
+    weir_loop_free(loops[1]);
+    return (double)wakeups * 1000 / (double)n;
+}
+
+/* ---- All of it ---- */
+
+static void report_one_loop(uint64_t n, int rounds)
+{
+    printf("hop_batched=%.3f ns\n", hop_ns((run){ .n = n, .no_fuse = true }, rounds));
+    printf("hop_single=%.3f ns\n",
+           hop_ns((run){ .n = n / 2, .no_fuse = true, .vector_max = 1 }, rounds));
+    printf("hop_fused=%.3f ns\n", hop_ns((run){ .n = n }, rounds));
+    for (uint32_t stages = 3; stages <= 5; stages += 2) {
+        printf("pipeline%u_queued=%.3f ns\n", stages,
+               median_ns((run){ .n = n, .stages = stages, .no_fuse = true }, rounds));
+        printf("pipeline%u_fused=%.3f ns\n", stages,
+               median_ns((run){ .n = n, .stages = stages }, rounds));
+    }
+    printf("fanout4=%.3f ns\n", median_ns((run){ .n = n, .fan = 4 }, rounds));
+    printf("allocations_per_item=%.9f\n", allocations_per_item(n));
+}
+
+static void report_across(uint64_t n, int rounds)
+{
+    run across = { .n = n * 3, .stages = 2, .loops = 2, .place_sink = true, .window = 4096 };
+    printf("ring_batched=%.3f M/s\n", 1000 / median_ns(across, rounds));
+    across.singly = true;
+    printf("ring_single=%.3f M/s\n", 1000 / median_ns(across, rounds));
+    double wakeups[ROUNDS_MAX];
+    for (int i = 0; i < rounds; i++)
+        wakeups[i] = wakeups_per_1000(n * 3);
+    printf("ring_wakeups_per_1000=%.4f\n", median(wakeups, rounds));
+    run work = { .n = n / 40, .stages = 3, .works = true };
+    printf("work1us_one_loop=%.4f M/s\n", 1000 / median_ns(work, rounds));
+    work.loops = 2; /* a copy on each: twice the items in the time of one */
+    printf("work1us_two_loops=%.4f M/s\n", 2 * 1000 / median_ns(work, rounds));
+    printf("idle_wake_p50=%.3f us\n", idle_wake_us(rounds > 3 ? 2000 : 500));
 }
 
 int main(int argc, char **argv)
 {
-    uint64_t n = argc > 1 ? strtoull(argv[1], NULL, 10) : 10000000;
-    int rounds = 5;
-    run queued = { .n = n, .loops = 1, .no_fuse = true };
-    run single = { .n = n / 4, .loops = 1, .no_fuse = true, .vector_max = 1 };
-    run fused = { .n = n, .loops = 1 };
-    printf("hop_by_64=%.3f ns\n", hop_ns(queued, rounds));
-    printf("hop_one_at_a_time=%.3f ns\n", hop_ns(single, rounds));
-    printf("hop_fused=%.3f ns\n", hop_ns(fused, rounds));
-    for (uint32_t stages = 3; stages <= 5; stages += 2) {
-        queued.hops = fused.hops = stages - 2;
-        printf("int_pipeline_%u_queued=%.3f ns\n", stages, median_ns(queued, rounds));
-        printf("int_pipeline_%u_fused=%.3f ns\n", stages, median_ns(fused, rounds));
+    bool quick = false;
+    const char *only = "";
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--quick") == 0) {
+            quick = true;
+        } else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
+            only = argv[++i];
+        } else {
+            fprintf(stderr, "usage: core_bench [--quick] [--only loop|across]\n");
+            return strcmp(argv[i], "--help") == 0 ? 0 : 2;
+        }
     }
-    run across = { .n = n * 4, .loops = 2, .window = 4096 };
-    double batched = median_ns(across, rounds);
-    across.singly = true;
-    double singly = median_ns(across, rounds);
-    printf("across_batched=%.3f ns\n", batched);
-    printf("across_singly=%.3f ns\n", singly);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    uint64_t n = quick ? 2000000 : 8000000;
+    int rounds = quick ? 3 : 7;
+    if (strcmp(only, "across") != 0)
+        report_one_loop(n, rounds);
+    if (strcmp(only, "loop") != 0)
+        report_across(n, rounds);
     return 0;
 }

@@ -32,6 +32,12 @@ static uint32_t class_for(size_t body_bytes)
     return i;
 }
 
+static weir_item *slab_first(void *slab)
+{
+    return (weir_item *)(((uintptr_t)slab + sizeof(void *) + WI_CACHE_LINE - 1) &
+                         ~(uintptr_t)(WI_CACHE_LINE - 1));
+}
+
 static bool class_grow(weir_loop *loop, uint32_t which)
 {
     wi_class *c = &loop->classes[which];
@@ -47,13 +53,13 @@ static bool class_grow(weir_loop *loop, uint32_t which)
         return false;
     *(void **)(void *)slab = c->slabs;
     c->slabs = slab;
-    uintptr_t first = ((uintptr_t)slab + sizeof(void *) + WI_CACHE_LINE - 1) &
-                      ~(uintptr_t)(WI_CACHE_LINE - 1);
+    char *first = (char *)slab_first(slab);
     for (size_t i = 0; i < count; i++) {
-        weir_item *item = (weir_item *)(first + i * bytes);
+        weir_item *item = (weir_item *)(void *)(first + i * bytes);
         item->home = loop;
         item->body = which == 0 ? NULL : item + 1;
         item->bits = (uint8_t)which;
+        item->holds = 0;
         c->free[c->n_free + i] = item;
     }
     wi_set(&c->n_free, c->n_free + count);
@@ -63,17 +69,23 @@ static bool class_grow(weir_loop *loop, uint32_t which)
     return true;
 }
 
-static inline void item_init(weir_item *item, const weir_item_type *type, size_t cost)
+/* The header's last word, whole: cost, holds, attempts, status, bits. */
+static uint64_t first_word(size_t cost, uint32_t which)
+{
+    weir_item item = { .cost = cost > UINT32_MAX ? UINT32_MAX : (uint32_t)cost, .holds = 1 };
+    uint64_t word;
+    item.bits = (uint8_t)which;
+    memcpy(&word, &item.cost, sizeof word);
+    return word;
+}
+
+static inline void item_init(weir_item *item, const weir_item_type *type, uint64_t word)
 {
     item->type = type;
     item->context = NULL;
     item->parent = NULL;
     item->key = 0;
-    item->next = NULL;
-    item->cost = cost > UINT32_MAX ? UINT32_MAX : (uint32_t)cost;
-    item->holds = 1;
-    item->attempts = 0;
-    item->status = 0;
+    memcpy(&item->cost, &word, sizeof word);
 }
 
 size_t weir_items_new(weir_loop *loop, const weir_item_type *type, size_t body_bytes,
@@ -86,6 +98,7 @@ size_t weir_items_new(weir_loop *loop, const weir_item_type *type, size_t body_b
         return made;
     }
     uint32_t which = class_for(body_bytes);
+    uint64_t word = first_word(body_bytes, which);
     wi_class *c = &loop->classes[which];
     size_t made = 0;
     while (made < n) {
@@ -97,7 +110,7 @@ size_t weir_items_new(weir_loop *loop, const weir_item_type *type, size_t body_b
         size_t take = n - made < c->n_free ? n - made : c->n_free;
         weir_item **from = c->free + c->n_free - take;
         for (size_t i = 0; i < take; i++) {
-            item_init(from[i], type, body_bytes);
+            item_init(from[i], type, word);
             ret_items[made + i] = from[i];
         }
         wi_set(&c->n_free, c->n_free - take);
@@ -150,8 +163,7 @@ weir_item *weir_item_new_foreign(const weir_env *env, const weir_item_type *type
     weir_item *item = (weir_item *)(void *)(memory + WI_CACHE_LINE);
     item->home = NULL;
     item->body = item + 1;
-    item->bits = 0;
-    item_init(item, type, body_bytes);
+    item_init(item, type, first_word(body_bytes, 0));
     return item;
 }
 
@@ -166,9 +178,6 @@ static inline void give_back(weir_item *item)
     uint32_t which = CLASS_OF(item->bits);
     if (WI_UNLIKELY(item->bits & BIT_BIG))
         weir_memory_free(home->env, (char *)item->body - BIG_PREFIX);
-    if (which == 0)
-        item->body = NULL;
-    item->bits = (uint8_t)which;
     wi_class *c = &home->classes[which];
     c->free[c->n_free] = item;
     wi_set(&c->n_free, c->n_free + 1);
@@ -283,7 +292,8 @@ static bool collect_ring(wi_home *ring)
         return false;
     for (; ring->head != tail; ring->head++) {
         weir_item *item = ring->slots[ring->head % WI_HOME_RING];
-        __builtin_prefetch(ring->slots[(ring->head + 8) % WI_HOME_RING], 1);
+        if (tail - ring->head > 8)
+            __builtin_prefetch(ring->slots[(ring->head + 8) % WI_HOME_RING], 1);
         if (WI_LIKELY(is_plain(item)))
             give_back(item);
         else
@@ -517,6 +527,32 @@ const weir_items *weir_item_members(const weir_item *item)
 }
 
 /* ---- The end of a loop's items ---- */
+
+/* Items that nobody ended: their sources hear of it now, and we of the bug. */
+void wi_items_nack_leaked(weir_loop *loop)
+{
+    uint64_t leaked = wi_read(&loop->stats.items_reserved) - wi_items_free(loop);
+    if (leaked == 0)
+        return;
+    weir_log(loop->env, WEIR_LOG_ERROR, "%llu items were never ended", (unsigned long long)leaked);
+    for (uint32_t i = 0; i < WI_CLASSES; i++)
+        for (uint64_t k = 0; k < loop->classes[i].n_free; k++)
+            loop->classes[i].free[k]->holds = 0;
+    for (uint32_t i = 0; i < WI_CLASSES; i++)
+        for (void *slab = loop->classes[i].slabs; slab != NULL; slab = *(void **)slab)
+            for (size_t k = 0; k < SLAB_BYTES / class_bytes[i]; k++) {
+                weir_item *item =
+                    (weir_item *)(void *)((char *)slab_first(slab) + k * class_bytes[i]);
+                if (item->holds == 0)
+                    continue;
+                note(item, WEIR_ABORTED, WEIR_EINTERNAL);
+                item->holds = 0;
+                finish(item);
+                while (wi_items_run_ended(loop))
+                    ;
+            }
+    assert(!"items were never ended");
+}
 
 void wi_items_done(weir_loop *loop)
 {

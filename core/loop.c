@@ -462,6 +462,7 @@ void weir_loop_free(weir_loop *loop)
     atomic_store(&loop->has_thread, false);
     while (wi_loop_quiesce(loop))
         ;
+    wi_items_nack_leaked(loop);
     wi_items_done(loop);
     if (loop->bell_event != NULL)
         event_free(loop->bell_event);

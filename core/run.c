@@ -243,6 +243,10 @@ static weir_status make_replica(weir_pipeline *p, weir_loop **loops, uint32_t re
             return status;
     }
     fuse(p, replica);
+    for (uint32_t i = 0; i < p->n_nodes; i++) {
+        weir_stage *s = &p->stages[replica * p->n_nodes + i];
+        s->gated = s->auto_demand && s->n_out != 0 && s->out[0]->edge->window_bytes != 0;
+    }
     return WEIR_OK;
 }
 

@@ -321,25 +321,17 @@ static size_t drop_expired(weir_stage *stage, weir_in *in, weir_item **items, si
     return kept;
 }
 
-/* How many of the queued items the stage can be handed now. */
-static inline size_t vector_of(weir_stage *stage, weir_in *in, uint64_t queued)
+/* A stage that emits all it gets must not get what the byte window below has no room for. */
+static size_t what_fits(const weir_stage *stage, weir_item **items, size_t n)
 {
-    const wi_edge *edge = in->edge;
-    uint64_t to_end = edge->out.mask + 1 - (in->head & edge->out.mask);
-    uint64_t n = queued < to_end ? queued : to_end;
-    if (n > stage->loop->config.vector_max)
-        n = stage->loop->config.vector_max;
-    if (!stage->auto_demand || stage->n_out == 0 || stage->out[0]->edge->window_bytes == 0)
-        return (size_t)n;
-    /* The stage emits all it gets, so what the byte window has no room for must wait here. */
     const weir_out *out = stage->out[0];
     uint64_t cost = 0;
     for (size_t i = 0; i < n; i++) {
-        cost += edge->slots[(in->head + i) & edge->out.mask]->cost;
+        cost += items[i]->cost;
         if (!weir_out_fits(out, cost > UINT32_MAX ? UINT32_MAX : (uint32_t)cost))
             return i;
     }
-    return (size_t)n;
+    return n;
 }
 
 /* Takes out what is over or must wait; gives how many are left to hand over. */
@@ -359,32 +351,34 @@ static inline size_t hold_back(weir_stage *stage, weir_in *in, weir_item **items
 static bool take_vectors(weir_stage *stage, weir_in *in)
 {
     wi_edge *edge = in->edge;
-    uint64_t bit = UINT64_C(1) << in->index, tail = wi_tail(in);
-    for (size_t visited = 0; visited < WI_VECTOR_MAX; tail = wi_tail(in)) {
-        if (in->over)
-            return false;
-        if (tail == in->head)
-            break;
-        size_t n = vector_of(stage, in, tail - in->head);
-        if (n == 0)
-            return false; /* the bit stays: returning credit brings us here again */
-        weir_item **items = &edge->slots[in->head & edge->out.mask];
+    uint64_t mask = edge->out.mask, tail = wi_tail(in), taken = 0, left = WI_VECTOR_MAX;
+    uint64_t vector_max = stage->loop->config.vector_max;
+    bool gated = stage->gated;
+    stage->current_in = in;
+    while (left > 0 && tail != in->head && !in->over) {
+        weir_item **items = &edge->slots[in->head & mask];
+        uint64_t to_end = mask + 1 - (in->head & mask), queued = tail - in->head;
+        uint64_t n = queued < left ? queued : left;
+        n = n < to_end ? n : to_end;
+        n = n < vector_max ? n : vector_max;
+        if (WI_UNLIKELY(gated) && (n = what_fits(stage, items, n)) == 0)
+            break; /* returning credit brings us here again */
         if (WI_UNLIKELY(edge->window_bytes != 0))
             for (size_t i = 0; i < n; i++)
                 in->bytes += items[i]->cost;
         wi_set(&in->head, in->head + n);
-        visited += n;
-        size_t live = hold_back(stage, in, items, n);
-        if (live != 0) {
-            wi_count(&stage->stats.items_in, live);
-            stage->current_in = in;
-            deliver(stage, in, items, live, --stage->sample == 0);
-        }
-        wi_settle(edge, false);
+        left -= n;
+        n = hold_back(stage, in, items, n);
+        taken += n;
+        if (n != 0)
+            deliver(stage, in, items, n, --stage->sample == 0);
+        tail = wi_tail(in);
     }
+    wi_count(&stage->stats.items_in, taken);
+    wi_settle(edge, false);
     if (tail == in->head)
-        stage->in_ready &= ~bit;
-    return tail != in->head && !in->over;
+        stage->in_ready &= ~(UINT64_C(1) << in->index);
+    return left != WI_VECTOR_MAX && tail != in->head && !in->over;
 }
 
 /* ---- Terminals and control ---- */

@@ -80,6 +80,8 @@ struct wi_home {
 
 /* Items in the free stacks; any thread. */
 uint64_t wi_items_free(const weir_loop *loop);
+/* Ends what was leaked, so that its sources hear of it; in debug builds that is the end. */
+void wi_items_nack_leaked(weir_loop *loop);
 void wi_items_done(weir_loop *loop);
 /* Takes in what came home; says whether there was anything. */
 bool wi_items_collect(weir_loop *loop);
@@ -225,7 +227,8 @@ struct weir_stage {
     /* Port bits: something to do. */
     uint64_t in_ready, in_ending, must_release, out_demand, out_cancelled;
     bool queued, opened, closed, auto_demand, draining, aborting;
-    bool must_drain, must_abort, must_fail_items;
+    bool must_drain, must_abort;
+    bool gated; /* emits what it gets into a window of bytes */
     uint8_t clock_state;
     uint32_t sample, sample_every;
     uint32_t n_in, n_out, n_open_in, n_open_out;

@@ -72,7 +72,7 @@ struct weir_item {
 #define WEIR_ITEM_SLAB_BYTES_MAX 16320
 
 /* Gives an item with `body_bytes` of body (uninitialised), cost = body_bytes, one hold. NULL for
- * want of memory. Loop thread only. */
+ * want of memory. With no body at all, `body` is a pointer of yours to set. Loop thread only. */
 WEIR_API weir_item *weir_item_new(weir_loop *loop, const weir_item_type *type, size_t body_bytes);
 /* The same for `n` items at once: gives how many it made, into `ret_items`. */
 WEIR_API size_t weir_items_new(weir_loop *loop, const weir_item_type *type, size_t body_bytes,
