@@ -1,5 +1,6 @@
 /* Asynchronous stages: slots for operations under way, their order, timeouts and cancels. */
 #include "wi_core.h"
+#include "wi_list.h"
 
 #include <weir/async.h>
 
@@ -46,8 +47,7 @@ struct async {
     slot **order;                      /* ring of slots by arrival, when ordered */
     uint32_t order_head, order_n;
     slot *done_head, *done_tail; /* waiting for credit, when unordered */
-    weir_item *pending_head, *pending_tail;
-    uint32_t n_pending;
+    wi_list pending;             /* waiting for a slot, or for the limit to rise */
     bool ending, starting;
     weir_status end_status;
     weir_task flush_task;
@@ -63,14 +63,14 @@ static void top_up(async *a)
 {
     weir_in *in = weir_stage_in(a->stage);
     uint32_t most = a->limit < a->options.in_flight ? a->limit : a->options.in_flight;
-    uint32_t taken = a->occupied + a->n_pending;
+    uint32_t taken = a->occupied + a->pending.n;
     if (most > taken && !weir_in_is_over(in))
         weir_request_to(in, most - taken);
 }
 
 static void maybe_end(async *a)
 {
-    if (!a->ending || a->occupied != 0 || a->n_pending != 0)
+    if (!a->ending || a->occupied != 0 || a->pending.n != 0)
         return;
     if (weir_stage_outputs(a->stage) != 0)
         weir_end_error(weir_stage_out(a->stage), a->end_status);
@@ -180,27 +180,17 @@ static void start_one(async *a, weir_item *item)
 static void sweep(weir_timer *timer, void *user)
 {
     async *a = user;
-    weir_item *item = a->pending_head;
     uint64_t now = weir_loop_now(weir_stage_loop(a->stage));
     (void)timer;
-    a->pending_head = a->pending_tail = NULL;
-    a->n_pending = 0;
-    for (weir_item *next; item != NULL; item = next) {
-        next = item->next;
-        item->next = NULL;
+    for (uint32_t left = a->pending.n; left > 0; left--) {
+        weir_item *item = wi_list_take(&a->pending);
         weir_status status = weir_context_status(item->context, now);
-        if (status != WEIR_OK) {
+        if (status != WEIR_OK)
             weir_fail(a->stage, item, status, "expired before it was started");
-            continue;
-        }
-        if (a->pending_tail != NULL)
-            a->pending_tail->next = item;
         else
-            a->pending_head = item;
-        a->pending_tail = item;
-        a->n_pending++;
+            (void)wi_list_add(&a->pending, weir_stage_env(a->stage), item); /* where it was */
     }
-    if (a->n_pending != 0)
+    if (a->pending.n != 0)
         weir_timer_start(weir_stage_loop(a->stage), &a->sweep, SWEEP_NS, sweep, a);
     top_up(a);
     maybe_end(a);
@@ -208,13 +198,10 @@ static void sweep(weir_timer *timer, void *user)
 
 static void add_pending(async *a, weir_item *item)
 {
-    item->next = NULL;
-    if (a->pending_tail != NULL)
-        a->pending_tail->next = item;
-    else
-        a->pending_head = item;
-    a->pending_tail = item;
-    a->n_pending++;
+    if (!wi_list_add(&a->pending, weir_stage_env(a->stage), item)) {
+        weir_fail(a->stage, item, WEIR_ENOMEM, "no room to wait for a slot");
+        return;
+    }
     if (!weir_timer_is_armed(&a->sweep))
         weir_timer_start(weir_stage_loop(a->stage), &a->sweep, SWEEP_NS, sweep, a);
 }
@@ -230,12 +217,8 @@ static void start_pending(async *a)
     if (a->starting)
         return;
     a->starting = true;
-    while (a->pending_head != NULL && may_start(a)) {
-        weir_item *item = a->pending_head;
-        a->pending_head = item->next;
-        if (a->pending_head == NULL)
-            a->pending_tail = NULL;
-        a->n_pending--;
+    while (a->pending.n != 0 && may_start(a)) {
+        weir_item *item = wi_list_take(&a->pending);
         weir_status status = weir_context_status(item->context,
                                                  weir_loop_now(weir_stage_loop(a->stage)));
         if (status != WEIR_OK)
@@ -354,7 +337,7 @@ static weir_status async_on_items(weir_stage *stage, weir_in *in, weir_item **it
     (void)stage;
     (void)in;
     for (size_t i = 0; i < n; i++) {
-        if (a->pending_head == NULL && may_start(a))
+        if (a->pending.n == 0 && may_start(a))
             start_one(a, items[i]);
         else
             add_pending(a, items[i]);
@@ -385,13 +368,7 @@ static void async_on_end(weir_stage *stage, weir_in *in, weir_status status, voi
 
 static void give_up(async *a)
 {
-    while (a->pending_head != NULL) {
-        weir_item *item = a->pending_head;
-        a->pending_head = item->next;
-        weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
-    }
-    a->pending_tail = NULL;
-    a->n_pending = 0;
+    wi_list_abort(&a->pending);
     weir_timer_stop(weir_stage_loop(a->stage), &a->sweep);
     for (uint32_t i = 0; i < a->options.in_flight; i++)
         slot_cancel(&a->slots[i], WEIR_ECANCELED);
@@ -420,6 +397,7 @@ static void async_on_abort(weir_stage *stage, void *state)
 
 static void async_free(async *a, const weir_env *env)
 {
+    wi_list_done(&a->pending, env);
     weir_memory_free(env, a->slots);
     weir_memory_free(env, a->works);
     weir_memory_free(env, a->order);
@@ -457,6 +435,8 @@ static weir_status async_open(weir_stage *stage, const void *config, void *state
     a->order = weir_memory_new(env, a->options.in_flight * sizeof *a->order);
     a->state = weir_memory_new(env, a->type->state_size);
     weir_status status = WEIR_ENOMEM;
+    if (wi_list_reserve(&a->pending, env, a->options.in_flight) != WEIR_OK)
+        goto fail_memory;
     if (a->slots == NULL || a->works == NULL || a->order == NULL || a->state == NULL)
         goto fail_memory;
     slots_init(a);

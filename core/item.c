@@ -551,7 +551,7 @@ void wi_items_nack_leaked(weir_loop *loop)
                 while (wi_items_run_ended(loop))
                     ;
             }
-    assert(!"items were never ended");
+    assert(false && "items were never ended");
 }
 
 void wi_items_done(weir_loop *loop)

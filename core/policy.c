@@ -1,24 +1,26 @@
 /* What becomes of failed items: skip, retry, dead letter, or stop; the same for every stage. */
 #include "wi_core.h"
+#include "wi_list.h"
 
 #include <assert.h>
 
-/* An item that waits for its next try, and the later items of its key behind it. */
+/* An item that waits for its next try. */
 typedef struct waiter {
     weir_timer timer;
     wi_retry *retry;
     weir_stage *stage; /* whose callback failed it: a member of a fused chain, perhaps */
     weir_in *in;
     weir_item *item;
-    weir_item *behind_head, *behind_tail;
     struct waiter *next;
     bool active;
 } waiter;
 
 struct wi_retry {
-    uint32_t room, waiting, n_dead, n_used; /* waiting: items in waiters, with those behind */
+    const weir_env *env;
+    uint32_t room, n_used;
     waiter *waiters, *free;
-    weir_item *dead_head, *dead_tail; /* dead letters without credit yet */
+    wi_list behind; /* later items of the keys of those that wait */
+    wi_list dead;   /* dead letters without credit yet */
 };
 
 weir_status wi_retry_new(const weir_env *env, const weir_error_policy *policy, wi_retry **ret_retry)
@@ -27,6 +29,7 @@ weir_status wi_retry_new(const weir_env *env, const weir_error_policy *policy, w
     wi_retry *retry = weir_memory_new(env, sizeof *retry);
     if (retry == NULL)
         return WEIR_ENOMEM;
+    retry->env = env;
     retry->room = room;
     if (room != 0 && (retry->waiters = weir_memory_new(env, room * sizeof(waiter))) == NULL) {
         weir_memory_free(env, retry);
@@ -45,47 +48,53 @@ void wi_retry_free(wi_retry *retry, const weir_env *env)
 {
     if (retry == NULL)
         return;
+    wi_list_done(&retry->behind, env);
+    wi_list_done(&retry->dead, env);
     weir_memory_free(env, retry->waiters);
     weir_memory_free(env, retry);
 }
 
 uint32_t wi_retry_waiting(const wi_retry *retry)
 {
-    return retry->waiting + retry->n_dead;
+    return retry->n_used + retry->behind.n + retry->dead.n;
 }
 
 static weir_item *waiter_take(waiter *w)
 {
-    weir_item *behind = w->behind_head;
     wi_retry *retry = w->retry;
-    w->item = w->behind_head = w->behind_tail = NULL;
+    weir_item *item = w->item;
+    w->item = NULL;
     w->active = false;
     w->next = retry->free;
     retry->free = w;
     retry->n_used--;
-    retry->waiting--;
-    return behind;
+    return item;
+}
+
+static bool key_waits(const wi_retry *retry, uint64_t key)
+{
+    for (uint32_t i = 0; i < retry->room && key != 0; i++)
+        if (retry->waiters[i].active && retry->waiters[i].item->key == key)
+            return true;
+    return false;
 }
 
 /* The waiter is given back first: the item may fail again at once and take one. What stood behind
- * it follows in order, and waits again if it does. */
+ * it follows in order, for as long as none of its key has to wait again. */
 static void try_again(weir_timer *timer, void *user)
 {
     waiter *w = user;
     weir_stage *stage = w->stage;
     weir_in *in = w->in;
-    weir_item *item = w->item;
     wi_retry *retry = w->retry;
     (void)timer;
-    weir_item *behind = waiter_take(w);
+    weir_item *item = waiter_take(w);
+    uint64_t key = item->key;
     wi_count(&stage->stats.retried, 1);
     wi_stage_redeliver(stage, in, item);
-    while (behind != NULL) {
-        weir_item *next = behind->next;
-        retry->waiting--;
-        wi_stage_redeliver(stage->exec, in, behind);
-        behind = next;
-    }
+    while (key != 0 && !key_waits(retry, key) &&
+           (item = wi_list_take_key(&retry->behind, key)) != NULL)
+        wi_stage_redeliver(stage->exec, in, item);
     wi_stage_ready(stage->exec);
 }
 
@@ -96,23 +105,11 @@ size_t wi_retry_hold_keys(weir_stage *stage, weir_in *in, weir_item **items, siz
     (void)in;
     if (retry == NULL || retry->n_used == 0)
         return n;
-    for (size_t i = 0; i < n; i++) {
-        waiter *w = NULL;
-        for (uint32_t k = 0; k < retry->room && items[i]->key != 0 && w == NULL; k++)
-            if (retry->waiters[k].active && retry->waiters[k].item->key == items[i]->key)
-                w = &retry->waiters[k];
-        if (w == NULL) {
+    for (size_t i = 0; i < n; i++)
+        if (!key_waits(retry, items[i]->key))
             items[kept++] = items[i];
-            continue;
-        }
-        items[i]->next = NULL;
-        if (w->behind_tail != NULL)
-            w->behind_tail->next = items[i];
-        else
-            w->behind_head = items[i];
-        w->behind_tail = items[i];
-        retry->waiting++;
-    }
+        else if (!wi_list_add(&retry->behind, retry->env, items[i]))
+            weir_item_end(items[i], WEIR_FAILED, WEIR_ENOMEM);
     return kept;
 }
 
@@ -146,7 +143,6 @@ static bool schedule_retry(weir_stage *stage, weir_item *item)
     w->active = true;
     w->next = NULL;
     retry->n_used++;
-    retry->waiting++;
     weir_timer_start(stage->loop, &w->timer, backoff_ns(stage, policy, item->attempts), try_again,
                      w);
     item->attempts++;
@@ -157,12 +153,8 @@ void wi_retry_dead_letters(weir_stage *stage)
 {
     wi_retry *retry = stage->retry;
     weir_out *out = stage->dead_letter;
-    while (retry != NULL && retry->dead_head != NULL && (out->over || weir_out_credit(out) != 0)) {
-        weir_item *item = retry->dead_head;
-        retry->dead_head = item->next;
-        if (retry->dead_head == NULL)
-            retry->dead_tail = NULL;
-        retry->n_dead--;
+    while (retry != NULL && retry->dead.n != 0 && (out->over || weir_out_credit(out) != 0)) {
+        weir_item *item = wi_list_take(&retry->dead);
         if (out->over)
             weir_item_end(item, WEIR_FAILED, WEIR_ECANCELED);
         else
@@ -176,13 +168,8 @@ static bool dead_letter(weir_stage *stage, weir_item *item)
     wi_retry *retry = exec->retry;
     if (exec->dead_letter == NULL || exec->dead_letter->over || retry == NULL)
         return false;
-    item->next = NULL;
-    if (retry->dead_tail != NULL)
-        retry->dead_tail->next = item;
-    else
-        retry->dead_head = item;
-    retry->dead_tail = item;
-    retry->n_dead++;
+    if (!wi_list_add(&retry->dead, retry->env, item))
+        return false;
     wi_count(&stage->stats.dead_lettered, 1);
     wi_retry_dead_letters(exec);
     return true;
@@ -194,24 +181,11 @@ void wi_retry_abort(wi_retry *retry)
         waiter *w = &retry->waiters[i];
         if (!w->active)
             continue;
-        weir_item *item = w->item;
         weir_timer_stop(w->stage->loop, &w->timer);
-        weir_item *behind = waiter_take(w);
-        weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
-        while (behind != NULL) {
-            weir_item *next = behind->next;
-            retry->waiting--;
-            weir_item_end(behind, WEIR_ABORTED, WEIR_ECANCELED);
-            behind = next;
-        }
+        weir_item_end(waiter_take(w), WEIR_ABORTED, WEIR_ECANCELED);
     }
-    while (retry->dead_head != NULL) {
-        weir_item *item = retry->dead_head;
-        retry->dead_head = item->next;
-        retry->n_dead--;
-        weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
-    }
-    retry->dead_tail = NULL;
+    wi_list_abort(&retry->behind);
+    wi_list_abort(&retry->dead);
 }
 
 /* Is there a source that will hear how this item ended? */

@@ -1,0 +1,146 @@
+/* The testkit: loops on virtual time, an allocator that counts and fails, and probes at both ends
+ * of a pipeline, for tests of stages.
+ *
+ * One thread does everything: it feeds a source probe, requests at a sink probe, settles or
+ * advances the kit, and looks at what happened. Nothing sleeps, nothing is random but by the seed.
+ *
+ *     weir_testkit *kit = weir_testkit_new(1, 7);
+ *     weir_probe *from = weir_testkit_probe(kit), *to = weir_testkit_probe(kit);
+ *     weir_pipeline *p = weir_testkit_pipeline(kit);
+ *     weir_from(p, weir_probe_source(from));
+ *     weir_via(p, weir_map(twice, NULL));
+ *     weir_into(p, weir_probe_sink(to));
+ *     assert(weir_testkit_start(kit, p) == WEIR_OK);
+ *     weir_probe_feed(from, 21);
+ *     weir_probe_request(to, 1);
+ *     weir_testkit_settle(kit);
+ *     assert(weir_probe_received(to) == 1 && weir_probe_value(to, 0) == 42);
+ *     weir_probe_end(from);
+ *     weir_testkit_settle(kit);
+ *     weir_pipeline_free(p);
+ *     assert(weir_testkit_free(kit) == 0);
+ *
+ * All calls: the kit's thread, between turns or from a callback of a stage; none from another. */
+#ifndef WEIR_TESTKIT_H
+#define WEIR_TESTKIT_H
+
+#include <weir/pipeline.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct weir_testkit weir_testkit;
+typedef struct weir_probe weir_probe;
+
+enum { WEIR_TESTKIT_LOOPS_MAX = 64 };
+
+/* ---- The kit ---- */
+
+/* Gives a kit with `loops` virtual loops (1..64) at one second past zero. `seed` decides their
+ * entropy and the order in which settle turns them. NULL for want of memory. */
+WEIR_API weir_testkit *weir_testkit_new(uint32_t loops, uint64_t seed);
+/* Takes the kit: frees loops and probes. No pipeline may be left on it. Gives the bytes that were
+ * allocated by its env and not freed: 0, or there is a leak. NULL is fine, and gives 0. */
+WEIR_API size_t weir_testkit_free(weir_testkit *kit);
+
+WEIR_API const weir_env *weir_testkit_env(const weir_testkit *kit);             /* borrowed */
+WEIR_API weir_loop *weir_testkit_loop(const weir_testkit *kit, uint32_t index); /* borrowed */
+WEIR_API uint64_t weir_testkit_now(const weir_testkit *kit);
+
+/* A pipeline with the kit's env; NULL for want of memory. Gives it; free it before the kit. */
+WEIR_API weir_pipeline *weir_testkit_pipeline(weir_testkit *kit);
+/* Starts the pipeline on all loops of the kit, and settles. */
+WEIR_API weir_status weir_testkit_start(weir_testkit *kit, weir_pipeline *pipeline) WEIR_MUST_USE;
+
+/* Turns all loops, in an order by the seed, until none did anything. False if they still did after
+ * 100,000 rounds: something spins. */
+WEIR_API bool weir_testkit_settle(weir_testkit *kit);
+/* Settles, moves the time by `ns` in one step, settles. A timer that is started again as it fires
+ * counts from the new time: where that matters use weir_testkit_advance_by. */
+WEIR_API bool weir_testkit_advance(weir_testkit *kit, uint64_t ns);
+/* Advances by `ns` in steps of `step_ns` (at least 1). */
+WEIR_API bool weir_testkit_advance_by(weir_testkit *kit, uint64_t ns, uint64_t step_ns);
+
+/* ---- Memory of the kit's env ---- */
+
+WEIR_API size_t weir_testkit_bytes(const weir_testkit *kit); /* allocated now */
+/* Allocations and growths asked for since the kit was made, those that failed included. */
+WEIR_API uint64_t weir_testkit_allocations(const weir_testkit *kit);
+/* Fails the nth allocation from now (1: the next), once; 0: none. */
+WEIR_API void weir_testkit_fail_allocation(weir_testkit *kit, uint64_t nth);
+/* Fails every allocation until told otherwise. */
+WEIR_API void weir_testkit_fail_all(weir_testkit *kit, bool fail);
+
+/* ---- Probes ---- */
+
+/* Gives a probe, borrowed from the kit; NULL for want of memory. Use it at one place of one
+ * pipeline, as a source or as a sink. */
+WEIR_API weir_probe *weir_testkit_probe(weir_testkit *kit);
+/* The probe of another replica of the same node, `replica` below the kit's loops. The probe itself
+ * is that of replica 0. */
+WEIR_API weir_probe *weir_probe_replica(weir_probe *probe, uint32_t replica);
+
+/* Gives the spec of the source, or of the sink, that the probe watches. */
+WEIR_API weir_stage_spec *weir_probe_source(weir_probe *probe);
+WEIR_API weir_stage_spec *weir_probe_sink(weir_probe *probe);
+
+/* Stages that are open now have a stage; NULL before open and after close. Borrowed. */
+WEIR_API weir_stage *weir_probe_stage(const weir_probe *probe);
+
+/* ---- A source probe: emits what it was fed, as demand allows ---- */
+
+typedef struct weir_probe_item {
+    uint64_t value;        /* the body begins with it */
+    uint64_t key;          /* 0: none */
+    uint32_t cost;         /* 0: the bytes of its body */
+    weir_context *context; /* borrowed until the item has ended; NULL: none */
+} weir_probe_item;
+
+/* Queues one item. False for want of memory, or when the feed has ended. */
+WEIR_API bool weir_probe_feed(weir_probe *source, uint64_t value);
+WEIR_API bool weir_probe_feed_item(weir_probe *source, const weir_probe_item *item);
+/* Ends the source after what it was fed: WEIR_OK, or as an error. */
+WEIR_API void weir_probe_end(weir_probe *source);
+WEIR_API void weir_probe_end_error(weir_probe *source, weir_status status);
+/* Credit that the source has now. */
+WEIR_API uint64_t weir_probe_demand(const weir_probe *source);
+/* Items it has emitted; the nth item is that of the nth feed. */
+WEIR_API uint64_t weir_probe_emitted(const weir_probe *source);
+WEIR_API bool weir_probe_is_cancelled(const weir_probe *source);
+/* Emitted items that ended so. */
+WEIR_API uint64_t weir_probe_ended(const weir_probe *source, weir_outcome outcome);
+/* Emitted items that have not ended. */
+WEIR_API uint64_t weir_probe_live(const weir_probe *source);
+/* How item `index` ended; false while it has not. The outputs are optional. */
+WEIR_API bool weir_probe_outcome(const weir_probe *source, uint64_t index,
+                                 weir_outcome *ret_outcome, weir_status *ret_status);
+
+/* ---- A sink probe: asks when told, and keeps a record ---- */
+
+/* Asks for `n` more. */
+WEIR_API void weir_probe_request(weir_probe *sink, uint64_t n);
+WEIR_API void weir_probe_cancel(weir_probe *sink);
+/* Keep items instead of acking them on receipt. They keep the stage open; take them, or let an
+ * abort end them. */
+WEIR_API void weir_probe_keep(weir_probe *sink, bool keep);
+WEIR_API uint64_t weir_probe_received(const weir_probe *sink);
+/* The uint64_t that the nth received body began with; of a joined item: how many members it had. */
+WEIR_API uint64_t weir_probe_value(const weir_probe *sink, uint64_t index);
+/* Loop time at which the nth item came. */
+WEIR_API uint64_t weir_probe_arrival(const weir_probe *sink, uint64_t index);
+/* The oldest kept item, or NULL. Gives it. */
+WEIR_API weir_item *weir_probe_take(weir_probe *sink);
+/* True when the input is over; the status is WEIR_OK for its end. `ret_status` is optional. */
+WEIR_API bool weir_probe_is_over(const weir_probe *sink, weir_status *ret_status);
+
+/* ---- Either ---- */
+
+/* Breaches of the contract that the probe saw: an item ended twice, an item not asked for, anything
+ * after a terminal. */
+WEIR_API uint64_t weir_probe_violations(const weir_probe *probe);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

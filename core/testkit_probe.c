@@ -1,0 +1,454 @@
+/* Probes: a source that emits what a test feeds it, and a sink that asks when the test says so. */
+#include <weir/testkit.h>
+
+#include <stdlib.h>
+
+#include "testkit_private.h"
+
+enum { NOT_ENDED = -1, FIRST_CAPACITY = 256 };
+
+typedef struct fed_item {
+    weir_probe_item item;
+    int outcome;
+    weir_status status;
+} fed_item;
+
+typedef struct got_item {
+    uint64_t value, arrival_ns;
+    weir_item *item; /* kept, or NULL */
+} got_item;
+
+/* Grows with the test; not the env's memory, so that it neither counts nor fails. */
+typedef struct probe_list {
+    void *at;
+    uint64_t n, capacity;
+} probe_list;
+
+struct weir_probe {
+    weir_probe *next_probes, *replicas;
+    uint32_t replica_count;
+    weir_stage *stage;
+    uint64_t violations;
+    /* source */
+    probe_list feds;
+    uint64_t emitted, ended[WEIR_FAILED + 1];
+    bool is_ending, is_cancelled;
+    /* sink */
+    probe_list gots;
+    uint64_t requested, early_requests, taken, kept;
+    bool keeps, is_over;
+    weir_status status; /* of the terminal: to send, or received */
+};
+
+typedef struct probe_body {
+    uint64_t value; /* first: what tests read */
+    uint64_t index;
+    weir_probe *probe; /* NULL in a clone, whose end is its parent's to tell */
+} probe_body;
+
+weir_probe *wi_probes_new(uint32_t n, weir_probe *next)
+{
+    weir_probe *probes = calloc(n, sizeof *probes);
+    if (probes == NULL)
+        return NULL;
+    for (uint32_t i = 0; i < n; i++) {
+        probes[i].replicas = probes;
+        probes[i].replica_count = n;
+    }
+    probes->next_probes = next;
+    return probes;
+}
+
+weir_probe *wi_probes_next(const weir_probe *probes)
+{
+    return probes->next_probes;
+}
+
+void wi_probes_free(weir_probe *probes, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        free(probes[i].feds.at);
+        free(probes[i].gots.at);
+    }
+    free(probes);
+}
+
+/* Makes room for one more element of `size` bytes. */
+static bool list_grow(probe_list *list, size_t size)
+{
+    if (list->n < list->capacity)
+        return true;
+    uint64_t capacity = list->capacity != 0 ? list->capacity * 2 : FIRST_CAPACITY;
+    void *at = realloc(list->at, capacity * size);
+    if (at == NULL)
+        return false;
+    list->at = at;
+    list->capacity = capacity;
+    return true;
+}
+
+static fed_item *fed_at(const weir_probe *probe, uint64_t index)
+{
+    return (fed_item *)probe->feds.at + index;
+}
+
+static got_item *got_at(const weir_probe *probe, uint64_t index)
+{
+    return (got_item *)probe->gots.at + index;
+}
+
+/* ---- Items ---- */
+
+static void probe_item_ended(weir_item *item, weir_outcome outcome, weir_status status)
+{
+    probe_body *body = weir_item_body(item);
+    if (body->probe == NULL)
+        return;
+    fed_item *fed = fed_at(body->probe, body->index);
+    if (fed->outcome != NOT_ENDED) {
+        body->probe->violations++;
+        return;
+    }
+    fed->outcome = (int)outcome;
+    fed->status = status;
+    body->probe->ended[outcome]++;
+}
+
+static weir_status probe_item_clone(weir_item *to, const weir_item *from)
+{
+    (void)from;
+    ((probe_body *)weir_item_body(to))->probe = NULL;
+    return WEIR_OK;
+}
+
+static const weir_item_type probe_item_type = { .name = "probe",
+                                                .ended = probe_item_ended,
+                                                .clone = probe_item_clone };
+
+/* ---- The source ---- */
+
+typedef struct probe_config {
+    weir_probe *probe;
+} probe_config;
+
+typedef struct probe_state {
+    weir_probe *probe;
+} probe_state;
+
+static weir_status probe_open(weir_stage *stage, const void *config, void *state)
+{
+    weir_probe *probe = weir_probe_replica(((const probe_config *)config)->probe,
+                                           weir_stage_replica(stage));
+    if (probe == NULL || probe->stage != NULL)
+        return WEIR_EINVAL;
+    probe->stage = stage;
+    ((probe_state *)state)->probe = probe;
+    return WEIR_OK;
+}
+
+static void probe_close(weir_stage *stage, void *state)
+{
+    (void)stage;
+    ((probe_state *)state)->probe->stage = NULL;
+}
+
+static weir_item *next_item(weir_probe *probe)
+{
+    const weir_probe_item *from = &fed_at(probe, probe->emitted)->item;
+    weir_item *item = weir_item_new(weir_stage_loop(probe->stage), &probe_item_type,
+                                    sizeof(probe_body));
+    if (item == NULL)
+        return NULL;
+    *(probe_body *)weir_item_body(item) =
+        (probe_body){ .value = from->value, .index = probe->emitted, .probe = probe };
+    item->key = from->key;
+    item->context = from->context;
+    if (from->cost != 0)
+        item->cost = from->cost;
+    return item;
+}
+
+static void source_push(weir_probe *probe)
+{
+    if (probe->stage == NULL)
+        return;
+    weir_out *out = weir_stage_out(probe->stage);
+    while (probe->emitted < probe->feds.n && weir_out_credit(out) > 0) {
+        uint32_t cost = fed_at(probe, probe->emitted)->item.cost;
+        if (!weir_out_fits(out, cost != 0 ? cost : (uint32_t)sizeof(probe_body)))
+            return;
+        weir_item *item = next_item(probe);
+        if (item == NULL)
+            return; /* the next demand, or the next feed, tries again */
+        probe->emitted++;
+        weir_emit(out, item);
+    }
+    if (probe->is_ending && probe->emitted == probe->feds.n) {
+        if (probe->status == WEIR_OK)
+            weir_end(out);
+        else
+            weir_end_error(out, probe->status);
+    }
+}
+
+static void source_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+{
+    (void)stage;
+    (void)out;
+    (void)credit;
+    source_push(((probe_state *)state)->probe);
+}
+
+static void source_on_cancel(weir_stage *stage, weir_out *out, void *state)
+{
+    (void)stage;
+    (void)out;
+    weir_probe *probe = ((probe_state *)state)->probe;
+    probe->is_cancelled = true;
+}
+
+static const weir_stage_type source_type = {
+    .name = "probe_source",
+    .config_size = sizeof(probe_config),
+    .state_size = sizeof(probe_state),
+    .inputs = WEIR_PORTS_NONE,
+    .open = probe_open,
+    .close = probe_close,
+    .on_demand = source_on_demand,
+    .on_cancel = source_on_cancel,
+};
+
+weir_stage_spec *weir_probe_source(weir_probe *probe)
+{
+    return weir_stage_of(&source_type, &(probe_config){ .probe = probe });
+}
+
+bool weir_probe_feed_item(weir_probe *source, const weir_probe_item *item)
+{
+    if (source->is_ending || !list_grow(&source->feds, sizeof(fed_item)))
+        return false;
+    *fed_at(source, source->feds.n++) = (fed_item){ .item = *item, .outcome = NOT_ENDED };
+    source_push(source);
+    return true;
+}
+
+bool weir_probe_feed(weir_probe *source, uint64_t value)
+{
+    return weir_probe_feed_item(source, &(weir_probe_item){ .value = value });
+}
+
+void weir_probe_end(weir_probe *source)
+{
+    weir_probe_end_error(source, WEIR_OK);
+}
+
+void weir_probe_end_error(weir_probe *source, weir_status status)
+{
+    if (source->is_ending)
+        return;
+    source->is_ending = true;
+    source->status = status;
+    source_push(source);
+}
+
+uint64_t weir_probe_demand(const weir_probe *source)
+{
+    return source->stage != NULL ? weir_out_credit(weir_stage_out(source->stage)) : 0;
+}
+
+uint64_t weir_probe_emitted(const weir_probe *source)
+{
+    return source->emitted;
+}
+
+bool weir_probe_is_cancelled(const weir_probe *source)
+{
+    return source->is_cancelled;
+}
+
+uint64_t weir_probe_ended(const weir_probe *source, weir_outcome outcome)
+{
+    return source->ended[outcome];
+}
+
+uint64_t weir_probe_live(const weir_probe *source)
+{
+    uint64_t live = source->emitted;
+    for (int i = 0; i <= WEIR_FAILED; i++)
+        live -= source->ended[i];
+    return live;
+}
+
+bool weir_probe_outcome(const weir_probe *source, uint64_t index, weir_outcome *ret_outcome,
+                        weir_status *ret_status)
+{
+    if (index >= source->emitted || fed_at(source, index)->outcome == NOT_ENDED)
+        return false;
+    if (ret_outcome != NULL)
+        *ret_outcome = (weir_outcome)fed_at(source, index)->outcome;
+    if (ret_status != NULL)
+        *ret_status = fed_at(source, index)->status;
+    return true;
+}
+
+/* ---- The sink ---- */
+
+static weir_status sink_open(weir_stage *stage, const void *config, void *state)
+{
+    weir_status status = probe_open(stage, config, state);
+    if (status != WEIR_OK)
+        return status;
+    weir_probe *probe = ((probe_state *)state)->probe;
+    if (probe->early_requests > 0)
+        (void)weir_request(weir_stage_in(stage), probe->early_requests);
+    return WEIR_OK;
+}
+
+static uint64_t value_of(const weir_item *item)
+{
+    const weir_items *members = weir_item_members(item);
+    if (members != NULL)
+        return members->n;
+    return item->body != NULL ? *(const uint64_t *)item->body : 0;
+}
+
+static weir_status sink_on_item(weir_stage *stage, weir_in *in, weir_item *item, void *state)
+{
+    (void)in;
+    weir_probe *probe = ((probe_state *)state)->probe;
+    if (probe->gots.n >= probe->requested || probe->is_over)
+        probe->violations++;
+    if (!list_grow(&probe->gots, sizeof(got_item))) {
+        weir_item_end(item, WEIR_FAILED, WEIR_ENOMEM);
+        return WEIR_ENOMEM;
+    }
+    *got_at(probe,
+            probe->gots.n++) = (got_item){ .value = value_of(item),
+                                           .arrival_ns = weir_loop_now(weir_stage_loop(stage)),
+                                           .item = probe->keeps ? item : NULL };
+    if (!probe->keeps) {
+        weir_item_ack(item);
+        return WEIR_OK;
+    }
+    probe->kept++;
+    weir_stage_hold(stage);
+    return WEIR_OK;
+}
+
+/* Never called, as there are no outputs: it says that demand is for this stage to decide. */
+static void sink_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+{
+    (void)stage;
+    (void)out;
+    (void)credit;
+    (void)state;
+}
+
+static void sink_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
+{
+    (void)stage;
+    (void)in;
+    weir_probe *probe = ((probe_state *)state)->probe;
+    if (probe->is_over)
+        probe->violations++;
+    probe->is_over = true;
+    probe->status = status;
+}
+
+static void sink_on_abort(weir_stage *stage, void *state)
+{
+    (void)stage;
+    weir_probe *probe = ((probe_state *)state)->probe;
+    for (weir_item *item; (item = weir_probe_take(probe)) != NULL;)
+        weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
+}
+
+static const weir_stage_type sink_type = {
+    .name = "probe_sink",
+    .config_size = sizeof(probe_config),
+    .state_size = sizeof(probe_state),
+    .outputs = WEIR_PORTS_NONE,
+    .open = sink_open,
+    .close = probe_close,
+    .on_demand = sink_on_demand,
+    .on_item = sink_on_item,
+    .on_end = sink_on_end,
+    .on_abort = sink_on_abort,
+};
+
+weir_stage_spec *weir_probe_sink(weir_probe *probe)
+{
+    return weir_stage_of(&sink_type, &(probe_config){ .probe = probe });
+}
+
+void weir_probe_request(weir_probe *sink, uint64_t n)
+{
+    sink->requested = weir_credit_add(sink->requested, n);
+    if (sink->stage != NULL)
+        (void)weir_request(weir_stage_in(sink->stage), n);
+    else
+        sink->early_requests = weir_credit_add(sink->early_requests, n);
+}
+
+void weir_probe_cancel(weir_probe *sink)
+{
+    if (sink->stage != NULL)
+        weir_cancel(weir_stage_in(sink->stage));
+}
+
+void weir_probe_keep(weir_probe *sink, bool keep)
+{
+    sink->keeps = keep;
+}
+
+uint64_t weir_probe_received(const weir_probe *sink)
+{
+    return sink->gots.n;
+}
+
+uint64_t weir_probe_value(const weir_probe *sink, uint64_t index)
+{
+    return index < sink->gots.n ? got_at(sink, index)->value : 0;
+}
+
+uint64_t weir_probe_arrival(const weir_probe *sink, uint64_t index)
+{
+    return index < sink->gots.n ? got_at(sink, index)->arrival_ns : 0;
+}
+
+weir_item *weir_probe_take(weir_probe *sink)
+{
+    if (sink->kept == 0)
+        return NULL;
+    while (got_at(sink, sink->taken)->item == NULL)
+        sink->taken++;
+    weir_item *item = got_at(sink, sink->taken)->item;
+    got_at(sink, sink->taken++)->item = NULL;
+    sink->kept--;
+    weir_stage_release(sink->stage);
+    return item;
+}
+
+bool weir_probe_is_over(const weir_probe *sink, weir_status *ret_status)
+{
+    if (sink->is_over && ret_status != NULL)
+        *ret_status = sink->status;
+    return sink->is_over;
+}
+
+/* ---- Either ---- */
+
+weir_probe *weir_probe_replica(weir_probe *probe, uint32_t replica)
+{
+    return replica < probe->replica_count ? probe->replicas + replica : NULL;
+}
+
+weir_stage *weir_probe_stage(const weir_probe *probe)
+{
+    return probe->stage;
+}
+
+uint64_t weir_probe_violations(const weir_probe *probe)
+{
+    return probe->violations;
+}

@@ -1,0 +1,140 @@
+/* broadcast: every item to every output. */
+#include <weir/stages.h>
+
+#include <string.h>
+
+enum { VECTOR_MAX = 64 };
+
+typedef struct broadcast_config {
+    weir_slow_leg slow_leg;
+} broadcast_config;
+
+static weir_status broadcast_check(const void *config, const char **why)
+{
+    if (((const broadcast_config *)config)->slow_leg <= WEIR_SLOW_LEG_MISSES)
+        return WEIR_OK;
+    *why = "no such rule for slow legs";
+    return WEIR_EINVAL;
+}
+
+static bool misses(const weir_stage *stage)
+{
+    return ((const broadcast_config *)weir_stage_config(stage))->slow_leg == WEIR_SLOW_LEG_MISSES;
+}
+
+/* The least credit of the open legs, or the greatest where slow legs miss. */
+static void broadcast_ask(weir_stage *stage)
+{
+    bool greatest = misses(stage);
+    uint64_t level = greatest ? 0 : WEIR_UNBOUNDED;
+    uint32_t open = 0;
+    for (uint32_t i = 0; i < weir_stage_outputs(stage); i++) {
+        weir_out *leg = weir_stage_out_at(stage, i);
+        if (weir_out_is_over(leg))
+            continue;
+        uint64_t credit = weir_out_credit(leg);
+        open++;
+        if (greatest ? credit > level : credit < level)
+            level = credit;
+    }
+    if (open > 0)
+        weir_request_to(weir_stage_in(stage), level);
+    else
+        weir_cancel(weir_stage_in(stage));
+}
+
+/* Adds `n` holds to `item`; on an error it takes the item. Not by weir_fail: a retry would bring it
+ * back when there may be no credit. */
+static bool hold_for_legs(weir_item *item, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        weir_status status = weir_item_hold(item);
+        if (status == WEIR_OK)
+            continue;
+        for (uint32_t held = 0; held <= i; held++)
+            weir_item_end(item, WEIR_FAILED, status);
+        return false;
+    }
+    return true;
+}
+
+/* The lossy way: each leg takes what it has credit for. */
+static void hand_to_those_ready(weir_stage *stage, weir_item *item)
+{
+    weir_out *ready[WEIR_PORTS_MAX];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < weir_stage_outputs(stage); i++)
+        if (weir_out_credit(weir_stage_out_at(stage, i)) > 0)
+            ready[n++] = weir_stage_out_at(stage, i);
+    if (n == 0)
+        weir_item_end(item, WEIR_FILTERED, WEIR_OK);
+    else if (hold_for_legs(item, n - 1))
+        for (uint32_t i = 0; i < n; i++)
+            weir_emit(ready[i], item);
+}
+
+static void hand_to_all(weir_stage *stage, weir_item **items, size_t n)
+{
+    weir_out *legs[WEIR_PORTS_MAX];
+    weir_item *copies[VECTOR_MAX];
+    uint32_t open = 0;
+    size_t kept = 0;
+    for (uint32_t i = 0; i < weir_stage_outputs(stage); i++)
+        if (!weir_out_is_over(weir_stage_out_at(stage, i)))
+            legs[open++] = weir_stage_out_at(stage, i);
+    for (size_t i = 0; i < n; i++) {
+        if (open == 0)
+            weir_item_end(items[i], WEIR_ABORTED, WEIR_ECANCELED);
+        else if (hold_for_legs(items[i], open - 1))
+            items[kept++] = items[i];
+    }
+    for (uint32_t i = 0; i < open && kept > 0; i++) {
+        memcpy(copies, items, kept * sizeof *items); /* the taker may overwrite what it takes */
+        weir_emit_all(legs[i], copies, kept);
+    }
+}
+
+static weir_status broadcast_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
+                                      void *state)
+{
+    (void)in;
+    (void)state;
+    if (misses(stage))
+        for (size_t i = 0; i < n; i++)
+            hand_to_those_ready(stage, items[i]);
+    else
+        hand_to_all(stage, items, n);
+    broadcast_ask(stage);
+    return WEIR_OK;
+}
+
+static void broadcast_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+{
+    (void)out;
+    (void)credit;
+    (void)state;
+    broadcast_ask(stage);
+}
+
+static void broadcast_on_cancel(weir_stage *stage, weir_out *out, void *state)
+{
+    (void)out;
+    (void)state;
+    broadcast_ask(stage);
+}
+
+#define BROADCAST_TYPE(lossy_)                                                                    \
+    {                                                                                             \
+        .name = "broadcast", .config_size = sizeof(broadcast_config), .outputs = WEIR_PORTS_MANY, \
+        .lossy = (lossy_), .check = broadcast_check, .on_demand = broadcast_on_demand,            \
+        .on_items = broadcast_on_items, .on_cancel = broadcast_on_cancel                          \
+    }
+
+static const weir_stage_type broadcast_type = BROADCAST_TYPE(false);
+static const weir_stage_type lossy_broadcast_type = BROADCAST_TYPE(true);
+
+weir_stage_spec *weir_broadcast(weir_slow_leg slow_leg)
+{
+    return weir_stage_of(slow_leg == WEIR_SLOW_LEG_MISSES ? &lossy_broadcast_type : &broadcast_type,
+                         &(broadcast_config){ .slow_leg = slow_leg });
+}

@@ -1,0 +1,143 @@
+/* buffer: holds items between a sender and a receiver of different pace. */
+#include <weir/stages.h>
+
+#include "queue.h"
+
+enum { ITEMS_DEFAULT = 256, ITEMS_MAX = 1 << 20, BYTES_DEFAULT = 16 << 20 };
+
+typedef struct buffer {
+    wi_queue held;
+    uint64_t bytes_max;
+    weir_overflow overflow;
+    bool is_over;
+    weir_status status;
+} buffer;
+
+static weir_status buffer_check(const void *config, const char **why)
+{
+    const weir_buffer_config *c = config;
+    *why = c->items_max > ITEMS_MAX ? "items_max is at most 1048576" : "no such overflow";
+    return c->items_max > ITEMS_MAX || c->overflow > WEIR_OVERFLOW_DROP_NEWEST ? WEIR_EINVAL
+                                                                               : WEIR_OK;
+}
+
+/* Emits what fits, and asks for what there is room for. */
+static void buffer_run(weir_stage *stage, buffer *b)
+{
+    weir_out *out = weir_stage_out(stage);
+    wi_queue_emit(&b->held, out);
+    if (b->is_over) {
+        if (b->held.n == 0)
+            wi_end_with(out, b->status);
+    } else if (b->overflow == WEIR_OVERFLOW_HOLD && b->held.bytes < b->bytes_max) {
+        weir_request_to(weir_stage_in(stage), b->held.capacity - b->held.n);
+    }
+}
+
+static weir_status buffer_open(weir_stage *stage, const void *config, void *state)
+{
+    const weir_buffer_config *c = config;
+    buffer *b = state;
+    b->bytes_max = c->bytes_max != 0 ? c->bytes_max : BYTES_DEFAULT;
+    b->overflow = c->overflow;
+    weir_status status = wi_queue_init(&b->held, weir_stage_env(stage),
+                                       c->items_max != 0 ? c->items_max : ITEMS_DEFAULT);
+    if (status != WEIR_OK)
+        return status;
+    weir_request_to(weir_stage_in(stage),
+                    b->overflow == WEIR_OVERFLOW_HOLD ? b->held.capacity : WEIR_UNBOUNDED);
+    return WEIR_OK;
+}
+
+static void buffer_close(weir_stage *stage, void *state)
+{
+    wi_queue_done(&((buffer *)state)->held, weir_stage_env(stage));
+}
+
+static bool buffer_has_room(const buffer *b, const weir_item *item)
+{
+    if (b->overflow == WEIR_OVERFLOW_HOLD)
+        return true; /* it was asked for */
+    return b->held.n < b->held.capacity &&
+           (b->held.n == 0 || b->held.bytes + item->cost <= b->bytes_max);
+}
+
+/* Makes room for `item` if that is the rule; otherwise takes it. Gives whether there is room. */
+static bool buffer_overflows(buffer *b, weir_item *item)
+{
+    switch (b->overflow) {
+    case WEIR_OVERFLOW_DROP_OLDEST:
+        while (!buffer_has_room(b, item))
+            weir_item_end(wi_queue_pop(&b->held), WEIR_FILTERED, WEIR_OK);
+        return true;
+    case WEIR_OVERFLOW_DROP_NEWEST:
+        weir_item_end(item, WEIR_FILTERED, WEIR_OK);
+        return false;
+    default:
+        weir_item_end(item, WEIR_REJECTED, WEIR_EOVERLOAD);
+        return false;
+    }
+}
+
+static weir_status buffer_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
+                                   void *state)
+{
+    (void)in;
+    buffer *b = state;
+    weir_out *out = weir_stage_out(stage);
+    for (size_t i = 0; i < n; i++) {
+        if (b->held.n == 0 && weir_out_fits(out, items[i]->cost))
+            weir_emit(out, items[i]);
+        else if (buffer_has_room(b, items[i]) || buffer_overflows(b, items[i]))
+            wi_queue_push(&b->held, items[i]);
+    }
+    buffer_run(stage, b);
+    return WEIR_OK;
+}
+
+static void buffer_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+{
+    (void)out;
+    (void)credit;
+    buffer_run(stage, state);
+}
+
+static void buffer_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
+{
+    (void)in;
+    buffer *b = state;
+    b->is_over = true;
+    b->status = status;
+    buffer_run(stage, b);
+}
+
+static void buffer_on_cancel(weir_stage *stage, weir_out *out, void *state)
+{
+    (void)out;
+    wi_queue_abort(&((buffer *)state)->held);
+    weir_cancel(weir_stage_in(stage));
+}
+
+static void buffer_on_abort(weir_stage *stage, void *state)
+{
+    (void)stage;
+    wi_queue_abort(&((buffer *)state)->held);
+}
+
+#define BUFFER_TYPE(lossy_)                                                                        \
+    {                                                                                              \
+        .name = "buffer", .config_size = sizeof(weir_buffer_config), .state_size = sizeof(buffer), \
+        .lossy = (lossy_), .check = buffer_check, .open = buffer_open, .close = buffer_close,      \
+        .on_demand = buffer_on_demand, .on_items = buffer_on_items, .on_end = buffer_on_end,       \
+        .on_cancel = buffer_on_cancel, .on_abort = buffer_on_abort                                 \
+    }
+
+static const weir_stage_type buffer_type = BUFFER_TYPE(false);
+static const weir_stage_type lossy_buffer_type = BUFFER_TYPE(true);
+
+weir_stage_spec *weir_buffer(const weir_buffer_config *config)
+{
+    bool drops = config != NULL && (config->overflow == WEIR_OVERFLOW_DROP_OLDEST ||
+                                    config->overflow == WEIR_OVERFLOW_DROP_NEWEST);
+    return weir_stage_of(drops ? &lossy_buffer_type : &buffer_type, config);
+}

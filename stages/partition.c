@@ -1,0 +1,108 @@
+/* partition: each item to the output that its key says. */
+#include <weir/stages.h>
+
+typedef struct partition_config {
+    uint64_t (*key)(const weir_item *item, void *user);
+    void *user;
+    uint32_t n;
+} partition_config;
+
+static weir_status partition_check(const void *config, const char **why)
+{
+    const partition_config *c = config;
+    if (c->n >= 1 && c->n <= WEIR_PORTS_MAX)
+        return WEIR_OK;
+    *why = "has 1 to 64 outputs";
+    return WEIR_EINVAL;
+}
+
+static weir_status partition_open(weir_stage *stage, const void *config, void *state)
+{
+    (void)state;
+    return weir_stage_outputs(stage) == ((const partition_config *)config)->n ? WEIR_OK
+                                                                              : WEIR_EINVAL;
+}
+
+/* The finaliser of MurmurHash3: keys that are counters spread evenly. */
+static uint64_t mix(uint64_t key)
+{
+    key = (key ^ (key >> 33)) * UINT64_C(0xff51afd7ed558ccd);
+    key = (key ^ (key >> 33)) * UINT64_C(0xc4ceb9fe1a85ec53);
+    return key ^ (key >> 33);
+}
+
+/* The least credit of the open legs: any of them may be the next item's. */
+static void partition_ask(weir_stage *stage)
+{
+    uint64_t level = WEIR_UNBOUNDED;
+    uint32_t open = 0;
+    for (uint32_t i = 0; i < weir_stage_outputs(stage); i++) {
+        weir_out *leg = weir_stage_out_at(stage, i);
+        if (weir_out_is_over(leg))
+            continue;
+        open++;
+        level = weir_out_credit(leg) < level ? weir_out_credit(leg) : level;
+    }
+    if (open > 0)
+        weir_request_to(weir_stage_in(stage), level);
+    else
+        weir_cancel(weir_stage_in(stage));
+}
+
+static weir_status partition_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
+                                      void *state)
+{
+    (void)in;
+    (void)state;
+    const partition_config *config = weir_stage_config(stage);
+    for (size_t i = 0; i < n; i++) {
+        weir_item *item = items[i];
+        uint64_t key = config->key != NULL ? config->key(item, config->user) : item->key;
+        if (!weir_item_is_shared(item))
+            item->key = key;
+        weir_out *leg = weir_stage_out_at(stage, (uint32_t)(mix(key) % config->n));
+        if (weir_out_is_over(leg))
+            weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
+        else
+            weir_emit(leg, item);
+    }
+    partition_ask(stage);
+    return WEIR_OK;
+}
+
+static void partition_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+{
+    (void)out;
+    (void)credit;
+    (void)state;
+    partition_ask(stage);
+}
+
+static void partition_on_cancel(weir_stage *stage, weir_out *out, void *state)
+{
+    (void)out;
+    (void)state;
+    partition_ask(stage);
+}
+
+static const weir_stage_type partition_type = {
+    .name = "partition",
+    .config_size = sizeof(partition_config),
+    .outputs = WEIR_PORTS_MANY,
+    .check = partition_check,
+    .open = partition_open,
+    .on_demand = partition_on_demand,
+    .on_items = partition_on_items,
+    .on_cancel = partition_on_cancel,
+};
+
+weir_stage_spec *weir_partition_by(uint64_t (*key)(const weir_item *item, void *user), void *user,
+                                   uint32_t n)
+{
+    return weir_stage_of(&partition_type, &(partition_config){ .key = key, .user = user, .n = n });
+}
+
+weir_stage_spec *weir_partition(uint64_t (*key)(const weir_item *item, void *user), uint32_t n)
+{
+    return weir_partition_by(key, NULL, n);
+}

@@ -1,0 +1,78 @@
+/* A ring of held items with a fixed capacity: what stages that hold items share. */
+#include "queue.h"
+
+#include <assert.h>
+
+weir_status wi_queue_init(wi_queue *queue, const weir_env *env, uint32_t capacity)
+{
+    weir_item **items = weir_memory_new(env, capacity * sizeof *items);
+    if (items == NULL)
+        return WEIR_ENOMEM;
+    *queue = (wi_queue){ .items = items, .capacity = capacity };
+    return WEIR_OK;
+}
+
+void wi_queue_done(wi_queue *queue, const weir_env *env)
+{
+    wi_queue_abort(queue);
+    weir_memory_free(env, queue->items);
+}
+
+weir_status wi_queue_grow(wi_queue *queue, const weir_env *env)
+{
+    wi_queue larger;
+    weir_status status = wi_queue_init(&larger, env, queue->capacity * 2);
+    if (status != WEIR_OK)
+        return status;
+    for (weir_item *item; (item = wi_queue_pop(queue)) != NULL;)
+        wi_queue_push(&larger, item);
+    wi_queue_done(queue, env);
+    *queue = larger;
+    return WEIR_OK;
+}
+
+void wi_queue_push(wi_queue *queue, weir_item *item)
+{
+    assert(queue->n < queue->capacity);
+    uint32_t tail = queue->head + queue->n;
+    queue->items[tail < queue->capacity ? tail : tail - queue->capacity] = item;
+    queue->n++;
+    queue->bytes += item->cost;
+}
+
+weir_item *wi_queue_first(const wi_queue *queue)
+{
+    return queue->n > 0 ? queue->items[queue->head] : NULL;
+}
+
+weir_item *wi_queue_pop(wi_queue *queue)
+{
+    if (queue->n == 0)
+        return NULL;
+    weir_item *item = queue->items[queue->head];
+    if (++queue->head == queue->capacity)
+        queue->head = 0;
+    queue->n--;
+    queue->bytes -= item->cost;
+    return item;
+}
+
+void wi_queue_emit(wi_queue *queue, weir_out *out)
+{
+    while (queue->n > 0 && weir_out_fits(out, wi_queue_first(queue)->cost))
+        weir_emit(out, wi_queue_pop(queue));
+}
+
+void wi_queue_abort(wi_queue *queue)
+{
+    for (weir_item *item; (item = wi_queue_pop(queue)) != NULL;)
+        weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
+}
+
+void wi_end_with(weir_out *out, weir_status status)
+{
+    if (status == WEIR_OK)
+        weir_end(out);
+    else
+        weir_end_error(out, status);
+}

@@ -1,0 +1,30 @@
+/* A ring of held items with a fixed capacity: what stages that hold items share. */
+#ifndef WI_QUEUE_H
+#define WI_QUEUE_H
+
+#include <weir/stage.h>
+
+typedef struct wi_queue {
+    weir_item **items;
+    uint32_t head, n, capacity;
+    uint64_t bytes; /* sum of costs */
+} wi_queue;
+
+weir_status wi_queue_init(wi_queue *queue, const weir_env *env, uint32_t capacity);
+void wi_queue_done(wi_queue *queue, const weir_env *env);
+/* Doubles the capacity. On an error nothing changed. */
+weir_status wi_queue_grow(wi_queue *queue, const weir_env *env);
+/* Takes `item`; needs room. */
+void wi_queue_push(wi_queue *queue, weir_item *item);
+/* The oldest, or NULL; pop gives it. */
+weir_item *wi_queue_first(const wi_queue *queue);
+weir_item *wi_queue_pop(wi_queue *queue);
+/* Emits the oldest as long as they fit. */
+void wi_queue_emit(wi_queue *queue, weir_out *out);
+/* Ends all as aborted. */
+void wi_queue_abort(wi_queue *queue);
+
+/* Ends `out`: WEIR_OK as an end, another status as an error. */
+void wi_end_with(weir_out *out, weir_status status);
+
+#endif

@@ -1,0 +1,280 @@
+/* rate_limit: a token bucket, one for all replicas, that withholds demand or rejects. */
+#include <weir/stages.h>
+
+#include <stdatomic.h>
+
+#include "queue.h"
+
+/* Time is counted in 1/64 ns, so that the time of a token is exact enough at 10^9 a second. A clock
+ * in nanoseconds since boot lasts nine years so. */
+enum { TICKS_PER_NS = 64, AHEAD_MAX = 64 };
+
+static const uint64_t tokens_max = 1000000000, period_ms_max = 86400000;
+static const uint64_t fill_ms_max = UINT64_C(365) * 86400000;
+static const uint64_t ticks_max = UINT64_C(1) << 61;
+
+/* The whole state is when the bucket will be full again: one word, so replicas share it freely. */
+typedef struct bucket {
+    const weir_env *env;
+    _Atomic uint64_t full_at;
+    uint64_t burst_ticks, token_ticks;
+} bucket;
+
+typedef struct rate_limit {
+    weir_stage *stage;
+    const weir_rate_limit_config *config;
+    bucket *bucket;
+    wi_queue held;
+    weir_timer timer;
+    bool is_over;
+    weir_status status;
+} rate_limit;
+
+/* ---- The bucket ---- */
+
+/* How long `tokens` take to come. Saturates far beyond what a clock can reach. */
+static uint64_t ticks_of(const bucket *b, uint64_t tokens)
+{
+    return tokens < ticks_max / b->token_ticks ? tokens * b->token_ticks : ticks_max;
+}
+
+/* Takes `tokens`; or gives the nanoseconds to wait until they may be there, at least 1. */
+static uint64_t bucket_take(bucket *b, uint64_t tokens, uint64_t now_ns)
+{
+    uint64_t now = now_ns * TICKS_PER_NS, cost = ticks_of(b, tokens);
+    uint64_t needed = cost < b->burst_ticks ? cost : b->burst_ticks;
+    uint64_t full_at = atomic_load_explicit(&b->full_at, memory_order_relaxed), from;
+    do {
+        from = full_at > now ? full_at : now;
+        uint64_t ahead = from - now + needed;
+        if (ahead > b->burst_ticks)
+            return (ahead - b->burst_ticks + TICKS_PER_NS - 1) / TICKS_PER_NS;
+    } while (!atomic_compare_exchange_weak_explicit(&b->full_at, &full_at, from + cost,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return 0;
+}
+
+/* Tokens there are, at most `most`; *ret_wait_ns: until the next, if there is none. */
+static uint64_t bucket_look(const bucket *b, uint64_t most, uint64_t now_ns, uint64_t *ret_wait_ns)
+{
+    uint64_t now = now_ns * TICKS_PER_NS;
+    uint64_t full_at = atomic_load_explicit(&b->full_at, memory_order_relaxed);
+    uint64_t missing = full_at > now ? full_at - now : 0;
+    if (missing + b->token_ticks > b->burst_ticks) {
+        *ret_wait_ns = (missing + b->token_ticks - b->burst_ticks + TICKS_PER_NS - 1) /
+                       TICKS_PER_NS;
+        return 0;
+    }
+    uint64_t tokens = (b->burst_ticks - missing) / b->token_ticks;
+    return tokens < most ? tokens : most;
+}
+
+static uint64_t burst_of(const weir_rate_limit_config *config)
+{
+    if (config->burst != 0)
+        return config->burst;
+    return config->rate > 10 ? config->rate / 10 : 1;
+}
+
+static weir_status rate_limit_share(const void *config, const weir_env *env, uint32_t replicas,
+                                    void **ret_shared)
+{
+    (void)replicas;
+    const weir_rate_limit_config *c = config;
+    bucket *b = weir_memory_new(env, sizeof *b);
+    if (b == NULL)
+        return WEIR_ENOMEM;
+    b->env = env;
+    uint64_t period_ticks = (c->period_ms != 0 ? c->period_ms : 1000) * WEIR_MS * TICKS_PER_NS;
+    b->token_ticks = (period_ticks + c->rate - 1) / c->rate; /* rounded up: never too fast */
+    b->burst_ticks = ticks_of(b, burst_of(c));
+    *ret_shared = b;
+    return WEIR_OK;
+}
+
+static void rate_limit_unshare(void *shared)
+{
+    bucket *b = shared;
+    weir_memory_free(b->env, b);
+}
+
+/* ---- The stage ---- */
+
+static weir_status rate_limit_check(const void *config, const char **why)
+{
+    const weir_rate_limit_config *c = config;
+    *why = NULL;
+    if (c->rate == 0 || c->rate > tokens_max)
+        *why = "rate is 1 to 1000000000";
+    else if (c->burst > tokens_max)
+        *why = "burst is at most 1000000000";
+    else if (c->period_ms > period_ms_max)
+        *why = "period_ms is at most a day";
+    else if (burst_of(c) / c->rate * (c->period_ms != 0 ? c->period_ms : 1000) > fill_ms_max)
+        *why = "an empty bucket fills within a year";
+    return *why == NULL ? WEIR_OK : WEIR_EINVAL;
+}
+
+static uint32_t cost_of(const rate_limit *r, const weir_item *item)
+{
+    return r->config->cost != NULL ? r->config->cost(item, r->config->user) : 1;
+}
+
+static void rate_limit_run(rate_limit *r);
+
+static void rate_limit_timer_fired(weir_timer *timer, void *user)
+{
+    (void)timer;
+    rate_limit_run(user);
+}
+
+/* Emits what is held as tokens come; gives how long to wait for the next item's, or 0. */
+static uint64_t emit_held(rate_limit *r, weir_out *out, uint64_t now)
+{
+    for (weir_item *item; (item = wi_queue_first(&r->held)) != NULL;) {
+        if (!weir_out_fits(out, item->cost))
+            return 0;
+        uint64_t wait = bucket_take(r->bucket, cost_of(r, item), now);
+        if (wait > 0)
+            return wait;
+        weir_emit(out, wi_queue_pop(&r->held));
+    }
+    return 0;
+}
+
+/* Asks for as many as there are tokens for; gives how long to wait for the next token, or 0. */
+static uint64_t ask(rate_limit *r, weir_out *out, uint64_t now)
+{
+    uint64_t wait = 0, credit = weir_out_credit(out);
+    uint64_t level = credit < AHEAD_MAX ? credit : AHEAD_MAX;
+    if (level > 0)
+        level = bucket_look(r->bucket, level, now, &wait);
+    weir_request_to(weir_stage_in(r->stage), level);
+    return weir_in_outstanding(weir_stage_in(r->stage)) == 0 ? wait : 0;
+}
+
+static void rate_limit_run(rate_limit *r)
+{
+    weir_out *out = weir_stage_out(r->stage);
+    weir_loop *loop = weir_stage_loop(r->stage);
+    if (r->config->enforce) {
+        weir_request_to(weir_stage_in(r->stage), weir_out_credit(out));
+        return;
+    }
+    uint64_t now = weir_loop_now(loop);
+    uint64_t wait = emit_held(r, out, now);
+    if (r->held.n == 0) {
+        if (r->is_over)
+            wi_end_with(out, r->status);
+        else
+            wait = ask(r, out, now);
+    }
+    if (wait > 0)
+        weir_timer_start(loop, &r->timer, wait, rate_limit_timer_fired, r);
+}
+
+static void enforce(rate_limit *r, weir_item **items, size_t n)
+{
+    weir_status status = r->config->status != WEIR_OK ? r->config->status : WEIR_EOVERLOAD;
+    uint64_t now = weir_loop_now(weir_stage_loop(r->stage));
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (bucket_take(r->bucket, cost_of(r, items[i]), now) == 0)
+            items[kept++] = items[i];
+        else
+            weir_item_end(items[i], WEIR_REJECTED, status);
+    if (kept > 0)
+        weir_emit_all(weir_stage_out(r->stage), items, kept);
+}
+
+static weir_status rate_limit_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
+                                       void *state)
+{
+    (void)stage;
+    (void)in;
+    rate_limit *r = state;
+    if (r->config->enforce) {
+        enforce(r, items, n);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            wi_queue_push(&r->held, items[i]);
+    }
+    rate_limit_run(r);
+    return WEIR_OK;
+}
+
+static weir_status rate_limit_open(weir_stage *stage, const void *config, void *state)
+{
+    rate_limit *r = state;
+    r->stage = stage;
+    r->config = config;
+    r->bucket = weir_stage_shared(stage);
+    return wi_queue_init(&r->held, weir_stage_env(stage), AHEAD_MAX);
+}
+
+static void rate_limit_give_up(rate_limit *r)
+{
+    weir_timer_stop(weir_stage_loop(r->stage), &r->timer);
+    wi_queue_abort(&r->held);
+}
+
+static void rate_limit_close(weir_stage *stage, void *state)
+{
+    rate_limit *r = state;
+    rate_limit_give_up(r);
+    wi_queue_done(&r->held, weir_stage_env(stage));
+}
+
+static void rate_limit_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+{
+    (void)stage;
+    (void)out;
+    (void)credit;
+    rate_limit_run(state);
+}
+
+static void rate_limit_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
+{
+    (void)in;
+    rate_limit *r = state;
+    r->is_over = true;
+    r->status = status;
+    if (r->held.n > 0)
+        rate_limit_run(r);
+    else
+        wi_end_with(weir_stage_out(stage), status);
+}
+
+static void rate_limit_on_cancel(weir_stage *stage, weir_out *out, void *state)
+{
+    (void)out;
+    rate_limit_give_up(state);
+    weir_cancel(weir_stage_in(stage));
+}
+
+static void rate_limit_on_abort(weir_stage *stage, void *state)
+{
+    (void)stage;
+    rate_limit_give_up(state);
+}
+
+static const weir_stage_type rate_limit_type = {
+    .name = "rate_limit",
+    .config_size = sizeof(weir_rate_limit_config),
+    .state_size = sizeof(rate_limit),
+    .share = rate_limit_share,
+    .unshare = rate_limit_unshare,
+    .check = rate_limit_check,
+    .open = rate_limit_open,
+    .close = rate_limit_close,
+    .on_demand = rate_limit_on_demand,
+    .on_items = rate_limit_on_items,
+    .on_end = rate_limit_on_end,
+    .on_cancel = rate_limit_on_cancel,
+    .on_abort = rate_limit_on_abort,
+};
+
+weir_stage_spec *weir_rate_limit(const weir_rate_limit_config *config)
+{
+    return weir_stage_of(&rate_limit_type, config);
+}

@@ -1,0 +1,210 @@
+/* The testkit itself: time, memory, probes. */
+#include "stages_rig.h"
+
+static rig rig_bare(uint32_t loops)
+{
+    rig r = rig_new(loops);
+    weir_from(r.pipeline, weir_probe_source(r.from));
+    weir_into(r.pipeline, weir_probe_sink(r.to));
+    rig_start(&r);
+    return r;
+}
+
+static void time_stands_still_until_it_is_advanced(void **unused)
+{
+    (void)unused;
+    weir_testkit *kit = weir_testkit_new(2, 1);
+    uint64_t start = weir_testkit_now(kit);
+    assert_true(weir_testkit_settle(kit));
+    assert_int_equal(weir_testkit_now(kit), start);
+    assert_true(weir_testkit_advance(kit, 5 * WEIR_SEC));
+    assert_int_equal(weir_testkit_now(kit), start + 5 * WEIR_SEC);
+    assert_int_equal(weir_loop_now(weir_testkit_loop(kit, 1)), start + 5 * WEIR_SEC);
+    assert_int_equal(weir_testkit_free(kit), 0);
+}
+
+typedef struct ticker {
+    weir_loop *loop;
+    weir_timer timer;
+    int ticks;
+} ticker;
+
+static void tick(weir_timer *timer, void *user)
+{
+    ticker *t = user;
+    t->ticks++;
+    weir_timer_start(t->loop, timer, WEIR_MS, tick, t);
+}
+
+static void advancing_by_steps_fires_chained_timers(void **unused)
+{
+    (void)unused;
+    weir_testkit *kit = weir_testkit_new(1, 1);
+    ticker t = { .loop = weir_testkit_loop(kit, 0) };
+    weir_timer_start(t.loop, &t.timer, WEIR_MS, tick, &t);
+    assert_true(weir_testkit_advance_by(kit, 10 * WEIR_MS, WEIR_MS));
+    assert_int_equal(t.ticks, 10);
+    weir_timer_stop(t.loop, &t.timer);
+    assert_int_equal(weir_testkit_free(kit), 0);
+}
+
+typedef struct spinner {
+    weir_loop *loop;
+    bool stop;
+} spinner;
+
+static void run_again(weir_task *task, void *user)
+{
+    spinner *s = user;
+    if (!s->stop)
+        weir_post(s->loop, task);
+}
+
+static void settle_gives_up_on_what_spins(void **unused)
+{
+    (void)unused;
+    weir_testkit *kit = weir_testkit_new(1, 1);
+    spinner s = { .loop = weir_testkit_loop(kit, 0) };
+    weir_task task = WEIR_TASK(run_again, &s);
+    weir_post(s.loop, &task);
+    assert_false(weir_testkit_settle(kit));
+    s.stop = true;
+    assert_true(weir_testkit_settle(kit));
+    assert_int_equal(weir_testkit_free(kit), 0);
+}
+
+static void memory_is_counted_and_fails_when_told(void **unused)
+{
+    (void)unused;
+    weir_testkit *kit = weir_testkit_new(1, 1);
+    const weir_env *env = weir_testkit_env(kit);
+    size_t before = weir_testkit_bytes(kit);
+    uint64_t allocations = weir_testkit_allocations(kit);
+    weir_testkit_fail_allocation(kit, 2);
+    void *first = weir_memory_new(env, 100);
+    assert_non_null(first);
+    assert_null(weir_memory_new(env, 100));
+    first = weir_memory_resize(env, first, 50);
+    assert_int_equal(weir_testkit_bytes(kit), before + 50);
+    assert_int_equal(weir_testkit_allocations(kit), allocations + 3);
+    weir_testkit_fail_all(kit, true);
+    assert_null(weir_memory_new(env, 1));
+    weir_testkit_fail_all(kit, false);
+    weir_memory_free(env, first);
+    assert_int_equal(weir_testkit_bytes(kit), before);
+    assert_int_equal(weir_testkit_free(kit), 0);
+}
+
+static void a_source_emits_what_it_was_fed_as_demand_allows(void **unused)
+{
+    (void)unused;
+    rig r = rig_bare(1);
+    rig_feed(&r, 10, 5);
+    assert_int_equal(weir_probe_emitted(r.from), 0);
+    rig_request(&r, 2);
+    assert_got(&r, 10, 11);
+    assert_int_equal(weir_probe_live(r.from), 0);
+    rig_finish(&r);
+}
+
+static void a_source_hears_how_each_item_ended(void **unused)
+{
+    (void)unused;
+    rig r = rig_bare(1);
+    weir_probe_keep(r.to, true);
+    rig_request(&r, 2);
+    rig_feed(&r, 1, 2);
+    assert_false(weir_probe_outcome(r.from, 0, NULL, NULL));
+    weir_item_end(weir_probe_take(r.to), WEIR_REJECTED, WEIR_EOVERLOAD);
+    weir_item_ack(weir_probe_take(r.to));
+    assert_null(weir_probe_take(r.to));
+    assert_true(weir_testkit_settle(r.kit));
+    assert_outcome(&r, 0, WEIR_REJECTED, WEIR_EOVERLOAD);
+    assert_outcome(&r, 1, WEIR_ACKED, WEIR_OK);
+    rig_finish(&r);
+}
+
+static void a_sink_sees_the_terminal(void **unused)
+{
+    (void)unused;
+    weir_status status = WEIR_OK;
+    rig r = rig_bare(1);
+    assert_false(weir_probe_is_over(r.to, NULL));
+    weir_probe_end_error(r.from, WEIR_EPROTO);
+    assert_true(weir_testkit_settle(r.kit));
+    assert_true(weir_probe_is_over(r.to, &status));
+    assert_int_equal(status, WEIR_EPROTO);
+    assert_false(weir_probe_feed(r.from, 1));
+    rig_done(&r);
+}
+
+static void a_source_sees_the_cancel(void **unused)
+{
+    (void)unused;
+    rig r = rig_bare(1);
+    rig_cancel(&r);
+    assert_true(weir_probe_is_cancelled(r.from));
+    assert_null(weir_probe_stage(r.from));
+    rig_done(&r);
+}
+
+static void an_abort_ends_what_a_sink_keeps(void **unused)
+{
+    (void)unused;
+    rig r = rig_bare(1);
+    weir_probe_keep(r.to, true);
+    rig_request(&r, 3);
+    rig_feed(&r, 1, 3);
+    rig_abort(&r);
+    assert_ended(&r, WEIR_ABORTED, 3);
+    rig_done(&r);
+}
+
+static void each_replica_has_its_probe(void **unused)
+{
+    (void)unused;
+    rig r = rig_bare(3);
+    for (uint32_t i = 0; i < 3; i++) {
+        weir_probe_feed(weir_probe_replica(r.from, i), 100 + i);
+        weir_probe_request(weir_probe_replica(r.to, i), 1);
+    }
+    assert_true(weir_testkit_settle(r.kit));
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(weir_probe_value(weir_probe_replica(r.to, i), 0), 100 + i);
+        weir_probe_end(weir_probe_replica(r.from, i));
+    }
+    assert_null(weir_probe_replica(r.from, 3));
+    rig_done(&r);
+}
+
+static void items_cross_loops_and_come_home(void **unused)
+{
+    (void)unused;
+    rig r = rig_new(2);
+    weir_from(r.pipeline, weir_probe_source(r.from));
+    weir_node_place(weir_into(r.pipeline, weir_probe_sink(r.to)), 1);
+    rig_start(&r);
+    rig_request(&r, 100);
+    rig_feed(&r, 0, 150);
+    assert_received(&r, 100);
+    assert_ended(&r, WEIR_ACKED, 100);
+    rig_finish(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(time_stands_still_until_it_is_advanced),
+        cmocka_unit_test(advancing_by_steps_fires_chained_timers),
+        cmocka_unit_test(settle_gives_up_on_what_spins),
+        cmocka_unit_test(memory_is_counted_and_fails_when_told),
+        cmocka_unit_test(a_source_emits_what_it_was_fed_as_demand_allows),
+        cmocka_unit_test(a_source_hears_how_each_item_ended),
+        cmocka_unit_test(a_sink_sees_the_terminal),
+        cmocka_unit_test(a_source_sees_the_cancel),
+        cmocka_unit_test(an_abort_ends_what_a_sink_keeps),
+        cmocka_unit_test(each_replica_has_its_probe),
+        cmocka_unit_test(items_cross_loops_and_come_home),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

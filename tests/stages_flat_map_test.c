@@ -1,0 +1,220 @@
+/* flat_map. */
+#include "stages_rig.h"
+
+/* As many items as the value says, numbered value * 1000 + index. */
+static weir_status count_out(weir_loop *loop, const weir_item *item, uint32_t index, void *user,
+                             weir_item **ret_made)
+{
+    (void)user;
+    uint64_t value = value_of(item);
+    if (index == value)
+        return WEIR_OK;
+    weir_item *made = weir_item_new(loop, NULL, sizeof value);
+    if (made == NULL)
+        return WEIR_ENOMEM;
+    *(uint64_t *)weir_item_body(made) = value * 1000 + index;
+    *ret_made = made;
+    return WEIR_OK;
+}
+
+static weir_status fails_at_two(weir_loop *loop, const weir_item *item, uint32_t index, void *user,
+                                weir_item **ret_made)
+{
+    return index == 2 ? WEIR_EPROTO : count_out(loop, item, index, user, ret_made);
+}
+
+static void flat_map_makes_items_in_order(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(weir_flat_map(count_out, NULL));
+    rig_request(&r, 10);
+    rig_feed(&r, 2, 2);
+    assert_got(&r, 2000, 2001, 3000, 3001, 3002);
+    rig_finish(&r);
+}
+
+static void flat_map_makes_no_more_than_was_asked(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(weir_flat_map(count_out, NULL));
+    rig_feed(&r, 5, 1);
+    rig_request(&r, 2);
+    assert_got(&r, 5000, 5001);
+    rig_request(&r, 1);
+    assert_received(&r, 3);
+    assert_int_equal(weir_probe_live(r.from), 1);
+    rig_finish(&r);
+}
+
+static void flat_map_asks_for_at_most_one_item_per_item_asked(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(weir_flat_map(count_out, NULL));
+    rig_request(&r, 3);
+    assert_demand(&r, 3);
+    rig_request(&r, 100);
+    assert_demand(&r, WEIR_FLAT_MAP_AHEAD);
+    rig_finish(&r);
+}
+
+static void what_is_asked_ahead_is_held(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(weir_flat_map(count_out, NULL));
+    rig_request(&r, 4);
+    rig_feed(&r, 3, 10);
+    assert_received(&r, 4);
+    assert_int_equal(weir_probe_emitted(r.from), 4);
+    assert_demand(&r, 0);
+    rig_finish(&r);
+}
+
+static void an_item_ends_after_all_that_was_made_of_it(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(weir_flat_map(count_out, NULL));
+    weir_probe_keep(r.to, true);
+    rig_request(&r, 10);
+    rig_feed(&r, 2, 1);
+    weir_item_ack(weir_probe_take(r.to));
+    assert_true(weir_testkit_settle(r.kit));
+    assert_int_equal(weir_probe_live(r.from), 1);
+    weir_item_end(weir_probe_take(r.to), WEIR_REJECTED, WEIR_EREJECTED);
+    assert_true(weir_testkit_settle(r.kit));
+    assert_outcome(&r, 0, WEIR_REJECTED, WEIR_EREJECTED);
+    rig_finish(&r);
+}
+
+static void an_item_of_which_nothing_is_made_is_filtered_and_asked_for_again(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(weir_flat_map(count_out, NULL));
+    rig_request(&r, 1);
+    for (int i = 0; i < 100; i++)
+        rig_feed(&r, 0, 1);
+    assert_ended(&r, WEIR_FILTERED, 100);
+    assert_demand(&r, 1);
+    rig_feed(&r, 1, 1);
+    assert_got(&r, 1000);
+    rig_finish(&r);
+}
+
+static void a_failure_fails_the_item_and_keeps_what_was_made(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(weir_flat_map(fails_at_two, NULL));
+    rig_request(&r, 10);
+    rig_feed(&r, 5, 1);
+    rig_feed(&r, 1, 1);
+    assert_got(&r, 5000, 5001, 1000);
+    assert_outcome(&r, 0, WEIR_FAILED, WEIR_EPROTO);
+    assert_outcome(&r, 1, WEIR_ACKED, WEIR_OK);
+    rig_finish(&r);
+}
+
+static void one_item_makes_thousands(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(weir_flat_map(count_out, NULL));
+    weir_probe_keep(r.to, true);
+    rig_request(&r, WEIR_UNBOUNDED);
+    rig_feed(&r, 5000, 1);
+    assert_received(&r, 5000);
+    assert_int_equal(weir_probe_value(r.to, 4999), 5000 * 1000 + 4999);
+    for (weir_item *item; (item = weir_probe_take(r.to)) != NULL;)
+        weir_item_ack(item);
+    assert_true(weir_testkit_settle(r.kit));
+    assert_outcome(&r, 0, WEIR_ACKED, WEIR_OK);
+    rig_finish(&r);
+}
+
+static void more_than_the_limit_fails_the_item(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(weir_flat_map(count_out, NULL));
+    rig_request(&r, WEIR_UNBOUNDED);
+    rig_feed(&r, WEIR_FLAT_MAP_MADE_MAX + 1, 1);
+    assert_received(&r, WEIR_FLAT_MAP_MADE_MAX);
+    assert_outcome(&r, 0, WEIR_FAILED, WEIR_ELIMIT);
+    rig_finish(&r);
+}
+
+static void the_end_follows_what_is_held(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(weir_flat_map(count_out, NULL));
+    rig_request(&r, 2);
+    rig_feed(&r, 3, 2);
+    rig_end(&r);
+    assert_false(weir_probe_is_over(r.to, NULL));
+    rig_request(&r, 5);
+    assert_got(&r, 3000, 3001, 3002, 4000, 4001, 4002, 4003);
+    assert_true(weir_probe_is_over(r.to, NULL));
+    rig_done(&r);
+}
+
+static void a_cancel_aborts_the_item_in_hand_and_those_waiting(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(weir_flat_map(count_out, NULL));
+    rig_request(&r, 100);
+    rig_feed(&r, 101, 3);
+    rig_cancel(&r);
+    assert_true(weir_probe_is_cancelled(r.from));
+    assert_ended(&r, WEIR_ABORTED, 3);
+    rig_done(&r);
+}
+
+static void an_abort_ends_what_is_held(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(weir_flat_map(count_out, NULL));
+    rig_request(&r, 100);
+    rig_feed(&r, 101, 3);
+    rig_abort(&r);
+    assert_ended(&r, WEIR_ABORTED, 3);
+    rig_done(&r);
+}
+
+static void items_tried_again_come_on_top_of_those_asked_for(void **unused)
+{
+    (void)unused;
+    rig r = rig_of(weir_flat_map(fails_at_two, NULL));
+    weir_node_policy(r.node, &(weir_error_policy){ .on_error = WEIR_ON_ERROR_RETRY,
+                                                   .retries_max = 2,
+                                                   .backoff_ms = 10,
+                                                   .then = WEIR_ON_ERROR_SKIP });
+    rig_start(&r);
+    rig_request(&r, 40);
+    rig_feed(&r, 5, 200);
+    for (int i = 0; i < 400; i++) {
+        rig_request(&r, 3);
+        assert_true(weir_testkit_advance(r.kit, 5 * WEIR_MS));
+    }
+    weir_probe_end(r.from);
+    weir_probe_request(r.to, WEIR_UNBOUNDED);
+    assert_true(weir_testkit_advance_by(r.kit, WEIR_SEC, WEIR_MS));
+    assert_ended(&r, WEIR_FAILED, 200);
+    assert_received(&r, 200 * 3 * 2);
+    rig_done(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(flat_map_makes_items_in_order),
+        cmocka_unit_test(flat_map_makes_no_more_than_was_asked),
+        cmocka_unit_test(flat_map_asks_for_at_most_one_item_per_item_asked),
+        cmocka_unit_test(what_is_asked_ahead_is_held),
+        cmocka_unit_test(an_item_ends_after_all_that_was_made_of_it),
+        cmocka_unit_test(an_item_of_which_nothing_is_made_is_filtered_and_asked_for_again),
+        cmocka_unit_test(a_failure_fails_the_item_and_keeps_what_was_made),
+        cmocka_unit_test(one_item_makes_thousands),
+        cmocka_unit_test(more_than_the_limit_fails_the_item),
+        cmocka_unit_test(the_end_follows_what_is_held),
+        cmocka_unit_test(a_cancel_aborts_the_item_in_hand_and_those_waiting),
+        cmocka_unit_test(an_abort_ends_what_is_held),
+        cmocka_unit_test(items_tried_again_come_on_top_of_those_asked_for),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
