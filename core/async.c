@@ -48,13 +48,13 @@ struct async {
     uint32_t order_head, order_n;
     slot *done_head, *done_tail; /* waiting for credit, when unordered */
     wi_list pending;             /* waiting for a slot, or for the limit to rise */
-    bool ending, starting;
+    bool ending;
     weir_status end_status;
-    weir_task flush_task;
+    weir_task flush_task, start_task;
     weir_timer sweep;
 };
 
-static void start_pending(async *a);
+static void start_soon(async *a);
 static void emit_done(async *a);
 
 /* ---- Demand ---- */
@@ -88,7 +88,7 @@ static void slot_recycle(weir_task *task, void *user)
     a->free = s;
     a->occupied--;
     weir_stage_release(a->stage);
-    start_pending(a);
+    start_soon(a);
     top_up(a);
     maybe_end(a);
 }
@@ -211,12 +211,10 @@ static bool may_start(const async *a)
     return a->free != NULL && a->running < a->limit;
 }
 
-/* Starting may finish at once and free a slot, which comes here again: one loop does it all. */
-static void start_pending(async *a)
+static void start_pending(weir_task *task, void *user)
 {
-    if (a->starting)
-        return;
-    a->starting = true;
+    async *a = user;
+    (void)task;
     while (a->pending.n != 0 && may_start(a)) {
         weir_item *item = wi_list_take(&a->pending);
         weir_status status = weir_context_status(item->context,
@@ -226,7 +224,18 @@ static void start_pending(async *a)
         else
             start_one(a, item);
     }
-    a->starting = false;
+    top_up(a);
+    maybe_end(a);
+    weir_stage_release(a->stage);
+}
+
+/* Not at once: whoever frees a slot or raises the limit is in a callback of the author's. */
+static void start_soon(async *a)
+{
+    if (a->pending.n == 0 || a->start_task.queued || !may_start(a))
+        return;
+    weir_stage_hold(a->stage);
+    weir_loop_defer(weir_stage_loop(a->stage), &a->start_task);
 }
 
 /* ---- Done ---- */
@@ -430,6 +439,7 @@ static weir_status async_open(weir_stage *stage, const void *config, void *state
     a->config = spec->config;
     a->limit = UINT32_MAX;
     a->flush_task = (weir_task)WEIR_TASK(flush, a);
+    a->start_task = (weir_task)WEIR_TASK(start_pending, a);
     a->slots = weir_memory_new(env, a->options.in_flight * sizeof *a->slots);
     a->works = weir_memory_new(env, a->options.in_flight * a->type->work_size);
     a->order = weir_memory_new(env, a->options.in_flight * sizeof *a->order);
@@ -573,6 +583,6 @@ void weir_async_limit(weir_stage *stage, uint32_t in_flight)
 {
     async *a = of(weir_stage_state(stage));
     a->limit = in_flight;
-    start_pending(a);
+    start_soon(a);
     top_up(a);
 }

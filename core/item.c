@@ -218,7 +218,8 @@ static wi_home *home_ring(weir_loop *from, weir_loop *home)
     wi_home *ring = wi_aligned(memory);
     ring->memory = memory;
     ring->home = home;
-    ring->env = from->env;
+    /* The ring may outlive the loop, and with it the defaults that the loop keeps. */
+    ring->env = from->env == &from->env_default ? NULL : from->env;
     atomic_store(&ring->ends, 2);
     ring->next_sent = from->sent;
     from->sent = ring;

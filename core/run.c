@@ -294,6 +294,15 @@ static weir_status make_all(weir_pipeline *p, weir_loop **loops, uint32_t n)
     return status;
 }
 
+static void unshare_all(weir_pipeline *p)
+{
+    for (uint32_t i = 0; p->shared != NULL && i < p->n_nodes; i++) {
+        if (p->shared[i] != NULL && p->nodes[i]->spec->type->unshare != NULL)
+            p->nodes[i]->spec->type->unshare(p->shared[i]);
+        p->shared[i] = NULL;
+    }
+}
+
 static void unmake(weir_pipeline *p)
 {
     for (uint32_t i = 0; p->edges != NULL && i < p->n_replicas * p->n_links; i++)
@@ -305,9 +314,7 @@ static void unmake(weir_pipeline *p)
         weir_memory_free(p->env, s->out);
         wi_retry_free(s->retry, p->env);
     }
-    for (uint32_t i = 0; p->shared != NULL && i < p->n_nodes; i++)
-        if (p->shared[i] != NULL && p->nodes[i]->spec->type->unshare != NULL)
-            p->nodes[i]->spec->type->unshare(p->shared[i]);
+    unshare_all(p);
     for (uint32_t i = 0; p->parts != NULL && i < p->n_parts; i++)
         weir_memory_free(p->env, p->parts[i].stages);
     weir_memory_free(p->env, p->stages_memory);
@@ -358,6 +365,7 @@ weir_status weir_pipeline_start(weir_pipeline *p, weir_loop **loops, uint32_t n,
         return status;
     }
     atomic_store(&p->parts_live, n);
+    atomic_store(&p->made, true);
     for (uint32_t i = 0; i < n; i++)
         weir_post(p->parts[i].loop, &p->parts[i].start);
     return WEIR_OK;
@@ -432,7 +440,7 @@ bool weir_pipeline_is_finished(const weir_pipeline *p)
 
 weir_loop *weir_pipeline_loop(const weir_pipeline *p, uint32_t index)
 {
-    return index < p->n_parts ? p->parts[index].loop : NULL;
+    return atomic_load(&p->made) && index < p->n_parts ? p->parts[index].loop : NULL;
 }
 
 /* ---- weir_run: threads of our own ---- */
@@ -534,6 +542,9 @@ static void runner_done(runner *r)
     for (int i = 0; i < 2; i++)
         if (r->signals[i] != NULL)
             event_free(r->signals[i]);
+    /* Threads of a pool may be on their way out of a post to a loop that has done its work: they
+     * end before the loops go. */
+    unshare_all(r->pipeline);
     /* Ends that travel between loops may take several rounds. */
     for (bool any = true; any && r->loops != NULL;) {
         any = false;

@@ -42,6 +42,12 @@ static void add_stage(weir_stage_stats *to, const weir_stage *stage)
         to->duration[i] += wi_read(&from->duration[i]);
 }
 
+/* None while it is being made: other threads may look from before the start. */
+static uint32_t replicas(const weir_pipeline *p)
+{
+    return atomic_load(&p->made) ? p->n_replicas : 0;
+}
+
 weir_status weir_pipeline_stage_stats(const weir_pipeline *p, uint32_t index,
                                       weir_stage_stats *ret_stats)
 {
@@ -49,8 +55,8 @@ weir_status weir_pipeline_stage_stats(const weir_pipeline *p, uint32_t index,
     if (index >= p->n_nodes)
         return WEIR_EINVAL;
     stats.name = p->nodes[index]->name;
-    stats.replicas = p->n_replicas;
-    for (uint32_t r = 0; p->stages != NULL && r < p->n_replicas; r++)
+    stats.replicas = replicas(p);
+    for (uint32_t r = 0; r < stats.replicas; r++)
         add_stage(&stats, &p->stages[r * p->n_nodes + index]);
     *ret_stats = stats;
     return WEIR_OK;
@@ -67,8 +73,9 @@ weir_status weir_pipeline_edge_stats(const weir_pipeline *p, uint32_t index,
     stats.to = link->to->name;
     stats.output = link->output;
     stats.input = link->input;
-    uint64_t now = p->edges != NULL ? wi_clock(p->env) : 0;
-    for (uint32_t r = 0; p->edges != NULL && r < p->n_replicas; r++) {
+    uint32_t n = replicas(p);
+    uint64_t now = n > 0 ? wi_clock(p->env) : 0;
+    for (uint32_t r = 0; r < n; r++) {
         const wi_edge *edge = &p->edges[r * p->n_links + index];
         uint64_t head = wi_read(&edge->in.head), tail = wi_read(&edge->out.tail);
         uint64_t granted = wi_read(&edge->out.granted), zero = wi_read(&edge->out.zero_since);

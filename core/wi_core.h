@@ -335,6 +335,7 @@ struct weir_pipeline {
     void **shared;
     uint32_t *order; /* nodes, sources first */
     atomic_uint parts_live;
+    atomic_bool made; /* what is to be looked at while it runs is there */
     atomic_bool finished;
     weir_task finish;
     weir_timer drain_timer;

@@ -1,6 +1,8 @@
 /* partition: each item to the output that its key says. */
 #include <weir/stages.h>
 
+enum { VECTOR_MAX = 64 };
+
 typedef struct partition_config {
     uint64_t (*key)(const weir_item *item, void *user);
     void *user;
@@ -23,12 +25,13 @@ static weir_status partition_open(weir_stage *stage, const void *config, void *s
                                                                               : WEIR_EINVAL;
 }
 
-/* The finaliser of MurmurHash3: keys that are counters spread evenly. */
-static uint64_t mix(uint64_t key)
+/* One of `n`. The finaliser of MurmurHash3 spreads keys that are counters evenly; its upper half is
+ * scaled to `n` without a division (https://arxiv.org/abs/1805.10941). */
+static uint32_t leg_of(uint64_t key, uint32_t n)
 {
     key = (key ^ (key >> 33)) * UINT64_C(0xff51afd7ed558ccd);
     key = (key ^ (key >> 33)) * UINT64_C(0xc4ceb9fe1a85ec53);
-    return key ^ (key >> 33);
+    return (uint32_t)((key >> 32) * n >> 32);
 }
 
 /* The least credit of the open legs: any of them may be the next item's. */
@@ -49,22 +52,43 @@ static void partition_ask(weir_stage *stage)
         weir_cancel(weir_stage_in(stage));
 }
 
+static uint32_t leg_of_item(const partition_config *config, weir_item *item)
+{
+    uint64_t key = config->key != NULL ? config->key(item, config->user) : item->key;
+    if (!weir_item_is_shared(item))
+        item->key = key;
+    return leg_of(key, config->n);
+}
+
+static void hand_to(weir_out *leg, weir_item **items, size_t n)
+{
+    if (!weir_out_is_over(leg)) {
+        weir_emit_all(leg, items, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        weir_item_end(items[i], WEIR_ABORTED, WEIR_ECANCELED);
+}
+
+/* Sorts the vector by leg, counting, so that each leg gets its items at once and in order. */
 static weir_status partition_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
                                       void *state)
 {
     (void)in;
     (void)state;
     const partition_config *config = weir_stage_config(stage);
-    for (size_t i = 0; i < n; i++) {
-        weir_item *item = items[i];
-        uint64_t key = config->key != NULL ? config->key(item, config->user) : item->key;
-        if (!weir_item_is_shared(item))
-            item->key = key;
-        weir_out *leg = weir_stage_out_at(stage, (uint32_t)(mix(key) % config->n));
-        if (weir_out_is_over(leg))
-            weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
-        else
-            weir_emit(leg, item);
+    uint8_t legs[VECTOR_MAX], begin[WEIR_PORTS_MAX] = { 0 };
+    weir_item *sorted[VECTOR_MAX];
+    for (size_t i = 0; i < n; i++)
+        begin[legs[i] = (uint8_t)leg_of_item(config, items[i])]++;
+    for (uint32_t leg = 1; leg < config->n; leg++)
+        begin[leg] = (uint8_t)(begin[leg] + begin[leg - 1]);
+    for (size_t i = n; i-- > 0;)
+        sorted[--begin[legs[i]]] = items[i]; /* from ends down to beginnings */
+    for (uint32_t leg = 0; leg < config->n; leg++) {
+        size_t end = leg + 1 < config->n ? begin[leg + 1] : n;
+        if (end > begin[leg])
+            hand_to(weir_stage_out_at(stage, leg), sorted + begin[leg], end - begin[leg]);
     }
     partition_ask(stage);
     return WEIR_OK;

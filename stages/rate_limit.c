@@ -54,19 +54,40 @@ static uint64_t bucket_take(bucket *b, uint64_t tokens, uint64_t now_ns)
     return 0;
 }
 
+/* Whole tokens there are, when the bucket will be full at `full_at`. */
+static uint64_t tokens_at(const bucket *b, uint64_t full_at, uint64_t now)
+{
+    uint64_t missing = full_at > now ? full_at - now : 0;
+    return missing < b->burst_ticks ? (b->burst_ticks - missing) / b->token_ticks : 0;
+}
+
 /* Tokens there are, at most `most`; *ret_wait_ns: until the next, if there is none. */
 static uint64_t bucket_look(const bucket *b, uint64_t most, uint64_t now_ns, uint64_t *ret_wait_ns)
 {
     uint64_t now = now_ns * TICKS_PER_NS;
     uint64_t full_at = atomic_load_explicit(&b->full_at, memory_order_relaxed);
-    uint64_t missing = full_at > now ? full_at - now : 0;
-    if (missing + b->token_ticks > b->burst_ticks) {
-        *ret_wait_ns = (missing + b->token_ticks - b->burst_ticks + TICKS_PER_NS - 1) /
+    uint64_t tokens = tokens_at(b, full_at, now);
+    if (tokens == 0) /* so it is not full: full_at lies ahead, by more than burst less a token */
+        *ret_wait_ns = (full_at - now + b->token_ticks - b->burst_ticks + TICKS_PER_NS - 1) /
                        TICKS_PER_NS;
-        return 0;
-    }
-    uint64_t tokens = (b->burst_ticks - missing) / b->token_ticks;
     return tokens < most ? tokens : most;
+}
+
+/* Takes up to `most` tokens, gives how many. */
+static uint64_t bucket_take_ones(bucket *b, uint64_t most, uint64_t now_ns)
+{
+    uint64_t now = now_ns * TICKS_PER_NS, n, from;
+    uint64_t full_at = atomic_load_explicit(&b->full_at, memory_order_relaxed);
+    do {
+        from = full_at > now ? full_at : now;
+        n = tokens_at(b, full_at, now);
+        n = n < most ? n : most;
+        if (n == 0)
+            return 0;
+    } while (!atomic_compare_exchange_weak_explicit(&b->full_at, &full_at,
+                                                    from + n * b->token_ticks, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return n;
 }
 
 static uint64_t burst_of(const weir_rate_limit_config *config)
@@ -173,32 +194,48 @@ static void rate_limit_run(rate_limit *r)
         weir_timer_start(loop, &r->timer, wait, rate_limit_timer_fired, r);
 }
 
-static void enforce(rate_limit *r, weir_item **items, size_t n)
+/* Emits what there are tokens for, of items that cost one each: the usual case, quickly. Gives how
+ * many those were; they are the first. */
+static size_t emit_first(rate_limit *r, weir_item **items, size_t n, uint64_t now)
+{
+    size_t taken = (size_t)bucket_take_ones(r->bucket, n, now);
+    if (taken > 0)
+        weir_emit_all(weir_stage_out(r->stage), items, taken);
+    return taken;
+}
+
+static void shape(rate_limit *r, weir_item **items, size_t n, uint64_t now)
+{
+    uint64_t credit = weir_out_credit(weir_stage_out(r->stage)); /* less, with a byte window */
+    size_t emitted = 0;
+    if (r->config->cost == NULL && r->held.n == 0)
+        emitted = emit_first(r, items, credit < n ? (size_t)credit : n, now);
+    for (size_t i = emitted; i < n; i++)
+        wi_queue_push(&r->held, items[i]);
+}
+
+static void enforce(rate_limit *r, weir_item **items, size_t n, uint64_t now)
 {
     weir_status status = r->config->status != WEIR_OK ? r->config->status : WEIR_EOVERLOAD;
-    uint64_t now = weir_loop_now(weir_stage_loop(r->stage));
-    size_t kept = 0;
-    for (size_t i = 0; i < n; i++)
-        if (bucket_take(r->bucket, cost_of(r, items[i]), now) == 0)
-            items[kept++] = items[i];
+    weir_out *out = weir_stage_out(r->stage);
+    size_t emitted = r->config->cost == NULL ? emit_first(r, items, n, now) : 0;
+    for (size_t i = emitted; i < n; i++)
+        if (r->config->cost != NULL && bucket_take(r->bucket, cost_of(r, items[i]), now) == 0)
+            weir_emit(out, items[i]);
         else
             weir_item_end(items[i], WEIR_REJECTED, status);
-    if (kept > 0)
-        weir_emit_all(weir_stage_out(r->stage), items, kept);
 }
 
 static weir_status rate_limit_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
                                        void *state)
 {
-    (void)stage;
     (void)in;
     rate_limit *r = state;
-    if (r->config->enforce) {
-        enforce(r, items, n);
-    } else {
-        for (size_t i = 0; i < n; i++)
-            wi_queue_push(&r->held, items[i]);
-    }
+    uint64_t now = weir_loop_now(weir_stage_loop(stage));
+    if (r->config->enforce)
+        enforce(r, items, n, now);
+    else
+        shape(r, items, n, now);
     rate_limit_run(r);
     return WEIR_OK;
 }

@@ -6,11 +6,13 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -155,12 +157,15 @@ static void admit(hub *h, weir_loop *loop, weir_admin_config config)
 
 /* ---- A client ---- */
 
+static uint16_t remote_port; /* of an admin in another process */
+
 static int dial(const weir_admin *admin)
 {
+    uint16_t port = admin != NULL ? weir_admin_port(admin) : remote_port;
     struct timeval patience = { .tv_sec = 10 };
     struct sockaddr_in at = { .sin_family = AF_INET,
                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-                              .sin_port = htons(weir_admin_port(admin)) };
+                              .sin_port = htons(port) };
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
@@ -404,6 +409,32 @@ static void it_can_live_on_a_loop_of_the_pipeline(void **state)
     hub_free(h);
 }
 
+static void it_goes_with_weir_run_and_its_signals(void **state)
+{
+    (void)state;
+    int port_pipe[2], status;
+    assert_int_equal(pipe(port_pipe), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        hub *h = hub_new();
+        admit(h, NULL, (weir_admin_config){ 0 });
+        uint16_t port = weir_admin_port(h->admin);
+        (void)!write(port_pipe[1], &port, sizeof port);
+        status = weir_run(h->pipeline);
+        hub_free(h);
+        _exit(status == WEIR_OK ? 0 : 1);
+    }
+    remote_port = 0;
+    assert_int_equal(read(port_pipe[0], &remote_port, sizeof remote_port), sizeof remote_port);
+    while (!begins(get(NULL, "/ready", ""), "HTTP/1.1 200"))
+        ;
+    kill(pid, SIGTERM);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    close(port_pipe[0]);
+    close(port_pipe[1]);
+}
+
 static void why_it_cannot_listen_is_told(void **state)
 {
     (void)state;
@@ -437,6 +468,7 @@ int main(void)
         cmocka_unit_test(other_requests_are_refused),
         cmocka_unit_test(idle_clients_are_few_and_leave),
         cmocka_unit_test(it_can_live_on_a_loop_of_the_pipeline),
+        cmocka_unit_test(it_goes_with_weir_run_and_its_signals),
         cmocka_unit_test(why_it_cannot_listen_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -655,6 +655,68 @@ static void a_bad_url_is_refused_while_building(void **state)
     }
 }
 
+/* ---- Memory ---- */
+
+typedef struct memory {
+    long live, until_failure; /* 0: no failure */
+} memory;
+
+static void *resize(void *at, size_t bytes, void *user)
+{
+    memory *m = user;
+    if (bytes == 0) {
+        m->live -= at != NULL;
+        free(at);
+        return NULL;
+    }
+    if (m->until_failure > 0 && --m->until_failure == 0)
+        return NULL;
+    m->live += at == NULL;
+    return realloc(at, bytes);
+}
+
+/* One call with the nth allocation failing; false once n is beyond the last. */
+static bool survives(const server *s, long nth)
+{
+    memory m = { 0 };
+    weir_env env = { .allocator = { resize, &m } };
+    rig *r = rig_new(s->port);
+    weir_loop_free(r->loop);
+    weir_pipeline_free(r->pipeline);
+    r->loop = weir_loop_new(&(weir_loop_config){ .env = &env });
+    r->pipeline = weir_pipeline_new(&(weir_pipeline_config){ .env = &env });
+    get(r, "/big/20000");
+    m.until_failure = nth;
+    weir_from(r->pipeline, weir_from_inlet(r->inlet));
+    weir_node *node = weir_via(r->pipeline, weir_http_call(&r->config));
+    weir_into(r->pipeline, weir_stage_of(&sink_type, NULL));
+    weir_node_policy(node, &(weir_error_policy){ .on_error = WEIR_ON_ERROR_SKIP });
+    weir_inlet_end(r->inlet);
+    if (weir_pipeline_start(r->pipeline, &r->loop, 1, finished, r) == WEIR_OK)
+        assert_int_equal(weir_loop_run(r->loop), WEIR_OK);
+    bool failed = m.until_failure == 0;
+    if (!failed)
+        assert_int_equal(r->results[0].outcome, WEIR_ACKED);
+    weir_pipeline_free(r->pipeline);
+    weir_inlet_free(r->inlet);
+    weir_loop_free(r->loop);
+    assert_true(r->results[0].ended);
+    assert_int_equal(m.live, 0);
+    free(r);
+    return failed;
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    server *s = server_start();
+    long nth = 1;
+    while (survives(s, nth))
+        nth++;
+    assert_in_range(nth, 10, 400);
+    server_stop(s);
+}
+
 /* ---- Python's server, in clear and with TLS ---- */
 
 static const char python_server[] =
@@ -794,6 +856,7 @@ int main(void)
         cmocka_unit_test(names_are_resolved_by_the_hosts_file),
         cmocka_unit_test(a_name_that_nobody_knows_fails_within_the_timeout),
         cmocka_unit_test(a_bad_url_is_refused_while_building),
+        cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(python_answers),
         cmocka_unit_test(tls_verifies_the_certificate),
     };

@@ -31,7 +31,7 @@ enum { LOOPS_MAX = 2 };
 typedef struct service {
     weir_loop *loops[LOOPS_MAX];
     pthread_t threads[LOOPS_MAX];
-    uint32_t loop_count;
+    uint32_t loop_count, listeners;
     weir_pipeline *pipeline;
     weir_tcp_config tcp;
     weir_lines_config lines;
@@ -143,7 +143,7 @@ static void *run_loop(void *loop)
 static service *service_new(uint32_t loops)
 {
     service *s = calloc(1, sizeof *s);
-    s->loop_count = loops;
+    s->loop_count = s->listeners = loops;
     for (uint32_t i = 0; i < loops; i++)
         s->loops[i] = weir_loop_new(NULL);
     s->pipeline = weir_pipeline_new(NULL);
@@ -168,7 +168,7 @@ static void service_run(service *s)
         fail_msg("%s", weir_pipeline_why(s->pipeline));
     for (uint32_t i = 0; i < s->loop_count; i++)
         pthread_create(&s->threads[i], NULL, run_loop, s->loops[i]);
-    while (atomic_load(&s->listening) < s->loop_count)
+    while (atomic_load(&s->listening) < s->listeners)
         sched_yield();
 }
 
@@ -446,6 +446,31 @@ static void a_peer_that_does_not_read_holds_up_only_itself(void **state)
     service_stop(s);
 }
 
+static uint64_t connections(const service *s)
+{
+    weir_stage_stats stats;
+    assert_int_equal(weir_pipeline_stage_stats(s->pipeline, 0, &stats), WEIR_OK);
+    return stats.in_flight;
+}
+
+static void a_reset_is_noticed_while_its_connection_is_not_read(void **state)
+{
+    (void)state;
+    service *s = service_new(1);
+    s->tcp.idle_timeout_ms = s->tcp.write_timeout_ms = 3600 * 1000;
+    service_start(s);
+    struct linger at_once = { .l_onoff = 1 };
+    int deaf = dial(s);
+    stuff(deaf, 64u << 20);
+    assert_int_equal(connections(s), 1);
+    setsockopt(deaf, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(deaf);
+    for (int i = 0; i < 1000 && connections(s) > 0; i++)
+        usleep(10000);
+    assert_int_equal(connections(s), 0);
+    service_stop(s);
+}
+
 static void without_demand_nothing_is_read(void **state)
 {
     (void)state;
@@ -565,6 +590,31 @@ static void replicas_share_the_port(void **state)
     service_stop(s);
 }
 
+static void lines_may_be_cut_on_another_loop(void **state)
+{
+    (void)state;
+    service *s = service_new(2);
+    weir_node_place(weir_from(s->pipeline, weir_tcp_listen(&s->tcp)), 0);
+    weir_node_place(weir_via(s->pipeline, weir_lines(&s->lines)), 1);
+    weir_node_place(weir_via(s->pipeline, weir_stage_of(&shout_type, NULL)), 1);
+    weir_node_place(weir_into(s->pipeline, weir_tcp_reply()), 0);
+    s->listeners = 1;
+    service_run(s);
+    for (int i = 0; i < 20; i++) {
+        int a = dial(s), b = dial(s);
+        say(a, "one\ntw");
+        say(b, "x\n");
+        hear(b, "X\n");
+        say(a, "o\nthree");
+        hear(a, "ONE\nTWO\n");
+        shutdown(a, SHUT_WR);
+        hear(a, "THREE\n");
+        hear_end(a);
+        close(b);
+    }
+    service_stop(s);
+}
+
 static void an_address_in_use_is_reported(void **state)
 {
     (void)state;
@@ -580,6 +630,79 @@ static void an_address_in_use_is_reported(void **state)
     assert_non_null(strstr(weir_pipeline_why(second->pipeline), "address is in use"));
     service_free(second);
     service_stop(first);
+}
+
+/* ---- Memory ---- */
+
+typedef struct memory {
+    atomic_long live, until_failure; /* 0: no failure */
+} memory;
+
+static void *resize(void *at, size_t bytes, void *user)
+{
+    memory *m = user;
+    if (bytes == 0) {
+        m->live -= at != NULL;
+        free(at);
+        return NULL;
+    }
+    if (m->until_failure > 0 && --m->until_failure == 0)
+        return NULL;
+    m->live += at == NULL;
+    return realloc(at, bytes);
+}
+
+/* Replies, or at least an end: never a peer that waits for ever. */
+static void talk(const service *s)
+{
+    char text[64];
+    int fd = dial_port((uint16_t)atomic_load(&s->port));
+    if (fd < 0)
+        return;
+    (void)!send(fd, "one\ntwo\nhal", 11, MSG_NOSIGNAL);
+    shutdown(fd, SHUT_WR);
+    ssize_t n;
+    do
+        n = recv(fd, text, sizeof text, 0);
+    while (n > 0);
+    assert_true(n == 0 || errno == ECONNRESET);
+    close(fd);
+}
+
+/* One conversation with the nth allocation failing; false once n is beyond the last. */
+static bool survives(long nth)
+{
+    memory m = { 0 };
+    weir_env env = { .allocator = { resize, &m } };
+    service *s = service_new(1);
+    weir_loop_free(s->loops[0]);
+    weir_pipeline_free(s->pipeline);
+    s->loops[0] = weir_loop_new(&(weir_loop_config){ .env = &env });
+    s->pipeline = weir_pipeline_new(&(weir_pipeline_config){ .env = &env });
+    m.until_failure = nth;
+    service_wire(s, weir_tcp_reply());
+    if (weir_pipeline_start(s->pipeline, s->loops, 1, finished, s) == WEIR_OK) {
+        pthread_create(&s->threads[0], NULL, run_loop, s->loops[0]);
+        while (atomic_load(&s->listening) == 0 && !weir_pipeline_is_finished(s->pipeline))
+            sched_yield();
+        if (atomic_load(&s->listening) > 0)
+            talk(s);
+        weir_pipeline_shutdown(s->pipeline, WEIR_HYBRID, 5000);
+        service_join(s);
+    }
+    bool failed = m.until_failure == 0;
+    service_free(s);
+    assert_int_equal(m.live, 0);
+    return failed;
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    long nth = 1;
+    while (survives(nth))
+        nth++;
+    assert_in_range(nth, 10, 400);
 }
 
 /* ---- The hello program ---- */
@@ -621,6 +744,7 @@ int main(void)
         cmocka_unit_test(a_failed_item_ends_its_connection_unless_told_otherwise),
         cmocka_unit_test(chunks_go_back_as_they_came),
         cmocka_unit_test(a_peer_that_does_not_read_holds_up_only_itself),
+        cmocka_unit_test(a_reset_is_noticed_while_its_connection_is_not_read),
         cmocka_unit_test(without_demand_nothing_is_read),
         cmocka_unit_test(a_drain_answers_what_was_read),
         cmocka_unit_test(an_abort_closes_every_connection),
@@ -628,7 +752,9 @@ int main(void)
         cmocka_unit_test(connections_beyond_the_limit_wait),
         cmocka_unit_test(idle_connections_are_closed),
         cmocka_unit_test(replicas_share_the_port),
+        cmocka_unit_test(lines_may_be_cut_on_another_loop),
         cmocka_unit_test(an_address_in_use_is_reported),
+        cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(hello_shouts_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

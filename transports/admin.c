@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -267,6 +268,17 @@ static void free_admin(weir_admin *admin, bool with_loop)
     weir_memory_free(admin->env, admin);
 }
 
+/* The process's signals are for its other threads. */
+static bool start_thread(weir_admin *admin)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool started = pthread_create(&admin->thread, NULL, run_own_loop, admin) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return started;
+}
+
 static weir_status begin(weir_admin *admin, const char **ret_why)
 {
     weir_status status = listen_on(admin, ret_why);
@@ -275,7 +287,7 @@ static weir_status begin(weir_admin *admin, const char **ret_why)
     weir_timer_start(admin->loop, &admin->sampler, admin->pages.config.stuck_ms * WEIR_MS / 4,
                      sample, admin);
     admin->stop = (weir_task)WEIR_TASK(stop_own_loop, admin);
-    if (admin->has_thread && pthread_create(&admin->thread, NULL, run_own_loop, admin) != 0) {
+    if (admin->has_thread && !start_thread(admin)) {
         quiet(admin);
         *ret_why = "cannot start a thread";
         return WEIR_ELIMIT;

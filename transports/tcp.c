@@ -122,7 +122,11 @@ static void sweep(weir_timer *timer, void *user)
     uint64_t now = weir_loop_now(source->loop);
     for (wi_tcp_conn *conn = source->conns, *next; conn != NULL; conn = next) {
         next = conn->next;
+        conn->pins++;
+        wi_tcp_conn_check(conn);
         sweep_one(source, conn, now);
+        conn->pins--;
+        wi_tcp_conn_settle(conn);
     }
     if (source->conns != NULL)
         weir_timer_start(source->loop, timer, SWEEP_MS * WEIR_MS, sweep, source);

@@ -184,6 +184,18 @@ static void on_readable(evutil_socket_t fd, short what, void *user)
     }
 }
 
+/* No event tells that the peer of a socket that is not read has reset it: libevent does not hand on
+ * an error that comes alone. */
+void wi_tcp_conn_check(wi_tcp_conn *conn)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    if (conn->fd < 0 || conn->reads)
+        return;
+    if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0)
+        wi_tcp_conn_reset(conn);
+}
+
 /* ---- Writing ---- */
 
 static void wait_writable(wi_tcp_conn *conn)

@@ -62,6 +62,8 @@ void wi_tcp_conn_finish(wi_tcp_conn *conn);
 /* The peer is gone, or has to go: cancels its work and drops its replies. */
 void wi_tcp_conn_reset(wi_tcp_conn *conn);
 void wi_tcp_conn_read(wi_tcp_conn *conn);
+/* Notices a reset while it is not read. */
+void wi_tcp_conn_check(wi_tcp_conn *conn);
 /* Reads again if it may. */
 void wi_tcp_conn_wake(wi_tcp_conn *conn);
 /* Frees it if nothing needs it any more. */

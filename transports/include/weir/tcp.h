@@ -43,10 +43,11 @@ typedef struct weir_tcp_chunk {
 } weir_tcp_chunk;
 
 /* The source: chunks of all connections, in order per connection; key: the connection, not 0;
- * context: the connection's, cancelled with WEIR_ECLOSED when the peer is gone. config NULL: all
- * defaults. NULL for want of memory. When it can't listen the stage fails, and the
- * pipeline with it: WEIR_EEXIST (address in use), WEIR_EDENIED, WEIR_ENOTFOUND (no such address) or
- * WEIR_EINVAL; weir_pipeline_why says so in words. */
+ * context: the connection's, cancelled with WEIR_ECLOSED when the peer is gone (while the
+ * connection is not read, within a second). config NULL: all defaults. NULL for want of memory.
+ * When it can't listen the stage fails, and the pipeline with it: WEIR_EEXIST (address in use),
+ * WEIR_EDENIED, WEIR_ENOTFOUND (no such address) or WEIR_EINVAL; weir_pipeline_why says so in
+ * words. */
 WEIR_API weir_stage_spec *weir_tcp_listen(const weir_tcp_config *config);
 
 typedef struct weir_lines_config {
