@@ -261,7 +261,11 @@ static bool poll_items(wi_edge *edge)
     if (in->cancelled) {
         if (tail != in->head)
             wi_edge_release_queue(edge);
-        return false;
+        if (end == 0 || in->end_seen)
+            return false;
+        in->end_seen = true; /* the sender knows: nothing comes any more */
+        wi_ready(in->stage);
+        return true;
     }
     if (tail != in->tail_seen) {
         in->tail_seen = tail;
@@ -288,6 +292,9 @@ static bool poll_credit(wi_edge *edge)
         out->cancelled = true;
         close_out(out);
         out->stage->out_cancelled |= UINT64_C(1) << out->index;
+        edge->ended = true; /* tells the receiver that this was the last of it */
+        edge->end_status = WEIR_ECANCELED;
+        wi_edge_note_dirty_out(edge);
         return true;
     }
     bool bytes_moved = false;
@@ -319,8 +326,7 @@ bool wi_edges_pending(weir_loop *loop)
         const weir_in *in = &edge->in;
         if (atomic_load_explicit(&edge->tail_shared, memory_order_acquire) !=
                 (in->cancelled ? in->head : in->tail_seen) ||
-            (!in->end_seen && !in->cancelled &&
-             atomic_load_explicit(&edge->end_shared, memory_order_acquire) != 0))
+            (!in->end_seen && atomic_load_explicit(&edge->end_shared, memory_order_acquire) != 0))
             return true;
     }
     for (wi_edge *edge = loop->cross_out; edge != NULL; edge = edge->next_cross_out) {

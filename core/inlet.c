@@ -45,8 +45,9 @@ weir_inlet *weir_inlet_new(const weir_env *env, const weir_inlet_config *config)
     return inlet;
 }
 
-static void inlet_release(weir_inlet *inlet)
+static void inlet_release(void *user)
 {
+    weir_inlet *inlet = user;
     pthread_mutex_lock(&inlet->lock);
     bool last = --inlet->holds == 0;
     pthread_mutex_unlock(&inlet->lock);
@@ -79,6 +80,13 @@ static void wake_one(weir_inlet *inlet)
     }
 }
 
+/* Under the lock: all are to look, as there will be no more. */
+static void wake_all(weir_inlet *inlet)
+{
+    for (outlet *o = inlet->outlets; o != NULL; o = o->next)
+        weir_post(weir_stage_loop(o->stage), &o->task);
+}
+
 weir_status weir_inlet_offer(weir_inlet *inlet, weir_item *item)
 {
     weir_status status = WEIR_OK;
@@ -100,8 +108,7 @@ void weir_inlet_end(weir_inlet *inlet)
 {
     pthread_mutex_lock(&inlet->lock);
     inlet->ended = true;
-    for (outlet *o = inlet->outlets; o != NULL; o = o->next)
-        weir_post(weir_stage_loop(o->stage), &o->task);
+    wake_all(inlet);
     pthread_mutex_unlock(&inlet->lock);
 }
 
@@ -121,18 +128,23 @@ static void pull(outlet *o)
     weir_inlet *inlet = o->inlet;
     weir_out *out = weir_stage_out(o->stage);
     bool over = false;
+    /* into a window of bytes one by one, as each may be the last that fits */
+    size_t most = out->edge->window_bytes != 0 ? 1 : WI_VECTOR_MAX;
     for (bool more = true; more && !weir_out_is_over(out);) {
         weir_item *items[WI_VECTOR_MAX];
         uint64_t credit = weir_out_credit(out);
         size_t n = 0;
         pthread_mutex_lock(&inlet->lock);
-        while (n < WI_VECTOR_MAX && n < credit && inlet->queued > 0) {
+        while (n < most && n < credit && inlet->queued > 0 &&
+               weir_out_fits(out, inlet->ring[inlet->head]->cost)) {
             items[n++] = inlet->ring[inlet->head];
             inlet->head = (inlet->head + 1) % inlet->items_max;
             inlet->queued--;
         }
         over = inlet->ended && inlet->queued == 0;
-        more = n == WI_VECTOR_MAX && !over;
+        more = n == most && !over;
+        if (over && n != 0)
+            wake_all(inlet);
         o->waits = !over && credit > n && inlet->queued == 0;
         pthread_mutex_unlock(&inlet->lock);
         if (n != 0)
@@ -178,6 +190,8 @@ static void inlet_close(weir_stage *stage, void *state)
         }
     }
     inlet->n_open--;
+    if (inlet->queued > 0)
+        wake_one(inlet); /* it may have been this one that was woken for them */
     pthread_mutex_unlock(&inlet->lock);
     inlet_release(inlet);
 }
@@ -211,5 +225,13 @@ static const weir_stage_type inlet_type = {
 
 weir_stage_spec *weir_from_inlet(weir_inlet *inlet)
 {
-    return inlet != NULL ? weir_stage_of(&inlet_type, &inlet) : NULL;
+    weir_stage_spec *spec = inlet != NULL ? weir_stage_of(&inlet_type, &inlet) : NULL;
+    if (spec == NULL)
+        return NULL;
+    pthread_mutex_lock(&inlet->lock);
+    inlet->holds++;
+    pthread_mutex_unlock(&inlet->lock);
+    spec->extra = inlet;
+    spec->free_extra = inlet_release;
+    return spec;
 }

@@ -357,8 +357,15 @@ static void finish(weir_item *item)
             send_home(item);
             return;
         }
-        if (item->type != NULL && item->type->ended != NULL && item->home != NULL) {
-            weir_loop *loop = item->home;
+        if (item->type != NULL && item->type->ended != NULL) {
+            /* one of the heap: by the loop that is here, so that it is beneath no callback */
+            weir_loop *loop = item->home != NULL ? item->home : wi_here;
+            if (loop == NULL) {
+                item->type->ended(item, (weir_outcome)wi_item_outcome(item),
+                                  (weir_status)item->status);
+                item = wi_item_finish_one(item);
+                continue;
+            }
             item->next = NULL;
             if (loop->ended_tail != NULL)
                 loop->ended_tail->next = item;
@@ -407,14 +414,8 @@ void weir_item_end(weir_item *item, weir_outcome outcome, weir_status status)
     assert(item->holds > 0);
     if (outcome != WEIR_ACKED)
         note(item, outcome, status);
-    if (--item->holds != 0)
-        return;
-    if (WI_UNLIKELY(item->home == NULL)) {
-        if (item->type != NULL && item->type->ended != NULL)
-            item->type->ended(item, (weir_outcome)wi_item_outcome(item), (weir_status)item->status);
-        item = wi_item_finish_one(item);
-    }
-    finish(item);
+    if (--item->holds == 0)
+        finish(item);
 }
 
 void weir_items_ack(weir_item **items, size_t n)

@@ -210,6 +210,7 @@ static bool turn(weir_loop *loop)
     any |= wi_edges_poll(loop);
     any |= drain(loop);
     any |= run_deferred(loop);
+    any |= loop->dirty_out != NULL || loop->dirty_in != NULL || loop->sent_dirty;
     wi_edges_publish(loop);
     wi_items_publish(loop);
     wi_count(&loop->stats.turns, 1);

@@ -134,11 +134,19 @@ static void unregister_edges(weir_pipeline *p, weir_loop *loop)
 /* ---- Parts: what runs on one loop ---- */
 
 static void finish_task(weir_task *task, void *user);
+static void arm_drain(weir_task *task, void *user);
+static void tell_parts(weir_pipeline *p, weir_shutdown how);
 
 static void part_done(wi_part *part)
 {
     weir_pipeline *p = part->pipeline;
-    part->done = 1;
+    pthread_mutex_lock(&p->lock);
+    part->done = true; /* nothing is posted to it from here on */
+    pthread_mutex_unlock(&p->lock);
+    if (__atomic_load_n(&part->control.queued, __ATOMIC_ACQUIRE) != 0) {
+        weir_post(part->loop, &part->start); /* behind what was posted before */
+        return;
+    }
     wi_edges_flush_owed(part->loop);
     wi_edges_publish(part->loop);
     unregister_edges(p, part->loop);
@@ -366,8 +374,15 @@ weir_status weir_pipeline_start(weir_pipeline *p, weir_loop **loops, uint32_t n,
     }
     atomic_store(&p->parts_live, n);
     atomic_store(&p->made, true);
+    p->drain_task = (weir_task)WEIR_TASK(arm_drain, p);
+    pthread_mutex_lock(&p->lock);
+    p->running = true;
+    int asked = p->asked;
     for (uint32_t i = 0; i < n; i++)
         weir_post(p->parts[i].loop, &p->parts[i].start);
+    pthread_mutex_unlock(&p->lock);
+    if (asked != 0)
+        tell_parts(p, (weir_shutdown)(asked - 1));
     return WEIR_OK;
 }
 
@@ -377,23 +392,41 @@ static void finish_task(weir_task *task, void *user)
 {
     weir_pipeline *p = user;
     (void)task;
+    pthread_mutex_lock(&p->lock);
+    p->closing = true;
+    pthread_mutex_unlock(&p->lock);
+    if (__atomic_load_n(&p->drain_task.queued, __ATOMIC_ACQUIRE) != 0) {
+        weir_post(p->parts[0].loop, &p->finish);
+        return;
+    }
     weir_timer_stop(p->parts[0].loop, &p->drain_timer);
     for (uint32_t i = 0; i < p->n_replicas * p->n_links; i++)
         if (!p->edges[i].is_fused)
             wi_edge_release_queue(&p->edges[i]);
+    void (*told)(weir_pipeline *, weir_status, void *) = p->on_finished;
+    void *told_user = p->on_finished_user;
+    weir_status status = weir_pipeline_status(p);
+    /* Whoever sees this may free the pipeline. */
     atomic_store(&p->finished, true);
-    if (p->on_finished != NULL)
-        p->on_finished(p, weir_pipeline_status(p), p->on_finished_user);
+    if (told != NULL)
+        told(p, status, told_user);
 }
 
+/* Before the start it is only noted. */
 static void tell_parts(weir_pipeline *p, weir_shutdown how)
 {
-    for (uint32_t i = 0; i < p->n_parts; i++) {
-        int wanted = 1 + (int)how, had = atomic_load(&p->parts[i].wanted);
-        while (had < wanted && !atomic_compare_exchange_weak(&p->parts[i].wanted, &had, wanted))
-            ;
+    int wanted = 1 + (int)how;
+    pthread_mutex_lock(&p->lock);
+    p->asked = p->asked > wanted ? p->asked : wanted;
+    for (uint32_t i = 0; p->running && i < p->n_parts; i++) {
+        if (p->parts[i].done)
+            continue;
+        atomic_store(&p->parts[i].wanted, p->asked);
         weir_post(p->parts[i].loop, &p->parts[i].control);
     }
+    if (p->running && p->has_deadline && !p->closing)
+        weir_post(p->parts[0].loop, &p->drain_task);
+    pthread_mutex_unlock(&p->lock);
 }
 
 void wi_pipeline_fail(weir_pipeline *p, const char *who, weir_status status, const char *why)
@@ -414,20 +447,23 @@ static void arm_drain(weir_task *task, void *user)
 {
     weir_pipeline *p = user;
     (void)task;
-    if (!atomic_load(&p->finished))
-        weir_timer_start(p->parts[0].loop, &p->drain_timer, atomic_load(&p->drain_ms) * WEIR_MS,
-                         drain_is_late, p);
+    pthread_mutex_lock(&p->lock);
+    uint64_t wait = p->has_deadline && !p->closing ? p->drain_ms * WEIR_MS : UINT64_MAX;
+    p->has_deadline = false;
+    pthread_mutex_unlock(&p->lock);
+    if (wait != UINT64_MAX)
+        weir_timer_start(p->parts[0].loop, &p->drain_timer, wait, drain_is_late, p);
 }
 
 void weir_pipeline_shutdown(weir_pipeline *p, weir_shutdown how, uint32_t deadline_ms)
 {
-    if (!p->started || atomic_load(&p->finished))
+    if (atomic_load(&p->finished))
         return;
     if (how == WEIR_HYBRID) {
-        atomic_store(&p->drain_ms, deadline_ms);
-        p->drain_task.run = arm_drain;
-        p->drain_task.user = p;
-        weir_post(p->parts[0].loop, &p->drain_task);
+        pthread_mutex_lock(&p->lock);
+        p->drain_ms = deadline_ms;
+        p->has_deadline = true;
+        pthread_mutex_unlock(&p->lock);
         how = WEIR_DRAIN;
     }
     tell_parts(p, how);

@@ -8,7 +8,17 @@
 #define SAMPLE_EVERY   128
 #define SAMPLE_SLOW_NS 2000
 
-const weir_stage_type wi_closed_type = { .name = "closed" };
+/* What still comes to a stage that could not open, alone or in a fused chain. */
+static size_t closed_transform(weir_stage *stage, weir_item **items, size_t n, void *state)
+{
+    (void)state;
+    wi_count(&stage->stats.aborted, n);
+    for (size_t i = 0; i < n; i++)
+        weir_item_end(items[i], WEIR_ABORTED, WEIR_ECANCELED);
+    return 0;
+}
+
+const weir_stage_type wi_closed_type = { .name = "closed", .transform = closed_transform };
 
 /* ---- Specs ---- */
 
@@ -230,13 +240,23 @@ static weir_status deliver_each(weir_stage *stage, weir_in *in, weir_item **item
 {
     for (size_t i = 0; i < n; i++) {
         weir_status status = stage->type->on_item(stage, in, items[i], stage->state);
-        if (status == WEIR_OK)
+        if (WI_LIKELY(status == WEIR_OK && !in->over))
             continue;
+        /* it failed, or wants no more */
+        wi_count(&stage->stats.aborted, n - i - 1);
         for (size_t rest = i + 1; rest < n; rest++)
-            weir_item_end(items[rest], WEIR_ABORTED, status);
+            weir_item_end(items[rest], WEIR_ABORTED, WEIR_ECANCELED);
         return status;
     }
     return WEIR_OK;
+}
+
+/* What a pure stage took out without failing it was dropped on purpose. */
+static void count_taken_out(weir_stage *stage, size_t n, uint64_t lost_before)
+{
+    uint64_t lost = stage->stats.failed + stage->stats.aborted - lost_before;
+    if (n > lost)
+        wi_count(&stage->stats.filtered, n - lost);
 }
 
 /* Pure stages: one after the other over the whole vector, without a queue between them. */
@@ -246,9 +266,12 @@ static inline void deliver_fused(weir_stage *head, weir_stage *from, weir_item *
     weir_stage *stage = from;
     for (;;) {
         uint64_t started = timed ? wi_clock(head->loop->env) : 0;
+        uint64_t lost = stage->stats.failed + stage->stats.aborted;
         size_t kept = stage->type->transform(stage, items, n, stage->state);
         if (timed)
             sample_end(stage, started, n);
+        if (kept < n)
+            count_taken_out(stage, n - kept, lost);
         n = kept;
         if (stage->fused_next == NULL)
             break;
@@ -325,11 +348,13 @@ static size_t drop_expired(weir_stage *stage, weir_in *in, weir_item **items, si
 static size_t what_fits(const weir_stage *stage, weir_item **items, size_t n)
 {
     const weir_out *out = stage->out[0];
-    uint64_t cost = 0;
+    uint64_t window = out->edge->window_bytes, bytes = wi_bytes_in_flight(out);
+    if (out->over)
+        return n;
     for (size_t i = 0; i < n; i++) {
-        cost += items[i]->cost;
-        if (!weir_out_fits(out, cost > UINT32_MAX ? UINT32_MAX : (uint32_t)cost))
+        if (bytes != 0 && bytes + items[i]->cost > window)
             return i;
+        bytes += items[i]->cost;
     }
     return n;
 }
@@ -566,13 +591,22 @@ static bool dead_letter_is_over(weir_stage *stage)
     return stage->dead_letter->over;
 }
 
+/* A sender on another loop may emit until it sees the cancel: somebody must be there to release. */
+static bool senders_are_done(const weir_stage *stage)
+{
+    for (uint32_t i = 0; i < stage->n_in; i++)
+        if (stage->in[i]->edge->is_cross && !stage->in[i]->end_seen)
+            return false;
+    return true;
+}
+
 void wi_stage_maybe_close(weir_stage *stage)
 {
     if (stage->closed || stage->holds != 0 || stage->n_open_in != 0)
         return;
     if (stage->retry != NULL && wi_retry_waiting(stage->retry) != 0)
         return;
-    if (!dead_letter_is_over(stage) || stage->n_open_out != 0)
+    if (!dead_letter_is_over(stage) || stage->n_open_out != 0 || !senders_are_done(stage))
         return;
     if (stage->must_release != 0)
         release_cancelled(stage);

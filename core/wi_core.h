@@ -311,7 +311,7 @@ struct wi_part {
     weir_stage **stages; /* sinks first */
     weir_task start, control;
     atomic_int wanted; /* 0, 1 + WEIR_DRAIN, 1 + WEIR_ABORT */
-    int done;
+    bool done;         /* under the pipeline's lock */
 };
 
 struct weir_pipeline {
@@ -340,11 +340,13 @@ struct weir_pipeline {
     weir_task finish;
     weir_timer drain_timer;
     weir_task drain_task;
-    atomic_uint drain_ms;
     void (*on_finished)(weir_pipeline *pipeline, weir_status status, void *user);
     void *on_finished_user;
     uint64_t started_ns;
-    pthread_mutex_t lock; /* the first error */
+    pthread_mutex_t lock; /* of the first error, and of all that asks for the end */
+    int asked;            /* 0, 1 + WEIR_DRAIN, 1 + WEIR_ABORT */
+    bool running, closing, has_deadline;
+    uint32_t drain_ms;
     weir_status status;
     char why[256];
     uint64_t *mark; /* the bottleneck finder's figures of its last call */

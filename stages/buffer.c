@@ -63,15 +63,15 @@ static bool buffer_has_room(const buffer *b, const weir_item *item)
 }
 
 /* Makes room for `item` if that is the rule; otherwise takes it. Gives whether there is room. */
-static bool buffer_overflows(buffer *b, weir_item *item)
+static bool buffer_overflows(buffer *b, weir_in *in, weir_item *item)
 {
     switch (b->overflow) {
     case WEIR_OVERFLOW_DROP_OLDEST:
         while (!buffer_has_room(b, item))
-            weir_item_end(wi_queue_pop(&b->held), WEIR_FILTERED, WEIR_OK);
+            weir_drop(in, wi_queue_pop(&b->held));
         return true;
     case WEIR_OVERFLOW_DROP_NEWEST:
-        weir_item_end(item, WEIR_FILTERED, WEIR_OK);
+        weir_drop(in, item);
         return false;
     default:
         weir_item_end(item, WEIR_REJECTED, WEIR_EOVERLOAD);
@@ -82,13 +82,12 @@ static bool buffer_overflows(buffer *b, weir_item *item)
 static weir_status buffer_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
                                    void *state)
 {
-    (void)in;
     buffer *b = state;
     weir_out *out = weir_stage_out(stage);
     for (size_t i = 0; i < n; i++) {
         if (b->held.n == 0 && weir_out_fits(out, items[i]->cost))
             weir_emit(out, items[i]);
-        else if (buffer_has_room(b, items[i]) || buffer_overflows(b, items[i]))
+        else if (buffer_has_room(b, items[i]) || buffer_overflows(b, in, items[i]))
             wi_queue_push(&b->held, items[i]);
     }
     buffer_run(stage, b);

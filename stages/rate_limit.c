@@ -1,94 +1,31 @@
 /* rate_limit: a token bucket, one for all replicas, that withholds demand or rejects. */
 #include <weir/stages.h>
 
-#include <stdatomic.h>
-
+#include "bucket.h"
 #include "queue.h"
 
-/* Time is counted in 1/64 ns, so that the time of a token is exact enough at 10^9 a second. A clock
- * in nanoseconds since boot lasts nine years so. */
-enum { TICKS_PER_NS = 64, AHEAD_MAX = 64 };
+enum { AHEAD_MAX = 64 };
 
 static const uint64_t tokens_max = 1000000000, period_ms_max = 86400000;
 static const uint64_t fill_ms_max = UINT64_C(365) * 86400000;
-static const uint64_t ticks_max = UINT64_C(1) << 61;
 
-/* The whole state is when the bucket will be full again: one word, so replicas share it freely. */
-typedef struct bucket {
+/* What the replicas share. */
+typedef struct shared_limit {
     const weir_env *env;
-    _Atomic uint64_t full_at;
-    uint64_t burst_ticks, token_ticks;
-} bucket;
+    wi_bucket bucket;
+} shared_limit;
 
 typedef struct rate_limit {
     weir_stage *stage;
     const weir_rate_limit_config *config;
-    bucket *bucket;
+    wi_bucket *bucket;
     wi_queue held;
     weir_timer timer;
     bool is_over;
     weir_status status;
 } rate_limit;
 
-/* ---- The bucket ---- */
-
-/* How long `tokens` take to come. Saturates far beyond what a clock can reach. */
-static uint64_t ticks_of(const bucket *b, uint64_t tokens)
-{
-    return tokens < ticks_max / b->token_ticks ? tokens * b->token_ticks : ticks_max;
-}
-
-/* Takes `tokens`; or gives the nanoseconds to wait until they may be there, at least 1. */
-static uint64_t bucket_take(bucket *b, uint64_t tokens, uint64_t now_ns)
-{
-    uint64_t now = now_ns * TICKS_PER_NS, cost = ticks_of(b, tokens);
-    uint64_t needed = cost < b->burst_ticks ? cost : b->burst_ticks;
-    uint64_t full_at = atomic_load_explicit(&b->full_at, memory_order_relaxed), from;
-    do {
-        from = full_at > now ? full_at : now;
-        uint64_t ahead = from - now + needed;
-        if (ahead > b->burst_ticks)
-            return (ahead - b->burst_ticks + TICKS_PER_NS - 1) / TICKS_PER_NS;
-    } while (!atomic_compare_exchange_weak_explicit(&b->full_at, &full_at, from + cost,
-                                                    memory_order_relaxed, memory_order_relaxed));
-    return 0;
-}
-
-/* Whole tokens there are, when the bucket will be full at `full_at`. */
-static uint64_t tokens_at(const bucket *b, uint64_t full_at, uint64_t now)
-{
-    uint64_t missing = full_at > now ? full_at - now : 0;
-    return missing < b->burst_ticks ? (b->burst_ticks - missing) / b->token_ticks : 0;
-}
-
-/* Tokens there are, at most `most`; *ret_wait_ns: until the next, if there is none. */
-static uint64_t bucket_look(const bucket *b, uint64_t most, uint64_t now_ns, uint64_t *ret_wait_ns)
-{
-    uint64_t now = now_ns * TICKS_PER_NS;
-    uint64_t full_at = atomic_load_explicit(&b->full_at, memory_order_relaxed);
-    uint64_t tokens = tokens_at(b, full_at, now);
-    if (tokens == 0) /* so it is not full: full_at lies ahead, by more than burst less a token */
-        *ret_wait_ns = (full_at - now + b->token_ticks - b->burst_ticks + TICKS_PER_NS - 1) /
-                       TICKS_PER_NS;
-    return tokens < most ? tokens : most;
-}
-
-/* Takes up to `most` tokens, gives how many. */
-static uint64_t bucket_take_ones(bucket *b, uint64_t most, uint64_t now_ns)
-{
-    uint64_t now = now_ns * TICKS_PER_NS, n, from;
-    uint64_t full_at = atomic_load_explicit(&b->full_at, memory_order_relaxed);
-    do {
-        from = full_at > now ? full_at : now;
-        n = tokens_at(b, full_at, now);
-        n = n < most ? n : most;
-        if (n == 0)
-            return 0;
-    } while (!atomic_compare_exchange_weak_explicit(&b->full_at, &full_at,
-                                                    from + n * b->token_ticks, memory_order_relaxed,
-                                                    memory_order_relaxed));
-    return n;
-}
+/* ---- What is shared ---- */
 
 static uint64_t burst_of(const weir_rate_limit_config *config)
 {
@@ -97,26 +34,28 @@ static uint64_t burst_of(const weir_rate_limit_config *config)
     return config->rate > 10 ? config->rate / 10 : 1;
 }
 
+static uint64_t period_ms_of(const weir_rate_limit_config *config)
+{
+    return config->period_ms != 0 ? config->period_ms : 1000;
+}
+
 static weir_status rate_limit_share(const void *config, const weir_env *env, uint32_t replicas,
                                     void **ret_shared)
 {
     (void)replicas;
     const weir_rate_limit_config *c = config;
-    bucket *b = weir_memory_new(env, sizeof *b);
-    if (b == NULL)
+    shared_limit *shared = weir_memory_new(env, sizeof *shared);
+    if (shared == NULL)
         return WEIR_ENOMEM;
-    b->env = env;
-    uint64_t period_ticks = (c->period_ms != 0 ? c->period_ms : 1000) * WEIR_MS * TICKS_PER_NS;
-    b->token_ticks = (period_ticks + c->rate - 1) / c->rate; /* rounded up: never too fast */
-    b->burst_ticks = ticks_of(b, burst_of(c));
-    *ret_shared = b;
+    shared->env = env;
+    wi_bucket_init(&shared->bucket, c->rate, period_ms_of(c) * WEIR_MS, burst_of(c));
+    *ret_shared = shared;
     return WEIR_OK;
 }
 
 static void rate_limit_unshare(void *shared)
 {
-    bucket *b = shared;
-    weir_memory_free(b->env, b);
+    weir_memory_free(((shared_limit *)shared)->env, shared);
 }
 
 /* ---- The stage ---- */
@@ -131,7 +70,7 @@ static weir_status rate_limit_check(const void *config, const char **why)
         *why = "burst is at most 1000000000";
     else if (c->period_ms > period_ms_max)
         *why = "period_ms is at most a day";
-    else if (burst_of(c) / c->rate * (c->period_ms != 0 ? c->period_ms : 1000) > fill_ms_max)
+    else if (burst_of(c) / c->rate * period_ms_of(c) > fill_ms_max)
         *why = "an empty bucket fills within a year";
     return *why == NULL ? WEIR_OK : WEIR_EINVAL;
 }
@@ -155,7 +94,7 @@ static uint64_t emit_held(rate_limit *r, weir_out *out, uint64_t now)
     for (weir_item *item; (item = wi_queue_first(&r->held)) != NULL;) {
         if (!weir_out_fits(out, item->cost))
             return 0;
-        uint64_t wait = bucket_take(r->bucket, cost_of(r, item), now);
+        uint64_t wait = wi_bucket_take(r->bucket, cost_of(r, item), now);
         if (wait > 0)
             return wait;
         weir_emit(out, wi_queue_pop(&r->held));
@@ -169,7 +108,7 @@ static uint64_t ask(rate_limit *r, weir_out *out, uint64_t now)
     uint64_t wait = 0, credit = weir_out_credit(out);
     uint64_t level = credit < AHEAD_MAX ? credit : AHEAD_MAX;
     if (level > 0)
-        level = bucket_look(r->bucket, level, now, &wait);
+        level = wi_bucket_look(r->bucket, level, now, &wait);
     weir_request_to(weir_stage_in(r->stage), level);
     return weir_in_outstanding(weir_stage_in(r->stage)) == 0 ? wait : 0;
 }
@@ -198,7 +137,7 @@ static void rate_limit_run(rate_limit *r)
  * many those were; they are the first. */
 static size_t emit_first(rate_limit *r, weir_item **items, size_t n, uint64_t now)
 {
-    size_t taken = (size_t)bucket_take_ones(r->bucket, n, now);
+    size_t taken = (size_t)wi_bucket_take_some(r->bucket, n, now);
     if (taken > 0)
         weir_emit_all(weir_stage_out(r->stage), items, taken);
     return taken;
@@ -220,7 +159,7 @@ static void enforce(rate_limit *r, weir_item **items, size_t n, uint64_t now)
     weir_out *out = weir_stage_out(r->stage);
     size_t emitted = r->config->cost == NULL ? emit_first(r, items, n, now) : 0;
     for (size_t i = emitted; i < n; i++)
-        if (r->config->cost != NULL && bucket_take(r->bucket, cost_of(r, items[i]), now) == 0)
+        if (r->config->cost != NULL && wi_bucket_take(r->bucket, cost_of(r, items[i]), now) == 0)
             weir_emit(out, items[i]);
         else
             weir_item_end(items[i], WEIR_REJECTED, status);
@@ -245,7 +184,7 @@ static weir_status rate_limit_open(weir_stage *stage, const void *config, void *
     rate_limit *r = state;
     r->stage = stage;
     r->config = config;
-    r->bucket = weir_stage_shared(stage);
+    r->bucket = &((shared_limit *)weir_stage_shared(stage))->bucket;
     return wi_queue_init(&r->held, weir_stage_env(stage), AHEAD_MAX);
 }
 

@@ -49,6 +49,7 @@ static void a_full_buffer_drops_the_oldest(void **unused)
     assert_ended(&r, WEIR_FILTERED, 3);
     rig_request(&r, 5);
     assert_got(&r, 4, 5);
+    assert_int_equal(rig_stats(&r, 1).filtered, 3);
     rig_finish(&r);
 }
 

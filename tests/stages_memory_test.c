@@ -55,7 +55,7 @@ static weir_status count(weir_item *item, void *user)
 /* source, map, filter, observe, buffer, batch, flat_map, rate_limit, async, then
  *   broadcast +- partition (2) - merge - sink
  *             +- balance (2) - for_each, for_each */
-static void wire(rig *r, uint64_t *counts, uint32_t loops)
+static void wire(rig *r, uint64_t *counts, uint32_t loops, const weir_edge_config *edge)
 {
     weir_pipeline *p = r->pipeline;
     weir_from(p, weir_probe_source(r->from));
@@ -86,6 +86,8 @@ static void wire(rig *r, uint64_t *counts, uint32_t loops)
     weir_link(balance, 1, right, 0, NULL);
     for (uint32_t i = 0; loops > 1 && i < 12 && nodes[i] != NULL; i++)
         weir_node_place(nodes[i], (i * 7 + loops) / 3 % loops);
+    for (uint32_t i = 0; edge != NULL && i < 12 && nodes[i] != NULL; i++)
+        weir_node_window(nodes[i], edge);
 }
 
 static void everything_together_conserves_items(void **unused)
@@ -93,7 +95,7 @@ static void everything_together_conserves_items(void **unused)
     (void)unused;
     uint64_t counts[2] = { 0 }, dropped = 0;
     rig r = rig_new(1);
-    wire(&r, counts, 1);
+    wire(&r, counts, 1, NULL);
     rig_start(&r);
     rig_feed(&r, 0, ITEMS);
     for (uint64_t i = 0; i < ITEMS; i++)
@@ -119,7 +121,7 @@ static bool run_with_a_failure(uint64_t nth, uint32_t loops)
     weir_testkit_fail_allocation(r.kit, nth);
     r.pipeline = weir_testkit_pipeline(r.kit);
     if (r.pipeline != NULL) {
-        wire(&r, counts, loops);
+        wire(&r, counts, loops, NULL);
         if (weir_testkit_start(r.kit, r.pipeline) == WEIR_OK) {
             weir_probe_request(r.to, WEIR_UNBOUNDED);
             rig_feed(&r, 0, ITEMS);
@@ -153,9 +155,11 @@ static void any_allocation_may_fail(void **unused)
 /* A walk of feeding, asking and waiting that is ended in one of four ways. */
 static void walk(uint64_t seed, uint32_t loops)
 {
+    const weir_edge_config narrow = { .window = 1 + (uint32_t)seed % 5,
+                                      .window_bytes = 20 + seed % 60 };
     uint64_t counts[2] = { 0 }, x = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
     rig r = rig_new(loops);
-    wire(&r, counts, loops);
+    wire(&r, counts, loops, seed % 3 != 0 ? &narrow : NULL);
     rig_start(&r);
     for (uint64_t step = 0; step < 10 + seed % 50; step++) {
         x = x * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);

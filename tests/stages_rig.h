@@ -146,9 +146,12 @@ static inline uint64_t value_of(const weir_item *item)
     return *(const uint64_t *)weir_item_body(item);
 }
 
-static inline void no_policy(weir_node *node, weir_on_error how)
+/* The figures of stage `index`, in the order in which the nodes were added. */
+static inline weir_stage_stats rig_stats(const rig *r, uint32_t index)
 {
-    weir_node_policy(node, &(weir_error_policy){ .on_error = how });
+    weir_stage_stats stats;
+    assert_int_equal(weir_pipeline_stage_stats(r->pipeline, index, &stats), WEIR_OK);
+    return stats;
 }
 
 #endif

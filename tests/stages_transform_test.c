@@ -183,6 +183,30 @@ static void a_fused_chain_behaves_as_its_stages_do(void **unused)
     rig_finish(&r);
 }
 
+static void figures_tell_drops_from_failures(void **unused)
+{
+    (void)unused;
+    rig r = rig_new(1);
+    weir_from(r.pipeline, weir_probe_source(r.from));
+    weir_via(r.pipeline, weir_filter_all(keep_even, NULL));
+    weir_via(r.pipeline, weir_map(twice, NULL));
+    weir_via(r.pipeline, weir_filter(is_even, NULL));
+    weir_into(r.pipeline, weir_probe_sink(r.to));
+    rig_start(&r);
+    rig_request(&r, 100);
+    rig_feed(&r, 0, 100);
+    assert_int_equal(rig_stats(&r, 1).filtered, 50);
+    assert_int_equal(rig_stats(&r, 1).items_out, 50);
+    assert_int_equal(rig_stats(&r, 3).filtered, 0);
+    rig_finish(&r);
+    r = rig_with(weir_map(odd_fails, NULL));
+    rig_request(&r, 100);
+    rig_feed(&r, 0, 100);
+    assert_int_equal(rig_stats(&r, 1).filtered, 0);
+    assert_int_equal(rig_stats(&r, 1).failed, 50);
+    rig_finish(&r);
+}
+
 static void a_transform_passes_errors_on(void **unused)
 {
     (void)unused;
@@ -232,6 +256,7 @@ int main(void)
         cmocka_unit_test(filter_all_keeps_what_is_marked),
         cmocka_unit_test(observe_sees_all_and_changes_nothing),
         cmocka_unit_test(a_fused_chain_behaves_as_its_stages_do),
+        cmocka_unit_test(figures_tell_drops_from_failures),
         cmocka_unit_test(a_transform_passes_errors_on),
         cmocka_unit_test(a_missing_function_is_found_while_building),
         cmocka_unit_test(transforms_allocate_nothing_per_item),

@@ -52,8 +52,10 @@ typedef struct weir_stage_type {
     /* All edges over, all holds released: free what open made. Not called if open failed. */
     void (*close)(weir_stage *stage, void *state);
 
-    /* The credit of `out` has risen to `credit` (a level, coalesced). Default: tops the input up to
-     * it, when there is one input and one output. */
+    /* The credit of `out` has risen to `credit` (a level, coalesced). Default, with one input: tops
+     * it up to the credit of the one output; without outputs, asks for all there is, and the window
+     * bounds it. Under a RETRY policy the default leaves room for the items that wait; a stage with
+     * an on_demand of its own is handed them on top of what it asked for. */
     void (*on_demand)(weir_stage *stage, weir_out *out, uint64_t credit, void *state);
     /* Takes items[0..n), 1 <= n <= 64; the array may be overwritten. A status that is not WEIR_OK
      * is the stage's own failure and stops the pipeline; items not yet ended must be by then. */
