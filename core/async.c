@@ -20,7 +20,8 @@ typedef struct slot {
     async *owner;
     struct slot *next;
     slot_state state;
-    weir_status status; /* of a done_from */
+    weir_status cancel_status;
+    weir_status done_status; /* of a done_from, by another thread */
     const char *why;
     bool cancelled, consumed;
     weir_timer timer;
@@ -48,7 +49,7 @@ struct async {
     uint32_t order_head, order_n;
     slot *done_head, *done_tail; /* waiting for credit, when unordered */
     wi_list pending;             /* waiting for a slot, or for the limit to rise */
-    bool ending;
+    bool ending, given_up, holds_pending;
     weir_status end_status;
     weir_task flush_task, start_task;
     weir_timer sweep;
@@ -70,7 +71,8 @@ static void top_up(async *a)
 
 static void maybe_end(async *a)
 {
-    if (!a->ending || a->occupied != 0 || a->pending.n != 0)
+    if (!a->ending || a->occupied != 0 || a->pending.n != 0 ||
+        wi_retry_tries_left(a->stage->retry) != 0)
         return;
     if (weir_stage_outputs(a->stage) != 0)
         weir_end_error(weir_stage_out(a->stage), a->end_status);
@@ -99,12 +101,20 @@ static void slot_free(slot *s)
 {
     s->op.item = NULL;
     s->op.context = NULL;
-    if (s->watch.context == NULL || weir_context_watch_stop(&s->watch)) {
+    if (weir_context_watch_stop(&s->watch)) {
         slot_recycle(&s->recycle_task, s);
         return;
     }
     s->recycle_task = (weir_task)WEIR_TASK(slot_recycle, s);
     weir_post(weir_stage_loop(s->owner->stage), &s->recycle_task);
+}
+
+/* Before the item goes, and with it perhaps its context. */
+static void unwatch(slot *s)
+{
+    weir_timer_stop(weir_stage_loop(s->owner->stage), &s->timer);
+    if (s->watch.context != NULL)
+        (void)weir_context_watch_stop(&s->watch);
 }
 
 static void slot_cancel(slot *s, weir_status status)
@@ -113,7 +123,7 @@ static void slot_cancel(slot *s, weir_status status)
     if (s->state != SLOT_RUNNING || s->cancelled || a->type->cancel == NULL)
         return;
     s->cancelled = true;
-    s->status = status;
+    s->cancel_status = status;
     a->type->cancel(&s->op, status, a->state);
 }
 
@@ -177,6 +187,18 @@ static void start_one(async *a, weir_item *item)
 
 /* ---- Items that wait for a slot ---- */
 
+/* What waits keeps the stage open: a sink has no output that would. */
+static void hold_for_pending(async *a)
+{
+    if ((a->pending.n != 0) == a->holds_pending)
+        return;
+    a->holds_pending = !a->holds_pending;
+    if (a->holds_pending)
+        weir_stage_hold(a->stage);
+    else
+        weir_stage_release(a->stage);
+}
+
 static void sweep(weir_timer *timer, void *user)
 {
     async *a = user;
@@ -192,6 +214,7 @@ static void sweep(weir_timer *timer, void *user)
     }
     if (a->pending.n != 0)
         weir_timer_start(weir_stage_loop(a->stage), &a->sweep, SWEEP_NS, sweep, a);
+    hold_for_pending(a);
     top_up(a);
     maybe_end(a);
 }
@@ -202,6 +225,7 @@ static void add_pending(async *a, weir_item *item)
         weir_fail(a->stage, item, WEIR_ENOMEM, "no room to wait for a slot");
         return;
     }
+    hold_for_pending(a);
     if (!weir_timer_is_armed(&a->sweep))
         weir_timer_start(weir_stage_loop(a->stage), &a->sweep, SWEEP_NS, sweep, a);
 }
@@ -224,6 +248,7 @@ static void start_pending(weir_task *task, void *user)
         else
             start_one(a, item);
     }
+    hold_for_pending(a);
     top_up(a);
     maybe_end(a);
     weir_stage_release(a->stage);
@@ -285,7 +310,6 @@ static void finish(slot *s)
     async *a = s->owner;
     assert(s->state == SLOT_RUNNING);
     a->running--;
-    weir_timer_stop(weir_stage_loop(a->stage), &s->timer);
     s->state = SLOT_DONE;
     if (a->options.unordered) {
         s->next = NULL;
@@ -301,16 +325,21 @@ static void finish(slot *s)
 void weir_op_done(weir_op *op, weir_status status, const char *why)
 {
     slot *s = (slot *)op;
-    if (status != WEIR_OK) {
-        weir_item *item = op->item;
+    weir_item *item = op->item;
+    unwatch(s);
+    if (s->owner->given_up) {
         op->item = NULL;
-        weir_fail(op->stage, item, s->cancelled ? s->status : status, why);
+        weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
+    } else if (status != WEIR_OK) {
+        op->item = NULL;
+        weir_fail(op->stage, item, s->cancelled ? s->cancel_status : status, why);
     }
     finish(s);
 }
 
 void weir_op_done_consumed(weir_op *op)
 {
+    unwatch((slot *)op);
     weir_item_ack(op->item);
     op->item = NULL;
     finish((slot *)op);
@@ -320,13 +349,13 @@ static void done_here(weir_task *task, void *user)
 {
     slot *s = user;
     (void)task;
-    weir_op_done(&s->op, s->status, s->why);
+    weir_op_done(&s->op, s->done_status, s->why);
 }
 
 void weir_op_done_from(weir_op *op, weir_status status, const char *why)
 {
     slot *s = (slot *)op;
-    s->status = status;
+    s->done_status = status;
     s->why = why;
     s->done_task = (weir_task)WEIR_TASK(done_here, s);
     weir_post(weir_stage_loop(op->stage), &s->done_task);
@@ -346,7 +375,9 @@ static weir_status async_on_items(weir_stage *stage, weir_in *in, weir_item **it
     (void)stage;
     (void)in;
     for (size_t i = 0; i < n; i++) {
-        if (a->pending.n == 0 && may_start(a))
+        if (a->given_up) /* a retry that comes late */
+            weir_item_end(items[i], WEIR_ABORTED, WEIR_ECANCELED);
+        else if (a->pending.n == 0 && may_start(a))
             start_one(a, items[i]);
         else
             add_pending(a, items[i]);
@@ -377,7 +408,9 @@ static void async_on_end(weir_stage *stage, weir_in *in, weir_status status, voi
 
 static void give_up(async *a)
 {
+    a->given_up = true;
     wi_list_abort(&a->pending);
+    hold_for_pending(a);
     weir_timer_stop(weir_stage_loop(a->stage), &a->sweep);
     for (uint32_t i = 0; i < a->options.in_flight; i++)
         slot_cancel(&a->slots[i], WEIR_ECANCELED);
@@ -438,6 +471,7 @@ static weir_status async_open(weir_stage *stage, const void *config, void *state
     a->options = spec->options;
     a->config = spec->config;
     a->limit = UINT32_MAX;
+    stage->takes_late = true;
     a->flush_task = (weir_task)WEIR_TASK(flush, a);
     a->start_task = (weir_task)WEIR_TASK(start_pending, a);
     a->slots = weir_memory_new(env, a->options.in_flight * sizeof *a->slots);

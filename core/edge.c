@@ -127,8 +127,9 @@ bool weir_out_fits(const weir_out *out, uint32_t cost)
 
 void wi_over_emitted(weir_out *out, weir_item **items, size_t n)
 {
-    assert(out->cancelled && "a stage emitted without credit, or after its end");
-    if (!out->cancelled)
+    bool no_fault = out->cancelled || out->stage->aborting;
+    assert(no_fault && "a stage emitted without credit, or after its end");
+    if (!no_fault)
         wi_count(&out->stage->stats.over_emitted, n);
     wi_count(&out->stage->stats.aborted, n);
     for (size_t i = 0; i < n; i++)

@@ -343,6 +343,11 @@ static void note(weir_item *item, weir_outcome outcome, weir_status status)
     }
 }
 
+void wi_item_note(weir_item *item, weir_outcome outcome, weir_status status)
+{
+    note(item, outcome, status);
+}
+
 static bool is_home(const weir_item *item)
 {
     return item->home == NULL || item->home == wi_here || weir_loop_is_here(item->home);

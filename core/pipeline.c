@@ -287,6 +287,22 @@ static bool check_ports(weir_pipeline *p, weir_node *node)
     return in_ok && out_ok;
 }
 
+/* What is left over lies on a cycle or below one: upstream, as far as there are nodes, is on it. */
+static const weir_node *on_cycle(const weir_pipeline *p, const uint32_t *waiting)
+{
+    const weir_node *at = NULL;
+    for (uint32_t i = 0; i < p->n_nodes && at == NULL; i++)
+        if (waiting[i] != 0)
+            at = p->nodes[i];
+    for (uint32_t steps = 0; steps < p->n_nodes; steps++)
+        for (uint32_t i = 0; i < p->n_links; i++)
+            if (p->links[i].to == at && waiting[p->links[i].from->index] != 0) {
+                at = p->links[i].from;
+                break;
+            }
+    return at;
+}
+
 /* Kahn 1962: nodes in topological order; what is left over is a cycle. */
 static bool check_order(weir_pipeline *p)
 {
@@ -308,12 +324,9 @@ static bool check_order(weir_pipeline *p)
         for (uint32_t i = 0; i < p->n_links; i++)
             if (p->links[i].from->index == p->order[at] && --waiting[p->links[i].to->index] == 0)
                 p->order[n++] = p->links[i].to->index;
-    const char *in_cycle = p->name;
-    for (uint32_t i = 0; i < p->n_nodes; i++)
-        if (waiting[i] != 0)
-            in_cycle = p->nodes[i]->name;
     if (n < p->n_nodes)
-        build_fail(p, in_cycle, WEIR_EINVAL, "lies on a cycle: feed back through an inlet");
+        build_fail(p, on_cycle(p, waiting)->name, WEIR_EINVAL,
+                   "lies on a cycle: feed back through an inlet");
     weir_memory_free(p->env, waiting);
     return n == p->n_nodes;
 }
@@ -349,6 +362,10 @@ static bool check_node(weir_pipeline *p, weir_node *node)
     if (type->lossy && !node->best_effort && wi_node_is_acked(node)) {
         build_fail(p, node->name, WEIR_EINVAL,
                    "may lose items of an acknowledged source; declare it best-effort");
+        return false;
+    }
+    if (node->has_dead_letter && node->n_out == WEIR_PORTS_MAX) {
+        build_fail(p, node->name, WEIR_ELIMIT, "has no output left for its dead letters");
         return false;
     }
     if ((node->policy.on_error == WEIR_ON_ERROR_DEAD_LETTER ||

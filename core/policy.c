@@ -59,6 +59,25 @@ uint32_t wi_retry_waiting(const wi_retry *retry)
     return retry->n_used + retry->behind.n + retry->dead.n;
 }
 
+uint32_t wi_retry_tries_left(const wi_retry *retry)
+{
+    return retry != NULL ? retry->n_used + retry->behind.n : 0;
+}
+
+size_t wi_retry_vector(const weir_stage *stage, weir_item *const *items, size_t n)
+{
+    const wi_retry *retry = stage->retry;
+    uint32_t waiting = wi_retry_waiting(retry), most = stage->node->policy.waiting_max;
+    if (waiting >= most)
+        return 0;
+    if (n > most - waiting)
+        n = most - waiting;
+    for (size_t i = 0; i < n && retry->room != 0; i++)
+        if (items[i]->key != 0)
+            return i != 0 ? i : 1;
+    return n;
+}
+
 static weir_item *waiter_take(waiter *w)
 {
     wi_retry *retry = w->retry;
@@ -135,10 +154,13 @@ static bool schedule_retry(weir_stage *stage, weir_item *item)
         return false;
     if (item->attempts >= policy->retries_max)
         return false;
+    weir_in *in = exec->current_in != NULL ? exec->current_in : exec->in[0];
+    if (in->over && !exec->takes_late)
+        return false; /* told of the end, or wanting no more, it is handed no item again */
     waiter *w = retry->free;
     retry->free = w->next;
     w->stage = stage;
-    w->in = exec->current_in != NULL ? exec->current_in : exec->in[0];
+    w->in = in;
     w->item = item;
     w->active = true;
     w->next = NULL;
@@ -156,13 +178,14 @@ void wi_retry_dead_letters(weir_stage *stage)
     while (retry != NULL && retry->dead.n != 0 && (out->over || weir_out_credit(out) != 0)) {
         weir_item *item = wi_list_take(&retry->dead);
         if (out->over)
-            weir_item_end(item, WEIR_FAILED, WEIR_ECANCELED);
+            weir_item_end(item, WEIR_FAILED, (weir_status)item->status);
         else
             weir_emit(out, item);
+        wi_stage_ready(stage); /* it may have been full */
     }
 }
 
-static bool dead_letter(weir_stage *stage, weir_item *item)
+static bool dead_letter(weir_stage *stage, weir_item *item, weir_status status)
 {
     weir_stage *exec = stage->exec;
     wi_retry *retry = exec->retry;
@@ -170,12 +193,13 @@ static bool dead_letter(weir_stage *stage, weir_item *item)
         return false;
     if (!wi_list_add(&retry->dead, retry->env, item))
         return false;
+    wi_item_note(item, WEIR_DEAD_LETTERED, status); /* what its source hears, at best */
     wi_count(&stage->stats.dead_lettered, 1);
     wi_retry_dead_letters(exec);
     return true;
 }
 
-void wi_retry_abort(wi_retry *retry)
+void wi_retry_cancel(wi_retry *retry)
 {
     for (uint32_t i = 0; i < retry->room; i++) {
         waiter *w = &retry->waiters[i];
@@ -185,6 +209,11 @@ void wi_retry_abort(wi_retry *retry)
         weir_item_end(waiter_take(w), WEIR_ABORTED, WEIR_ECANCELED);
     }
     wi_list_abort(&retry->behind);
+}
+
+void wi_retry_abort(wi_retry *retry)
+{
+    wi_retry_cancel(retry);
     wi_list_abort(&retry->dead);
 }
 
@@ -216,7 +245,7 @@ void weir_fail(weir_stage *stage, weir_item *item, weir_status status, const cha
             return;
         how = node->policy.then;
     }
-    if (how == WEIR_ON_ERROR_DEAD_LETTER && dead_letter(stage, item))
+    if (how == WEIR_ON_ERROR_DEAD_LETTER && dead_letter(stage, item, status))
         return;
     if (how == WEIR_ON_ERROR_STOP || (how == WEIR_ON_ERROR_DEFAULT && !somebody_listens(item)))
         wi_pipeline_fail(stage->part->pipeline, node->name, status, why);

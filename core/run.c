@@ -440,6 +440,7 @@ static void drain_is_late(weir_timer *timer, void *user)
     weir_pipeline *p = user;
     (void)timer;
     weir_log(p->env, WEIR_LOG_WARN, "%s: not drained in time, aborting", p->name);
+    atomic_store(&p->drain_late, true);
     tell_parts(p, WEIR_ABORT);
 }
 
@@ -472,6 +473,15 @@ void weir_pipeline_shutdown(weir_pipeline *p, weir_shutdown how, uint32_t deadli
 bool weir_pipeline_is_finished(const weir_pipeline *p)
 {
     return atomic_load(&p->finished);
+}
+
+bool weir_pipeline_is_ending(const weir_pipeline *p)
+{
+    weir_pipeline *locked = (weir_pipeline *)(uintptr_t)p;
+    pthread_mutex_lock(&locked->lock);
+    bool ending = p->asked != 0;
+    pthread_mutex_unlock(&locked->lock);
+    return ending;
 }
 
 weir_loop *weir_pipeline_loop(const weir_pipeline *p, uint32_t index)
@@ -513,7 +523,7 @@ static void on_signal(evutil_socket_t number, short what, void *user)
     (void)number;
     (void)what;
     if (r->signalled)
-        weir_pipeline_shutdown(p, WEIR_ABORT, 0);
+        wi_pipeline_fail(p, p->name, WEIR_ECANCELED, "aborted by a second signal");
     else
         weir_pipeline_shutdown(p, WEIR_HYBRID, p->config.drain_ms != 0 ? p->config.drain_ms : 5000);
     r->signalled = true;
@@ -619,6 +629,8 @@ weir_status weir_run(weir_pipeline *p)
         }
         for (uint32_t i = 1; i <= r.n_threads; i++)
             pthread_join(r.threads[i], NULL);
+        if (status == WEIR_OK && atomic_load(&p->drain_late))
+            wi_pipeline_latch(p, p->name, WEIR_EDEADLINE, "not drained in time, aborted");
         if (status == WEIR_OK)
             status = weir_pipeline_status(p);
     } else {

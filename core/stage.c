@@ -367,8 +367,11 @@ static inline size_t hold_back(weir_stage *stage, weir_in *in, weir_item **items
         contexts |= items[i]->context != NULL;
     if (contexts)
         n = drop_expired(stage, in, items, n);
-    if (WI_UNLIKELY(stage->retry != NULL))
+    if (WI_UNLIKELY(stage->retry != NULL)) {
+        for (size_t i = 0; i < n; i++)
+            items[i]->attempts = 0;                  /* those of stages before do not count */
         n = wi_retry_hold_keys(stage, in, items, n); /* behind a retry of their key */
+    }
     return n;
 }
 
@@ -388,6 +391,8 @@ static bool take_vectors(weir_stage *stage, weir_in *in)
         n = n < vector_max ? n : vector_max;
         if (WI_UNLIKELY(gated) && (n = what_fits(stage, items, n)) == 0)
             break; /* returning credit brings us here again */
+        if (WI_UNLIKELY(stage->retry != NULL) && (n = wi_retry_vector(stage, items, n)) == 0)
+            break; /* the next retry does */
         if (WI_UNLIKELY(edge->window_bytes != 0))
             for (size_t i = 0; i < n; i++)
                 in->bytes += items[i]->cost;
@@ -459,8 +464,11 @@ static void take_end(weir_stage *stage, weir_in *in)
 
 static void take_cancel(weir_stage *stage, weir_out *out)
 {
-    if (stage->dead_letter == out)
+    if (stage->dead_letter == out) {
+        if (!stage->must_abort) /* which ends them as aborted */
+            wi_retry_dead_letters(stage);
         return;
+    }
     if (stage->type->on_cancel != NULL) {
         stage->type->on_cancel(stage, out, stage->state);
         return;
@@ -503,6 +511,8 @@ static void release_cancelled(weir_stage *stage)
         stage->must_release &= stage->must_release - 1;
         wi_edge_release_queue(stage->in[i]->edge);
     }
+    if (stage->retry != NULL && stage->n_open_in == 0)
+        wi_retry_cancel(stage->retry);
 }
 
 static void take_demand(weir_stage *stage)

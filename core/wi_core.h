@@ -88,6 +88,8 @@ bool wi_items_collect(weir_loop *loop);
 bool wi_items_pending(weir_loop *loop);
 /* Gives back an item without holds, told already; gives its parent if that has none left now. */
 weir_item *wi_item_finish_one(weir_item *item);
+/* Notes an outcome, if it is worse than what the item has. */
+void wi_item_note(weir_item *item, weir_outcome outcome, weir_status status);
 /* Runs the `ended` callbacks that are due. */
 bool wi_items_run_ended(weir_loop *loop);
 void wi_items_publish(weir_loop *loop);
@@ -228,7 +230,8 @@ struct weir_stage {
     uint64_t in_ready, in_ending, must_release, out_demand, out_cancelled;
     bool queued, opened, closed, auto_demand, draining, aborting;
     bool must_drain, must_abort;
-    bool gated; /* emits what it gets into a window of bytes */
+    bool takes_late; /* asynchronous: takes retries also after its input is over */
+    bool gated;      /* emits what it gets into a window of bytes */
     uint8_t clock_state;
     uint32_t sample, sample_every;
     uint32_t n_in, n_out, n_open_in, n_open_out;
@@ -278,7 +281,13 @@ void wi_retry_free(wi_retry *retry, const weir_env *env);
 /* Emits the dead letters that wait for credit. */
 void wi_retry_dead_letters(weir_stage *stage);
 uint32_t wi_retry_waiting(const wi_retry *retry);
-/* Gives up all that wait, as aborted. */
+/* The same without dead letters: items that will be handed to the stage again. NULL is fine. */
+uint32_t wi_retry_tries_left(const wi_retry *retry);
+/* How many of items[0..n) may be handed over at once: none while as many wait as may, and those
+ * with a key one by one, so that none passes an earlier one that fails. */
+size_t wi_retry_vector(const weir_stage *stage, weir_item *const *items, size_t n);
+/* Gives up all that wait, as aborted; without or with the dead letters. */
+void wi_retry_cancel(wi_retry *retry);
 void wi_retry_abort(wi_retry *retry);
 /* Takes out of items[0..n) those that must wait behind a retry of their key; gives how many stay.
  */
@@ -340,6 +349,7 @@ struct weir_pipeline {
     weir_task finish;
     weir_timer drain_timer;
     weir_task drain_task;
+    atomic_bool drain_late; /* the drain was cut short by its deadline */
     void (*on_finished)(weir_pipeline *pipeline, weir_status status, void *user);
     void *on_finished_user;
     uint64_t started_ns;

@@ -222,6 +222,10 @@ typedef struct rig {
     int order[ITEMS_MAX];
     result results[ITEMS_MAX];
     weir_context *context;
+    weir_timer timer;
+    uint64_t later_ms; /* when `later` runs; 0: never. It ends the inlet */
+    void (*later)(struct rig *r);
+    void *user;
 } rig;
 
 typedef struct request {
@@ -337,13 +341,24 @@ static void finished(weir_pipeline *pipeline, weir_status status, void *user)
     weir_loop_stop(r->loop);
 }
 
+static void run_later(weir_timer *timer, void *user)
+{
+    rig *r = user;
+    (void)timer;
+    r->later(r);
+    weir_inlet_end(r->inlet);
+}
+
 static void run(rig *r)
 {
     weir_from(r->pipeline, weir_from_inlet(r->inlet));
     weir_node *node = weir_via(r->pipeline, weir_http_call(&r->config));
     weir_into(r->pipeline, weir_stage_of(&sink_type, NULL));
     weir_node_policy(node, &(weir_error_policy){ .on_error = WEIR_ON_ERROR_SKIP });
-    weir_inlet_end(r->inlet);
+    if (r->later_ms > 0)
+        weir_timer_start(r->loop, &r->timer, r->later_ms * WEIR_MS, run_later, r);
+    else
+        weir_inlet_end(r->inlet);
     weir_status status = weir_pipeline_start(r->pipeline, &r->loop, 1, finished, r);
     if (status != WEIR_OK)
         fail_msg("%s", weir_pipeline_why(r->pipeline));
@@ -563,6 +578,114 @@ static void a_request_that_takes_too_long_fails_and_its_connection_closes(void *
     expect_failure(r, silent, WEIR_EDEADLINE);
     expect_answer(r, fine, 200, "answer 1");
     assert_int_equal(s->accepted, 2);
+    rig_free(r);
+    server_stop(s);
+}
+
+static void the_deadline_of_the_context_counts(void **state)
+{
+    (void)state;
+    server *s = server_start();
+    rig *r = rig_new(s->port);
+    weir_context context;
+    weir_context_init(&context, r->loop, NULL, weir_loop_update_now(r->loop) + 50 * WEIR_MS);
+    r->context = &context;
+    int a = get(r, "/silent");
+    run(r);
+    assert_int_equal(r->results[a].status, WEIR_EDEADLINE);
+    weir_context_done(&context);
+    rig_free(r);
+    server_stop(s);
+}
+
+static void cancel_it(rig *r)
+{
+    weir_context_cancel(r->context, WEIR_ECANCELED);
+}
+
+static void a_cancelled_context_gives_its_request_up(void **state)
+{
+    (void)state;
+    server *s = server_start();
+    rig *r = rig_new(s->port);
+    weir_context context;
+    weir_context_init(&context, r->loop, NULL, 0);
+    r->context = &context;
+    r->later = cancel_it;
+    r->later_ms = 30;
+    int a = get(r, "/silent");
+    run(r);
+    assert_int_equal(r->results[a].status, WEIR_ECANCELED);
+    weir_context_done(&context);
+    rig_free(r);
+    server_stop(s);
+}
+
+static void abort_it(rig *r)
+{
+    weir_pipeline_shutdown(r->pipeline, WEIR_ABORT, 0);
+}
+
+static void an_abort_gives_up_what_is_under_way(void **state)
+{
+    (void)state;
+    server *s = server_start();
+    rig *r = rig_new(s->port);
+    r->config.connections_max = 2;
+    r->later = abort_it;
+    r->later_ms = 30;
+    for (int i = 0; i < 2; i++)
+        get(r, "/silent");
+    run(r);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(r->results[i].status, WEIR_ECANCELED);
+    rig_free(r);
+    server_stop(s);
+}
+
+static void call_again(rig *r)
+{
+    get(r, "/ok/2");
+}
+
+static void an_idle_connection_closes_after_its_timeout(void **state)
+{
+    (void)state;
+    server *s = server_start();
+    rig *r = rig_new(s->port);
+    r->config.idle_timeout_ms = 10;
+    r->later = call_again;
+    r->later_ms = 100;
+    get(r, "/ok/1");
+    run(r);
+    expect_answer(r, 1, 200, "answer 2");
+    assert_int_equal(s->accepted, 2);
+    rig_free(r);
+    server_stop(s);
+}
+
+static void listen_and_call_again(rig *r)
+{
+    server *s = r->user;
+    assert_int_equal(listen(s->fd, 128), 0);
+    pthread_create(&s->acceptor, NULL, accept_all, s);
+    get(r, "/ok/2");
+}
+
+static void a_server_that_comes_back_is_found_again(void **state)
+{
+    (void)state;
+    server *s = calloc(1, sizeof *s);
+    s->fd = bound_socket(&s->port);
+    pthread_mutex_init(&s->lock, NULL);
+    rig *r = rig_new(s->port);
+    r->user = s;
+    r->later = listen_and_call_again;
+    r->later_ms = 100; /* longer than the backoff */
+    int absent = get(r, "/ok/1");
+    run(r);
+    expect_failure(r, absent, WEIR_EUNAVAILABLE);
+    expect_answer(r, 1, 200, "answer 2");
     rig_free(r);
     server_stop(s);
 }
@@ -851,6 +974,11 @@ int main(void)
         cmocka_unit_test(an_idempotent_request_on_a_stale_connection_is_sent_again),
         cmocka_unit_test(a_request_that_is_not_idempotent_is_sent_once),
         cmocka_unit_test(a_request_that_takes_too_long_fails_and_its_connection_closes),
+        cmocka_unit_test(the_deadline_of_the_context_counts),
+        cmocka_unit_test(a_cancelled_context_gives_its_request_up),
+        cmocka_unit_test(an_abort_gives_up_what_is_under_way),
+        cmocka_unit_test(an_idle_connection_closes_after_its_timeout),
+        cmocka_unit_test(a_server_that_comes_back_is_found_again),
         cmocka_unit_test(an_absent_server_fails_items_at_once),
         cmocka_unit_test(a_server_that_does_not_accept_is_given_up),
         cmocka_unit_test(names_are_resolved_by_the_hosts_file),

@@ -230,6 +230,24 @@ static void a_row_that_rolls_its_group_back_still_fails_alone(void **state)
     assert_int_equal(stats.rows_failed, 100);
 }
 
+static void a_commit_that_fails_fails_only_the_row_that_broke_it(void **state)
+{
+    fixture *x = *state;
+    weir_sqlite_stats stats = { 0 };
+    weir_sqlite_config config = config_of(x);
+    config.stats = &stats;
+    config.schema = "PRAGMA foreign_keys=ON;"
+                    "CREATE TABLE amounts (amount INTEGER PRIMARY KEY);"
+                    "INSERT INTO amounts VALUES (0);"
+                    "CREATE TABLE orders (id TEXT PRIMARY KEY, amount INTEGER REFERENCES amounts "
+                    "DEFERRABLE INITIALLY DEFERRED)";
+    config.statement = "INSERT INTO orders VALUES (?1, (CAST(?2 AS INTEGER) % 10 = 3) * 7)";
+    assert_int_equal(feed_run(&x->f, 1000, weir_sqlite_exec(&config)), WEIR_OK);
+    assert_only_the_bad_failed(&x->f, WEIR_EREJECTED);
+    assert_int_equal(ask(x->path, "SELECT count(*) FROM orders"), 900);
+    assert_true(stats.regrouped > 0);
+}
+
 static void a_key_that_exists_is_told_from_other_constraints(void **state)
 {
     fixture *x = *state;
@@ -422,6 +440,7 @@ int main(void)
         WITH_FILE(a_duplicate_is_acknowledged_and_changes_nothing),
         WITH_FILE(a_failing_row_leaves_the_rest_of_its_group),
         WITH_FILE(a_row_that_rolls_its_group_back_still_fails_alone),
+        WITH_FILE(a_commit_that_fails_fails_only_the_row_that_broke_it),
         WITH_FILE(a_key_that_exists_is_told_from_other_constraints),
         WITH_FILE(parameters_beyond_the_limit_fail_their_item),
         WITH_FILE(a_schema_that_is_none_stops_the_pipeline),

@@ -190,6 +190,8 @@ static void check_pipeline(const wi_admin_pages *pages, const wi_admin_watch *wa
 {
     if (weir_pipeline_is_finished(watch->pipeline))
         blame(page, "pipeline", "it has finished");
+    else if (weir_pipeline_is_ending(watch->pipeline))
+        blame(page, "pipeline", "it is draining");
     else if (weir_pipeline_loop(watch->pipeline, 0) == NULL)
         blame(page, "pipeline", "it has not started");
     else

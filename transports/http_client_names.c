@@ -15,7 +15,7 @@ struct wi_http_names {
     wi_http_address addresses[WI_HTTP_ADDRESSES_MAX];
     uint32_t count;
     uint64_t good_until_ns;
-    bool numeric, asking, in_call;
+    bool numeric, asking, in_call, found;
 };
 
 static void keep_addresses(wi_http_names *names, const struct evutil_addrinfo *list)
@@ -96,12 +96,12 @@ static void on_answer(int error, struct evutil_addrinfo *list, void *user)
         keep_addresses(names, list);
     if (list != NULL)
         evutil_freeaddrinfo(list);
-    bool found = error == 0 && names->count > 0;
-    if (found)
+    names->found = error == 0 && names->count > 0;
+    if (names->found)
         names->good_until_ns = weir_loop_now(client->loop) + client->config.name_ttl_ms * WEIR_MS;
     if (in_call)
         return;
-    names->resolved(client, found                        ? WEIR_OK
+    names->resolved(client, names->found                 ? WEIR_OK
                             : error == EVUTIL_EAI_CANCEL ? WEIR_ECANCELED
                                                          : WEIR_EUNAVAILABLE);
     weir_stage_release(client->stage);
@@ -116,12 +116,11 @@ static weir_status ask_dns(wi_http_names *names)
     struct evutil_addrinfo hints = hints_of(EVUTIL_AI_NUMERICSERV);
     names->asking = true;
     names->in_call = true;
-    names->count = 0;
     struct evdns_getaddrinfo_request *request =
         evdns_getaddrinfo(names->dns, names->client->url.host, port, &hints, on_answer, names);
     names->in_call = false;
     if (!names->asking) /* the hosts file had it, or nobody can be asked */
-        return names->count > 0 ? WEIR_OK : WEIR_EUNAVAILABLE;
+        return names->found ? WEIR_OK : WEIR_EUNAVAILABLE;
     names->request = request;
     weir_stage_hold(names->client->stage);
     return WEIR_EAGAIN;

@@ -96,7 +96,8 @@ WEIR_API uint64_t weir_pipeline_bound(const weir_pipeline *pipeline);
 /* ---- Running ---- */
 
 /* Runs on its own loops, one thread each, the caller's among them, until the sources end, a stage
- * fails, or SIGTERM or SIGINT drains it (a second one aborts). WEIR_OK, or the first error. */
+ * fails, or SIGTERM or SIGINT drains it. WEIR_OK, or the first error; that of a drain cut short is
+ * WEIR_EDEADLINE (drain_ms passed) or WEIR_ECANCELED (a second signal). */
 WEIR_API weir_status weir_run(weir_pipeline *pipeline) WEIR_MUST_USE;
 
 /* Starts on loops of yours, which you run; they must not run yet, or the call comes from a
@@ -116,6 +117,8 @@ typedef enum weir_shutdown {
 WEIR_API void weir_pipeline_shutdown(weir_pipeline *pipeline, weir_shutdown how,
                                      uint32_t deadline_ms);
 WEIR_API bool weir_pipeline_is_finished(const weir_pipeline *pipeline);
+/* True from the first shutdown or failure on: it takes no new work. Any thread. */
+WEIR_API bool weir_pipeline_is_ending(const weir_pipeline *pipeline);
 /* The first error, or WEIR_OK. */
 WEIR_API weir_status weir_pipeline_status(const weir_pipeline *pipeline);
 /* Loop `index` that the pipeline runs on; NULL beyond the last or before the start. Borrowed. */

@@ -1,0 +1,216 @@
+/* The order service: takes orders over HTTP, prices, stores and announces them. */
+#include "ops.h"
+
+#include <weir/http_server.h>
+
+#include <netdb.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { OVERLOAD_WAIT_MS = 250, TEMP_PATH_BYTES = 128 };
+
+/* What the demo keeps its orders in. */
+typedef struct temporary {
+    char dir[TEMP_PATH_BYTES], store[TEMP_PATH_BYTES], notify[TEMP_PATH_BYTES];
+} temporary;
+
+/* The first error is the program's last word: see main. */
+static void log_line(weir_log_level level, const char *line, void *user)
+{
+    (void)user;
+    if (level == WEIR_LOG_INFO || level == WEIR_LOG_WARN)
+        fprintf(stderr, "orders: %s\n", line);
+}
+
+/* Each loop says so; the first is enough. */
+static void listens(uint16_t port, void *user)
+{
+    service *s = user;
+    unsigned none = 0;
+    if (!atomic_compare_exchange_strong(&s->port, &none, port))
+        return;
+    printf("orders: listening on %s:%u", s->options.listen.host, port);
+    if (s->admin_port != 0)
+        printf(", admin on %s:%u", s->options.admin.host, s->admin_port);
+    putchar('\n');
+    fflush(stdout);
+    sem_post(&s->listens);
+}
+
+/* ---- Wiring ---- */
+
+static weir_stage_spec *requests(service *s, const char *listen)
+{
+    const options *o = &s->options;
+    uint32_t half = o->deadline_ms / 2 + 1;
+    return weir_stage_named(
+        weir_http_server(&(weir_http_server_config){
+            .listen = listen,
+            .listening = listens,
+            .user = s,
+            .overload_wait_ms = half < OVERLOAD_WAIT_MS ? half : OVERLOAD_WAIT_MS,
+            .request_deadline_ms = o->deadline_ms }),
+        "http");
+}
+
+static weir_pipeline *wire(service *s, const char *listen)
+{
+    const options *o = &s->options;
+    weir_pipeline *p = weir_pipeline_new(&(weir_pipeline_config){
+        .name = "orders", .env = &s->env, .loops = o->loops, .drain_ms = o->drain_ms });
+    if (p == NULL)
+        return NULL;
+    weir_from(p, requests(s, listen));
+    weir_node *admit = weir_via(p, admit_stage(s));
+    if (o->pricing != PRICING_NONE)
+        weir_via(p, pricing_stage(s));
+    if (o->store != STORE_NONE)
+        weir_via(p, store_stage(s));
+    if (o->notify != NOTIFY_NONE)
+        weir_via(p, notify_stage(s));
+    weir_into(p, reply_stage(s));
+    if (o->store == STORE_NONE)
+        return p;
+    weir_at(p, admit);
+    weir_via(p, query_stage(s));
+    weir_into(p, weir_stage_named(reply_stage(s), "answer"));
+    return p;
+}
+
+/* ---- Surroundings ---- */
+
+static bool make_temporary(options *o, temporary *t)
+{
+    const char *base = getenv("TMPDIR");
+    int n = snprintf(t->dir, sizeof t->dir - 16, "%s/orders-XXXXXX", base != NULL ? base : "/tmp");
+    if (n >= (int)sizeof t->dir - 16 || mkdtemp(t->dir) == NULL) {
+        t->dir[0] = '\0';
+        perror("orders: --demo: no temporary directory");
+        return false;
+    }
+    snprintf(t->store, sizeof t->store, "%.100s/orders.db", t->dir);
+    snprintf(t->notify, sizeof t->notify, "%.100s/orders.ndjson", t->dir);
+    if (!o->store_given)
+        o->store_at = t->store;
+    if (!o->notify_given)
+        o->notify_at = t->notify;
+    if (!o->listen_given)
+        o->listen.port = 0;
+    if (!o->admin_given)
+        o->admin.port = 0;
+    return true;
+}
+
+static void remove_temporary(const temporary *t)
+{
+    static const char *const endings[] = { "", "-wal", "-shm" };
+    char path[TEMP_PATH_BYTES + 8];
+    if (t->dir[0] == '\0')
+        return;
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        snprintf(path, sizeof path, "%s%s", t->store, endings[i]);
+        unlink(path);
+    }
+    unlink(t->notify);
+    rmdir(t->dir);
+}
+
+/* The loops share the port among themselves, and so would another process of this user: whether the
+ * port is free shows only when it is bound without sharing. */
+static bool port_is_free(const address *at)
+{
+    char port[8];
+    int on = 1;
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE }, *found = NULL;
+    snprintf(port, sizeof port, "%u", at->port);
+    if (at->port == 0 || getaddrinfo(at->host[0] ? at->host : NULL, port, &hints, &found) != 0)
+        return true; /* the server says what is wrong */
+    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    bool ok = fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) == 0;
+    if (!ok)
+        fprintf(stderr, "orders: --listen %s:%s: %m\n", at->host, port);
+    if (fd >= 0)
+        close(fd);
+    freeaddrinfo(found);
+    return ok;
+}
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return;
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+}
+
+/* ---- Running ---- */
+
+static int run(service *s, const char *listen)
+{
+    ops *o = NULL;
+    int code = 1;
+    if (!ops_new(s, &o))
+        return 1;
+    s->pipeline = wire(s, listen);
+    if (s->pipeline == NULL)
+        goto fail_pipeline;
+    if (weir_pipeline_check(s->pipeline) != WEIR_OK) {
+        fprintf(stderr, "orders: %s\n", weir_pipeline_why(s->pipeline));
+        goto fail_start;
+    }
+    if (!ops_start(o))
+        goto fail_start;
+    s->admin_port = ops_admin_port(o);
+    demo *d = s->options.demo ? demo_start(s) : NULL;
+    weir_status status = weir_run(s->pipeline);
+    if (status != WEIR_OK)
+        fprintf(stderr, "orders: %s\n", weir_pipeline_why(s->pipeline));
+    code = status == WEIR_OK ? 0 : 1;
+    sem_post(&s->listens); /* it may have ended before it listened */
+    if (s->options.demo && (d == NULL || !demo_finish(d)))
+        code = 1;
+    uint64_t failed = atomic_load(&s->failed_after_reply);
+    if (failed != 0)
+        fprintf(stderr, "orders: %llu orders failed after they were answered \"queued\"\n",
+                (unsigned long long)failed);
+fail_start:
+    ops_free(o);
+    weir_pipeline_free(s->pipeline);
+    return code;
+fail_pipeline:
+    fputs("orders: out of memory\n", stderr);
+    ops_free(o);
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    service s = { .admin_port = 0 };
+    temporary t = { "", "", "" };
+    char listen[300];
+    options_result result = options_read(argc, argv, &s.options);
+    if (result != OPTIONS_RUN)
+        return result == OPTIONS_HELP ? 0 : 2;
+    signal(SIGPIPE, SIG_IGN);
+    raise_descriptor_limit();
+    s.env.log = log_line;
+    sem_init(&s.listens, 0, 0);
+    if (s.options.demo && !make_temporary(&s.options, &t))
+        return 1;
+    int code = 1;
+    if (port_is_free(&s.options.listen)) {
+        const address *at = &s.options.listen;
+        snprintf(listen, sizeof listen, strchr(at->host, ':') ? "[%s]:%u" : "%s:%u", at->host,
+                 at->port);
+        code = run(&s, listen);
+    }
+    remove_temporary(&t);
+    return code;
+}

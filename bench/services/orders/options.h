@@ -1,0 +1,40 @@
+/* What the order service is asked to do: its command line, read and checked. */
+#ifndef ORDERS_OPTIONS_H
+#define ORDERS_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum store_kind { STORE_NONE, STORE_SQLITE, STORE_POSTGRES } store_kind;
+typedef enum pricing_kind { PRICING_NONE, PRICING_BUILTIN, PRICING_URL } pricing_kind;
+typedef enum notify_kind { NOTIFY_NONE, NOTIFY_FILE, NOTIFY_NATS } notify_kind;
+
+typedef struct address {
+    char host[256];
+    uint16_t port; /* 0: any free one */
+} address;
+
+typedef struct options {
+    address listen, admin;
+    bool listen_given, admin_given, has_admin;
+    store_kind store;
+    const char *store_at; /* a path, or a URL */
+    bool store_given;
+    pricing_kind pricing;
+    const char *pricing_url;
+    notify_kind notify;
+    const char *notify_at; /* a path, or a URL */
+    bool notify_given;
+    bool queued; /* reply once admitted, not once stored */
+    uint32_t loops;
+    uint32_t deadline_ms, drain_ms;
+    bool demo;
+} options;
+
+typedef enum options_result { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_WRONG } options_result;
+
+/* Reads the command line. OPTIONS_HELP: the help is on stdout; OPTIONS_WRONG: one line on stderr
+ * says what. Texts are borrowed from argv. */
+options_result options_read(int argc, char **argv, options *ret_options);
+
+#endif

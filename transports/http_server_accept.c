@@ -1,0 +1,43 @@
+/* Accepting: while there is demand, and room for a connection. */
+#include "http_server_internal.h"
+
+#include <unistd.h>
+
+static bool may_accept(const wi_httpd *server)
+{
+    bool wanted = server->config.overload_wait_ms != 0 || weir_out_fits(server->out, 1);
+    return wanted && !server->draining && server->conns_live < server->shared->connections_max;
+}
+
+void wi_httpd_accept_or_not(wi_httpd *server)
+{
+    bool may = may_accept(server);
+    if (may == server->accepting || server->draining)
+        return;
+    server->accepting = may;
+    if (may)
+        wi_listener_resume(&server->listener);
+    else
+        wi_listener_pause(&server->listener);
+}
+
+static void accepted(int fd, void *user)
+{
+    wi_httpd *server = user;
+    if (wi_httpd_conn_new(server, fd) == NULL)
+        close(fd);
+    wi_httpd_accept_or_not(server);
+}
+
+weir_status wi_httpd_listen(wi_httpd *server, const char **ret_why)
+{
+    const wi_httpd_shared *shared = server->shared;
+    int fd = -1;
+    weir_status status = wi_listener_bind(shared->host, shared->port,
+                                          weir_stage_replicas(server->stage) > 1, &fd, ret_why);
+    if (status == WEIR_OK)
+        status = wi_listener_start(&server->listener, server->loop, fd, server->config.backlog,
+                                   accepted, server, ret_why);
+    server->accepting = status == WEIR_OK;
+    return status;
+}

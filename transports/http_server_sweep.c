@@ -1,0 +1,108 @@
+/* Deadlines: one timer per loop looks at all connections, and one at who has waited too long for
+ * demand. */
+#include "http_server_internal.h"
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* A tenth of the shortest deadline: late by that at most. */
+static uint64_t interval_of(const weir_http_server_config *config)
+{
+    uint64_t ms = least(least(config->header_timeout_ms, config->body_timeout_ms),
+                        least(config->idle_timeout_ms, config->write_timeout_ms));
+    ms = least(ms, config->linger_timeout_ms) / 10;
+    return (ms < 1 ? 1 : ms > 1000 ? 1000 : ms) * WEIR_MS;
+}
+
+static bool is_late(const wi_httpd_conn *conn, uint64_t now, uint32_t within_ms)
+{
+    uint64_t until = conn->paused_ns != 0 ? conn->paused_ns : now;
+    return until > conn->since_ns && until - conn->since_ns >= within_ms * WEIR_MS;
+}
+
+static bool is_idle(const wi_httpd_conn *conn)
+{
+    return conn->seq_in == conn->seq_out && !conn->is_hungry && wi_httpd_buffered(&conn->out) == 0;
+}
+
+static void sweep_one(wi_httpd_conn *conn, uint64_t now)
+{
+    const weir_http_server_config *config = &conn->server->config;
+    if (conn->blocked && wi_httpd_buffered(&conn->out) != 0 &&
+        now - conn->wrote_ns >= config->write_timeout_ms * WEIR_MS) {
+        wi_httpd_conn_kill(conn, WEIR_EDEADLINE);
+        return;
+    }
+    switch (conn->phase) {
+    case WI_HTTPD_HANDSHAKE:
+        if (is_late(conn, now, config->header_timeout_ms))
+            wi_httpd_conn_kill(conn, WEIR_EDEADLINE);
+        break;
+    case WI_HTTPD_LINGER:
+        if (is_late(conn, now, config->linger_timeout_ms))
+            wi_httpd_conn_kill(conn, WEIR_ECLOSED);
+        break;
+    case WI_HTTPD_HEAD:
+        if (is_late(conn, now, config->header_timeout_ms))
+            wi_httpd_refuse(conn, 408, "the head took too long");
+        break;
+    case WI_HTTPD_BODY:
+        if (!conn->incoming->complete && is_late(conn, now, config->body_timeout_ms))
+            wi_httpd_refuse(conn, 408, "the body took too long");
+        break;
+    default:
+        if (is_idle(conn) && is_late(conn, now, config->idle_timeout_ms))
+            wi_httpd_conn_finish(conn);
+        break;
+    }
+}
+
+static void sweep(weir_timer *timer, void *user)
+{
+    wi_httpd *server = user;
+    uint64_t now = weir_loop_now(server->loop);
+    for (wi_httpd_conn *conn = server->conns, *next; conn != NULL; conn = next) {
+        next = conn->next;
+        sweep_one(conn, now);
+    }
+    if (server->conns != NULL)
+        weir_timer_start(server->loop, timer, server->sweep_ns, sweep, server);
+}
+
+void wi_httpd_sweep_start(wi_httpd *server)
+{
+    if (weir_timer_is_armed(&server->sweep))
+        return;
+    server->sweep_ns = interval_of(&server->config);
+    weir_timer_start(server->loop, &server->sweep, server->sweep_ns, sweep, server);
+}
+
+/* ---- Overload ---- */
+
+static void overloaded(weir_timer *timer, void *user)
+{
+    wi_httpd *server = user;
+    uint64_t now = weir_loop_now(server->loop);
+    uint64_t wait = server->config.overload_wait_ms * WEIR_MS;
+    (void)timer;
+    while (server->hungry != NULL && now - server->hungry->paused_ns >= wait) {
+        wi_httpd_conn *conn = server->hungry;
+        wi_httpd_unhungry(conn);
+        conn->rejects = true;
+        wi_httpd_pump(conn);
+        conn->rejects = false;
+    }
+    wi_httpd_overload_start(server);
+}
+
+void wi_httpd_overload_start(wi_httpd *server)
+{
+    uint64_t wait = server->config.overload_wait_ms * WEIR_MS;
+    if (wait == 0 || server->hungry == NULL || weir_timer_is_armed(&server->overload))
+        return;
+    uint64_t waited = weir_loop_now(server->loop) - server->hungry->paused_ns;
+    weir_timer_start(server->loop, &server->overload, waited < wait ? wait - waited : 0, overloaded,
+                     server);
+}
