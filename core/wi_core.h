@@ -263,7 +263,7 @@ struct weir_stage_spec {
 enum { WI_IDLE, WI_STARVED, WI_BLOCKED };
 
 extern const weir_stage_type wi_closed_type; /* of a stage that failed to open: does nothing */
-void wi_stage_ready(weir_stage *exec);
+void wi_stage_ready(weir_stage *stage);
 /* One visit: control, one vector of each input, terminals. */
 void wi_stage_run(weir_stage *stage);
 void wi_stage_maybe_close(weir_stage *stage);

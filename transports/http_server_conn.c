@@ -351,6 +351,15 @@ static void handshake(wi_httpd_conn *conn)
     }
 }
 
+/* Without demand nothing is read; but a peer that is done and has said nothing more needs none. */
+static bool ended_quietly(const wi_httpd_conn *conn)
+{
+    char byte;
+    return conn->hup && conn->phase == WI_HTTPD_IDLE && conn->incoming == NULL &&
+           conn->ssl == NULL && wi_httpd_buffered(&conn->in) == 0 &&
+           recv(conn->fd, &byte, 1, MSG_PEEK) == 0;
+}
+
 /* One step of a pump; false when there is nothing to do for now. */
 static bool step(wi_httpd_conn *conn)
 {
@@ -363,6 +372,10 @@ static bool step(wi_httpd_conn *conn)
     }
     if (!has_demand(conn)) {
         hungry(conn, false);
+        if (ended_quietly(conn)) {
+            conn->peer_ended = true;
+            wi_httpd_conn_finish(conn);
+        }
         return false;
     }
     wi_httpd_unhungry(conn);
@@ -517,12 +530,15 @@ static void drop_held(wi_httpd_conn *conn)
 
 void wi_httpd_conn_kill(wi_httpd_conn *conn, weir_status status)
 {
+    static const struct linger hard = { .l_onoff = 1 };
     wi_httpd *server = conn->server;
     if (conn->fd < 0)
         return;
     event_del(&conn->io);
     wi_httpd_tls_done(conn);
-    close(conn->fd);
+    if (status == WEIR_EDEADLINE) /* what it does not take is not kept for it */
+        (void)setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    conn->dead_fd = conn->fd;
     conn->fd = -1;
     drop_input(conn);
     drop_requests(conn, status);
@@ -535,7 +551,8 @@ void wi_httpd_conn_kill(wi_httpd_conn *conn, weir_status status)
     if (conn->next != NULL)
         conn->next->prev = conn->prev;
     server->conns_live--;
-    /* Whoever is using it still may, up to the end of the turn. */
+    /* Whoever is using it still may, up to the end of the turn; the socket goes after libevent has
+     * told the kernel, or its number would be somebody else's by then. */
     conn->next_hungry = server->dead;
     server->dead = conn;
     weir_loop_defer(server->loop, &server->flush);

@@ -14,8 +14,9 @@
 #define WI_HTTPD_POOL_BYTES 4096 /* a buffer of the pool */
 #define WI_HTTPD_POOL_MAX   512  /* buffers that are kept */
 #define WI_HTTPD_READ_BYTES (64 * 1024)
-#define WI_HTTPD_HEAD_READ  (16 * 1024) /* at most, while heads are expected: bounds what is left \
-                                         */
+#define WI_HTTPD_HEAD_READ                                                \
+    (16 * 1024) /* at most, while heads are expected: bounds what is left \
+                 */
 #define WI_HTTPD_PREFIXES    4
 #define WI_HTTPD_PREFIX_TYPE 64
 
@@ -88,7 +89,7 @@ struct weir_http_request {
 
 enum { WI_HTTPD_HANDSHAKE, WI_HTTPD_IDLE, WI_HTTPD_HEAD, WI_HTTPD_BODY, WI_HTTPD_LINGER };
 
-/* Lives from accept to the end of the turn in which its socket was closed. */
+/* Lives from accept to the end of the turn after the one in which it ended. */
 struct wi_httpd_conn {
     struct event io; /* edge-triggered, for everything, from beginning to end */
     wi_httpd *server;
@@ -106,7 +107,8 @@ struct wi_httpd_conn {
     weir_http1_scan scan;
     uint32_t seq_in, seq_out; /* the next request to read, the next to answer */
     uint32_t held_bytes, lingered;
-    int fd; /* -1: closed */
+    int fd;      /* -1: over */
+    int dead_fd; /* then still to be closed */
     struct in6_addr peer;
     uint16_t peer_port;
     uint8_t phase;
@@ -121,6 +123,7 @@ struct wi_httpd_conn {
     bool waits;      /* for its own replies to be given or sent */
     bool rejects;    /* answers 503 to what there is no demand for */
     bool continue_due, is_hungry, is_dirty;
+    bool unwatched; /* the poll after its end is over */
 };
 
 /* The beginning of a reply's head, made once a second. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 void wi_httpd_dirty(wi_httpd_conn *conn)
 {
@@ -73,14 +74,18 @@ static void free_dead(wi_httpd *server)
     server->dead = NULL;
     while (conn != NULL) {
         wi_httpd_conn *next = conn->next_hungry;
-        if (conn->is_dirty) { /* still on the list of the next flush */
+        if (conn->unwatched && !conn->is_dirty) {
+            close(conn->dead_fd);
+            weir_memory_free(server->env, conn);
+        } else {
+            conn->unwatched = true;
             conn->next_hungry = server->dead;
             server->dead = conn;
-        } else {
-            weir_memory_free(server->env, conn);
         }
         conn = next;
     }
+    if (server->dead != NULL)
+        weir_loop_defer(server->loop, &server->flush);
 }
 
 void wi_httpd_flush(weir_task *task, void *user)
