@@ -34,6 +34,11 @@ static const char help_text[] =
     "                      free ports and a temporary store unless they are given\n"
     "  --help              this text\n"
     "\n"
+    "An answer 201 or 200 says that the order is stored and announced. One that gets no price\n"
+    "within 150 ms is refused with 503 or 504 and is not stored; other failures are answered\n"
+    "503 or 504 and say how far it came. The id makes it safe to repeat an order: it is stored\n"
+    "once, as it came first. When there is more to do than can be done, 503 with Retry-After.\n"
+    "\n"
     "A second SIGTERM, or the end of the drain time, gives up what is under way.\n"
     "exit: 0 drained, 1 failed or gave up, 2 wrong command line\n";
 
