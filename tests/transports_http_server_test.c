@@ -973,6 +973,23 @@ static void cancels_the_work_of_a_peer_that_is_reset(void **state)
     rig_stop(&r);
 }
 
+static void notices_a_reset_that_came_with_the_bytes_before_it(void **state)
+{
+    static const char *const parts[] = { "GET / HT", POST("5\r\n\r\nhel") };
+    rig r = { 0 };
+    (void)state;
+    rig_echo(&r);
+    int fds = count_fds();
+    for (int i = 0; i < 2; i++) {
+        client c = client_new(&r);
+        turns(&r, 10);
+        assert_true(send(c.fd, parts[i], strlen(parts[i]), MSG_NOSIGNAL) > 0);
+        client_reset(&c); /* before the server had a turn to read */
+        TURN_UNTIL(&r, count_fds() == fds);
+    }
+    rig_stop(&r);
+}
+
 static void answers_a_peer_that_only_ended_its_sending(void **state)
 {
     rig r = { .demand = 2 };
@@ -1186,6 +1203,7 @@ int main(void)
         cmocka_unit_test(accepts_nobody_without_demand),
         cmocka_unit_test(answers_503_after_the_overload_wait),
         cmocka_unit_test(cancels_the_work_of_a_peer_that_is_reset),
+        cmocka_unit_test(notices_a_reset_that_came_with_the_bytes_before_it),
         cmocka_unit_test(answers_a_peer_that_only_ended_its_sending),
         cmocka_unit_test(leaves_answered_work_alone_when_the_peer_goes),
         cmocka_unit_test(drains_by_answering_what_is_under_way),

@@ -121,6 +121,7 @@ struct wi_httpd_conn {
     uint16_t peer_port;
     uint8_t phase;
     bool readable;   /* the socket may have more */
+    bool read_short; /* the last read got less than it asked for */
     bool partial;    /* what is in `in` is not a whole head */
     bool blocked;    /* the socket takes no more */
     bool read_ended; /* nothing more is taken for a request */

@@ -192,8 +192,10 @@ static wi_httpd_io receive(wi_httpd_conn *conn, char *at, size_t cap, size_t *re
         return errno == EAGAIN || errno == EINTR ? WI_HTTPD_IO_AGAIN : WI_HTTPD_IO_FAILED;
     *ret_n = (size_t)n;
     /* Edge-triggered: a short read has emptied the socket, but for an end that came before it. */
-    if ((size_t)n < cap && !conn->hup)
+    if ((size_t)n < cap && !conn->hup) {
         conn->readable = false;
+        conn->read_short = true;
+    }
     return n == 0 ? WI_HTTPD_IO_END : WI_HTTPD_IO_OK;
 }
 
@@ -345,6 +347,10 @@ static bool step(wi_httpd_conn *conn)
         at_end(conn);
         return false;
     }
+    /* A reset that came together with the bytes before it shows only when one reads on. It is
+     * looked for where nothing else would: a whole request is answered, and that fails as well. */
+    conn->readable |= conn->read_short && conn->phase != WI_HTTPD_IDLE;
+    conn->read_short = false;
     if (!conn->readable)
         return false;
     if (wi_httpd_buffered(&conn->in) != 0)
