@@ -607,6 +607,22 @@ static void without_a_price_an_order_is_not_stored(void **state)
     service_free(&s);
 }
 
+/* Its memory, at its most so far. Sanitizers take what they like. */
+static void assert_memory_below(const service *s, unsigned long kib)
+{
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    char path[64], status[4096];
+    snprintf(path, sizeof path, "/proc/%d/status", (int)s->pid);
+    read_file(path, status, sizeof status);
+    const char *peak = strstr(status, "VmHWM:");
+    assert_non_null(peak);
+    assert_true(strtoul(peak + 6, NULL, 10) < kib);
+#else
+    (void)s;
+    (void)kib;
+#endif
+}
+
 static void an_overloaded_service_answers_503_with_retry_after(void **state)
 {
     enum { PEERS = 700 };
@@ -633,13 +649,15 @@ static void an_overloaded_service_answers_503_with_retry_after(void **state)
         close(fds[i]);
     }
     assert_true(overloaded >= 100);
+    assert_memory_below(&s, 64 << 10);
     assert_true(now_ms() - begin < 8000);
     assert_drains(&s);
     close(mute);
     service_free(&s);
 }
 
-static void a_drain_that_takes_too_long_is_cut_short(void **state)
+/* Begins to drain with orders that wait for their price, and gives the exit code. */
+static int drain_with_orders(const char *drain_ms, bool again)
 {
     static const char request[] = "POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: "
                                   "application/json\r\nContent-Length: 40\r\n\r\n"
@@ -648,20 +666,40 @@ static void a_drain_that_takes_too_long_is_cut_short(void **state)
     service s;
     char url[64];
     int fds[PEERS];
-    (void)state;
     int mute = mute_listener(url);
-    service_start(&s, ARGS("--pricing", url, "--drain-ms", "50"));
+    service_start(&s, ARGS("--pricing", url, "--drain-ms", drain_ms));
     for (int i = 0; i < PEERS; i++) {
         fds[i] = dial(s.port);
         send_all(fds[i], request, sizeof request - 1);
     }
-    int dialled = accept(mute, NULL, NULL); /* the first order asks for its price */
-    assert_int_equal(service_term(&s), 1);
+    int asked = accept(mute, NULL, NULL); /* the first order wants to know its price */
+    if (again)
+        kill(s.pid, SIGINT);
+    int code = service_term(&s);
     for (int i = 0; i < PEERS; i++)
         close(fds[i]);
-    close(dialled);
+    close(asked);
     close(mute);
     service_free(&s);
+    return code;
+}
+
+static void a_drain_lets_orders_end(void **state)
+{
+    (void)state;
+    assert_int_equal(drain_with_orders("5000", false), 0);
+}
+
+static void a_drain_that_takes_too_long_is_cut_short(void **state)
+{
+    (void)state;
+    assert_int_equal(drain_with_orders("50", false), 1);
+}
+
+static void a_second_signal_cuts_the_drain_short(void **state)
+{
+    (void)state;
+    assert_int_equal(drain_with_orders("5000", true), 1);
 }
 
 /* ---- Under load ---- */
@@ -828,13 +866,16 @@ static void a_wrong_command_line_is_answered_by_one_line(void **state)
     assert_refused(ARGS("--listen", "8080"), 2, "--listen 8080");
     assert_refused(ARGS("--listen", "127.0.0.1:99999"), 2, "--listen 127.0.0.1:99999");
     assert_refused(ARGS("--store", "mysql://x"), 2, "--store mysql://x");
+    assert_refused(ARGS("--store", "postgresql://h:bad:port/db"), 2, "--store postgresql://h:bad");
     assert_refused(ARGS("--pricing", "ftp://x"), 2, "--pricing ftp://x");
+    assert_refused(ARGS("--pricing", "http://x:port"), 2, "--pricing http://x:port");
+    assert_refused(ARGS("--pricing", "http://[x"), 2, "--pricing http://[x");
     assert_refused(ARGS("--notify", "kafka://x"), 2, "--notify kafka://x");
     assert_refused(ARGS("--reply", "soon"), 2, "--reply soon");
     assert_refused(ARGS("more"), 2, "more");
-    assert_refused(ARGS("--store", "sqlite:/nonexistent/orders.db"), 1, "store");
-    assert_refused(ARGS("--notify", "file:/nonexistent/notes"), 1, "notify");
-    assert_refused(ARGS("--pricing", "http://[x"), 1, "price");
+    assert_refused(ARGS("--store", "sqlite:/nonexistent/orders.db"), 1, "No such file");
+    assert_refused(ARGS("--notify", "file:/nonexistent/notes"), 1, "No such file");
+    assert_refused(ARGS("--store", "sqlite:/"), 1, "--store sqlite:/");
     int fd = mute_listener(taken);
     assert_refused(ARGS("--listen", taken + strlen("http://")), 1, "in use");
     assert_refused(ARGS("--admin", taken + strlen("http://")), 1, "use");
@@ -1020,7 +1061,9 @@ int main(void)
         cmocka_unit_test(a_body_over_a_mebibyte_is_refused),
         cmocka_unit_test(without_a_price_an_order_is_not_stored),
         cmocka_unit_test(an_overloaded_service_answers_503_with_retry_after),
+        cmocka_unit_test(a_drain_lets_orders_end),
         cmocka_unit_test(a_drain_that_takes_too_long_is_cut_short),
+        cmocka_unit_test(a_second_signal_cuts_the_drain_short),
         cmocka_unit_test(on_sigterm_under_load_every_order_answered_201_is_stored),
         cmocka_unit_test(the_orders_of_clients_that_hang_up_are_given_up),
         cmocka_unit_test(the_admin_listener_shows_metrics_probes_and_the_graph),

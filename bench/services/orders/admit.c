@@ -54,31 +54,42 @@ static void refuse_order(weir_in *in, weir_item *request, const order_fault *fau
     refuse(in, request, &r);
 }
 
+static const char *skip_blanks(const char *at, const char *end)
+{
+    while (at < end && (*at == ' ' || *at == '\t'))
+        at++;
+    return at;
+}
+
+/* A parameter of application/json: any, but for a charset that is not UTF-8. */
+static bool is_json_parameter(const char *at, const char *end)
+{
+    static const char charset[] = "charset=";
+    while (end > at && (end[-1] == ' ' || end[-1] == '\t'))
+        end--;
+    if ((size_t)(end - at) < sizeof charset - 1 ||
+        strncasecmp(at, charset, sizeof charset - 1) != 0)
+        return true;
+    weir_http1_span value = { at + sizeof charset - 1, (size_t)(end - at) - sizeof charset + 1 };
+    return weir_http1_span_is(value, "utf-8") || weir_http1_span_is(value, "\"utf-8\"");
+}
+
 /* application/json, in UTF-8 if it says so (RFC 9110 section 8.3.1, RFC 8259 section 8.1). */
 static bool is_json_type(weir_http1_span type)
 {
-    static const char json[] = "application/json", charset[] = "charset=";
+    static const char json[] = "application/json";
     size_t bytes = sizeof json - 1;
     if (type.at == NULL || type.len < bytes || strncasecmp(type.at, json, bytes) != 0)
         return false;
     const char *at = type.at + bytes, *end = type.at + type.len;
-    while (at < end) {
-        while (at < end && (*at == ' ' || *at == '\t'))
-            at++;
-        if (at == end || *at++ != ';')
+    while ((at = skip_blanks(at, end)) < end) {
+        if (*at != ';')
             return false;
-        while (at < end && (*at == ' ' || *at == '\t'))
-            at++;
-        const char *stop = memchr(at, ';', (size_t)(end - at));
+        at = skip_blanks(at + 1, end);
+        const char *stop = at < end ? memchr(at, ';', (size_t)(end - at)) : NULL;
         stop = stop != NULL ? stop : end;
-        if ((size_t)(stop - at) >= sizeof charset - 1 &&
-            strncasecmp(at, charset, sizeof charset - 1) == 0) {
-            const char *value = at + sizeof charset - 1;
-            size_t n = (size_t)(stop - value);
-            if (!(n >= 5 && strncasecmp(value, "utf-8", 5) == 0) &&
-                !(n >= 7 && strncasecmp(value, "\"utf-8\"", 7) == 0))
-                return false;
-        }
+        if (!is_json_parameter(at, stop))
+            return false;
         at = stop;
     }
     return true;

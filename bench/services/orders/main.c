@@ -3,28 +3,41 @@
 
 #include <weir/http_server.h>
 
+#include <fcntl.h>
 #include <netdb.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { OVERLOAD_WAIT_MS = 250, TEMP_PATH_BYTES = 128 };
+enum { OVERLOAD_WAIT_MS = 250, TEMP_PATH_BYTES = 128, LOG_AGAIN_S = 10 };
 
 /* What the demo keeps its orders in. */
 typedef struct temporary {
     char dir[TEMP_PATH_BYTES], store[TEMP_PATH_BYTES], notify[TEMP_PATH_BYTES];
 } temporary;
 
-/* The first error is the program's last word: see main. */
+/* The first error is the program's last word: see run. What is said again and again, say of a store
+ * that is down, is said now and then. From any thread. */
 static void log_line(weir_log_level level, const char *line, void *user)
 {
-    (void)user;
-    if (level == WEIR_LOG_INFO || level == WEIR_LOG_WARN)
+    service *s = user;
+    struct timespec now;
+    if (level != WEIR_LOG_INFO && level != WEIR_LOG_WARN)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    pthread_mutex_lock(&s->log_lock);
+    if (strcmp(s->log_last, line) != 0 || now.tv_sec >= s->log_last_s + LOG_AGAIN_S) {
+        snprintf(s->log_last, sizeof s->log_last, "%s", line);
+        s->log_last_s = now.tv_sec;
         fprintf(stderr, "orders: %s\n", line);
+    }
+    pthread_mutex_unlock(&s->log_lock);
 }
 
 /* Each loop says so; the first is enough. */
@@ -141,6 +154,23 @@ static bool port_is_free(const address *at)
     return ok;
 }
 
+/* Says in one line what is wrong with a file, rather than that a stage cannot open. */
+static bool may_write(const char *option, const char *scheme, const char *path)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0)
+        fprintf(stderr, "orders: --%s %s:%s: %m\n", option, scheme, path);
+    else
+        close(fd);
+    return fd >= 0;
+}
+
+static bool files_are_fine(const options *o)
+{
+    return (o->store != STORE_SQLITE || may_write("store", "sqlite", o->store_at)) &&
+           (o->notify != NOTIFY_FILE || may_write("notify", "file", o->notify_at));
+}
+
 static void raise_descriptor_limit(void)
 {
     struct rlimit files;
@@ -201,11 +231,13 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
     s.env.log = log_line;
+    s.env.user = &s;
+    pthread_mutex_init(&s.log_lock, NULL);
     sem_init(&s.listens, 0, 0);
     if (s.options.demo && !make_temporary(&s.options, &t))
         return 1;
     int code = 1;
-    if (port_is_free(&s.options.listen)) {
+    if (files_are_fine(&s.options) && port_is_free(&s.options.listen)) {
         const address *at = &s.options.listen;
         snprintf(listen, sizeof listen, strchr(at->host, ':') ? "[%s]:%u" : "%s:%u", at->host,
                  at->port);

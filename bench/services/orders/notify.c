@@ -276,6 +276,7 @@ weir_stage_spec *notify_stage(service *s)
                                 .connection = { .url = o->notify_at, .name = "orders" },
                                 .publication = publication,
                                 .in_flight = IN_FLIGHT,
+                                .wait_ms = o->deadline_ms / 2 + 1,
                                 .done = WEIR_NATS_FLUSHED }),
                             "notify");
 }

@@ -34,6 +34,11 @@ static const char help_text[] =
     "                      free ports and a temporary store unless they are given\n"
     "  --help              this text\n"
     "\n"
+    "An answer 201 or 200 says that the order is stored and announced. One that gets no price\n"
+    "within 150 ms is refused with 503 or 504 and is not stored; other failures are answered\n"
+    "503 or 504 and say how far it came. The id makes it safe to repeat an order: it is stored\n"
+    "once, as it came first. When there is more to do than can be done, 503 with Retry-After.\n"
+    "\n"
     "A second SIGTERM, or the end of the drain time, gives up what is under way.\n"
     "exit: 0 drained, 1 failed or gave up, 2 wrong command line\n";
 
@@ -82,6 +87,26 @@ static bool begins(const char *text, const char *with)
     return strncmp(text, with, strlen(with)) == 0;
 }
 
+/* Whether what follows the scheme of `url` may be [user@]host[:port]. */
+static bool has_authority(const char *url)
+{
+    uint32_t port;
+    char authority[512];
+    const char *at = strstr(url, "://") + 3;
+    size_t bytes = strcspn(at, "/?#");
+    if (bytes >= sizeof authority)
+        return false;
+    memcpy(authority, at, bytes);
+    authority[bytes] = '\0';
+    char *host = strrchr(authority, '@');
+    host = host != NULL ? host + 1 : authority;
+    char *end = host[0] == '[' ? strchr(host, ']') : host + strcspn(host, ":");
+    if (end == NULL)
+        return false;
+    end += *end == ']';
+    return *end == '\0' || (*end == ':' && read_number(end + 1, 1, 65535, &port));
+}
+
 static options_result read_store(options *o, const char *value)
 {
     o->store_given = true;
@@ -90,7 +115,8 @@ static options_result read_store(options *o, const char *value)
     } else if (begins(value, "sqlite:") && value[7] != '\0') {
         o->store = STORE_SQLITE;
         o->store_at = value + 7;
-    } else if (begins(value, "postgresql://") || begins(value, "postgres://")) {
+    } else if ((begins(value, "postgresql://") || begins(value, "postgres://")) &&
+               has_authority(value)) {
         o->store = STORE_POSTGRES;
         o->store_at = value;
     } else {
@@ -105,8 +131,9 @@ static options_result read_pricing(options *o, const char *value)
         o->pricing = PRICING_NONE;
     } else if (strcmp(value, "builtin") == 0) {
         o->pricing = PRICING_BUILTIN;
-    } else if ((begins(value, "http://") && value[7] != '\0') ||
-               (begins(value, "https://") && value[8] != '\0')) {
+    } else if (((begins(value, "http://") && value[7] != '\0') ||
+                (begins(value, "https://") && value[8] != '\0')) &&
+               has_authority(value)) {
         o->pricing = PRICING_URL;
         o->pricing_url = value;
     } else {

@@ -7,8 +7,10 @@
 
 #include <weir/weir.h>
 
+#include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <time.h>
 
 /* One for the process; outlives its pipelines. */
 typedef struct service {
@@ -20,7 +22,10 @@ typedef struct service {
     atomic_int store_status; /* the last probe's weir_status */
     atomic_uint port;        /* once it listens */
     uint16_t admin_port;     /* 0: none */
-    sem_t listens;           /* posted once the port is known */
+    pthread_mutex_t log_lock;
+    char log_last[512]; /* the last line, and when it was said */
+    time_t log_last_s;
+    sem_t listens; /* posted once the port is known */
 } service;
 
 /* How far an order has come, for those who are told that it came no further. */

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { SQLITE_GROUP = 512, PROBE_MS = 500 };
+enum { SQLITE_GROUP = 512, PROBE_MS = 1000 };
 
 static const char sqlite_schema[] = "CREATE TABLE IF NOT EXISTS orders ("
                                     "id TEXT PRIMARY KEY, amount REAL NOT NULL,"
