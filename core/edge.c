@@ -136,12 +136,33 @@ void wi_over_emitted(weir_out *out, weir_item **items, size_t n)
         weir_item_end(items[i], WEIR_ABORTED, WEIR_ECANCELED);
 }
 
+size_t wi_edge_unshare(weir_out *out, weir_item **items, size_t n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        weir_item *item = items[i];
+        weir_status status = WEIR_OK;
+        if (WI_UNLIKELY(weir_item_is_shared(item)))
+            status = weir_item_clone(out->stage->loop, item, &item);
+        if (WI_LIKELY(status == WEIR_OK)) {
+            items[kept++] = item;
+            continue;
+        }
+        wi_count(&out->stage->stats.failed, 1);
+        wi_count(&out->stage->stats.failed_by[-status], 1);
+        weir_item_end(item, WEIR_FAILED, status);
+    }
+    return kept;
+}
+
 void weir_emit(weir_out *out, weir_item *item)
 {
     if (WI_UNLIKELY(out->over || out->granted == out->tail)) {
         wi_over_emitted(out, &item, 1);
         return;
     }
+    if (WI_UNLIKELY(out->edge->is_cross) && wi_edge_unshare(out, &item, 1) == 0)
+        return;
     if (WI_UNLIKELY(out->edge->window_bytes != 0))
         out->bytes += item->cost;
     out->ring[out->tail & out->mask] = item;

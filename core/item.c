@@ -350,7 +350,10 @@ void wi_item_note(weir_item *item, weir_outcome outcome, weir_status status)
 
 static bool is_home(const weir_item *item)
 {
-    return item->home == NULL || item->home == wi_here || weir_loop_is_here(item->home);
+    if (item->home == NULL || item->home == wi_here)
+        return true;
+    /* While a loop runs here, no other loop is here, although one that has stopped could be. */
+    return wi_here == NULL && weir_loop_is_here(item->home);
 }
 
 /* At home, with no holds left: tells the type, in its own turn; gives the memory back; passes the
@@ -503,7 +506,21 @@ static void joined_ended(weir_item *item, weir_outcome outcome, weir_status stat
         weir_item_end(members->items[i], outcome, status);
 }
 
-static const weir_item_type joined_type = { .name = "items", .ended = joined_ended };
+/* A clone has the same members, and leaves their ends to the item it was made of. */
+static const weir_item_type joined_clone_type = { .name = "items" };
+
+static weir_status joined_clone(weir_item *to, const weir_item *from)
+{
+    weir_items *body = weir_item_body(to);
+    (void)from;
+    body->items = (weir_item **)(void *)(body + 1);
+    to->type = &joined_clone_type;
+    return WEIR_OK;
+}
+
+static const weir_item_type joined_type = { .name = "items",
+                                            .ended = joined_ended,
+                                            .clone = joined_clone };
 
 weir_status weir_items_join(weir_loop *loop, weir_item **members, size_t n, weir_item **ret_joined)
 {
@@ -530,7 +547,8 @@ weir_status weir_items_join(weir_loop *loop, weir_item **members, size_t n, weir
 
 const weir_items *weir_item_members(const weir_item *item)
 {
-    return item->type == &joined_type ? weir_item_body(item) : NULL;
+    bool is_joined = item->type == &joined_type || item->type == &joined_clone_type;
+    return is_joined ? weir_item_body(item) : NULL;
 }
 
 /* ---- The end of a loop's items ---- */

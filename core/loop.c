@@ -87,6 +87,10 @@ void weir_post(weir_loop *loop, weir_task *task)
 {
     if (__atomic_exchange_n(&task->queued, 1, __ATOMIC_ACQ_REL) != 0)
         return;
+    /* What the task does may lead to the end of the loop, while this thread still rings. */
+    bool is_guest = wi_here != loop;
+    if (is_guest)
+        atomic_fetch_add_explicit(&loop->guests, 1, memory_order_relaxed);
     weir_task *top = atomic_load_explicit(&loop->posts, memory_order_relaxed);
     do {
         task->next = top;
@@ -94,6 +98,8 @@ void weir_post(weir_loop *loop, weir_task *task)
                                                     memory_order_relaxed));
     atomic_thread_fence(memory_order_seq_cst);
     wi_loop_ring(loop);
+    if (is_guest)
+        atomic_fetch_sub_explicit(&loop->guests, 1, memory_order_release);
 }
 
 static bool run_posts(weir_loop *loop)
@@ -463,6 +469,8 @@ void weir_loop_free(weir_loop *loop)
     atomic_store(&loop->has_thread, false);
     while (wi_loop_quiesce(loop))
         ;
+    while (atomic_load_explicit(&loop->guests, memory_order_acquire) != 0)
+        sched_yield();
     wi_items_nack_leaked(loop);
     wi_items_done(loop);
     if (loop->bell_event != NULL)

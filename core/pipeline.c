@@ -124,9 +124,12 @@ static wi_link *add_link(weir_node *from, uint32_t output, weir_node *to, uint32
                          const weir_edge_config *config)
 {
     weir_pipeline *p = from->pipeline;
-    if (p->started || p->n_links == LINKS_MAX ||
-        !grow(p, (void **)&p->links, &p->links_room, p->n_links, sizeof *p->links)) {
+    if (p->started || p->n_links == LINKS_MAX) {
         build_fail(p, from->name, WEIR_ELIMIT, "cannot link: too many, or after the start");
+        return NULL;
+    }
+    if (!grow(p, (void **)&p->links, &p->links_room, p->n_links, sizeof *p->links)) {
+        build_fail(p, from->name, WEIR_ENOMEM, "no memory for the link");
         return NULL;
     }
     wi_link *link = &p->links[p->n_links++];

@@ -130,6 +130,7 @@ struct weir_loop {
     _Atomic(weir_item *) returned; /* items from threads without a ring */
     _Atomic(wi_home *) homes;      /* rings from other loops */
     atomic_int sleeping;
+    atomic_uint guests; /* other threads within a post */
     atomic_bool stop;
     _Atomic(pthread_t) thread;
     atomic_bool has_thread;

@@ -120,6 +120,10 @@ static inline void wi_after_emit(weir_out *out, size_t n)
         wi_ready(to);
 }
 
+/* Puts a clone in the place of each item that others hold: counters of holds never cross loops.
+ * Gives how many are left, as one that cannot be cloned fails. */
+size_t wi_edge_unshare(weir_out *out, weir_item **items, size_t n);
+
 /* What is emitted without credit, or after the end. */
 void wi_over_emitted(weir_out *out, weir_item **items, size_t n);
 
@@ -132,6 +136,8 @@ static inline void wi_emit_all(weir_out *out, weir_item **items, size_t n)
         if (n == 0)
             return;
     }
+    if (WI_UNLIKELY(out->edge->is_cross) && (n = wi_edge_unshare(out, items, n)) == 0)
+        return;
     if (WI_UNLIKELY(out->edge->window_bytes != 0))
         for (size_t i = 0; i < n; i++)
             out->bytes += items[i]->cost;

@@ -29,6 +29,9 @@ typedef struct rig {
     weir_loop *loop;
     weir_pipeline *pipeline;
     weir_http_server_config config;
+    weir_allocator allocator; /* zeroed: the default */
+    uint64_t clock_ns;        /* the loop's time: it passes when the test says so */
+    weir_env env;
     uint16_t port;
     int listeners;
     bool finished;
@@ -130,6 +133,11 @@ static inline void rig_finished(weir_pipeline *pipeline, weir_status status, voi
     ((rig *)user)->finished = true;
 }
 
+static inline uint64_t rig_now(void *user)
+{
+    return *(const uint64_t *)user;
+}
+
 /* Config in r->config, demand in r->demand; sink NULL: keeps what it gets. */
 static inline void rig_start(rig *r, weir_stage_spec *sink)
 {
@@ -137,7 +145,9 @@ static inline void rig_start(rig *r, weir_stage_spec *sink)
     r->config.listen = r->config.listen != NULL ? r->config.listen : "127.0.0.1:0";
     r->config.listening = rig_listening;
     r->config.user = r;
-    r->loop = weir_loop_new(NULL);
+    r->clock_ns = WEIR_SEC;
+    r->env = (weir_env){ .allocator = r->allocator, .now_ns = rig_now, .user = &r->clock_ns };
+    r->loop = weir_loop_new(&(weir_loop_config){ .env = &r->env });
     r->pipeline = weir_pipeline_new(NULL);
     weir_from(r->pipeline, weir_http_server(&r->config));
     weir_into(r->pipeline, sink != NULL ? sink : keeper(r));
@@ -161,10 +171,12 @@ static inline void turns(rig *r, int n)
         turn(r);
 }
 
-static inline void turn_for(rig *r, uint64_t ms)
+static inline void pass_ms(rig *r, uint64_t ms)
 {
-    for (uint64_t until = now_ms() + ms; now_ms() < until;)
-        turn(r);
+    for (; ms > 0; ms--) {
+        r->clock_ns += WEIR_MS;
+        turns(r, 2);
+    }
 }
 
 #define TURN_UNTIL(r, condition)                            \
@@ -180,7 +192,7 @@ static inline void turn_for(rig *r, uint64_t ms)
 static inline void rig_shutdown(rig *r, weir_shutdown how)
 {
     weir_pipeline_shutdown(r->pipeline, how, 0);
-    TURN_UNTIL(r, r->finished);
+    TURN_UNTIL(r, (pass_ms(r, 1), r->finished));
     weir_pipeline_free(r->pipeline);
     weir_loop_free(r->loop);
     r->loop = NULL;

@@ -266,6 +266,7 @@ static void gives_up_on_a_handshake_that_takes_too_long_or_is_none(void **state)
     say(&r, &plain, GET("/"));
     TURN_UNTIL(&r, (listen_once(&r, &plain), plain.ended || plain.reset));
     assert_null(strstr(plain.text, "HTTP/1.1"));
+    pass_ms(&r, 40);
     TURN_UNTIL(&r, (listen_once(&r, &silent), silent.ended || silent.reset));
     client_close(&silent);
     client_close(&plain);

@@ -189,21 +189,6 @@ void wi_httpd_maybe_finish(wi_httpd *server)
 
 /* ---- Demand ---- */
 
-void wi_httpd_feed(wi_httpd *server)
-{
-    const wi_httpd_conn *last =
-        server->hungry_last; /* those that come back wait for the next time */
-    bool more = server->hungry != NULL;
-    server->bytes_short = false;
-    while (more && server->hungry != NULL && !server->bytes_short &&
-           weir_out_fits(server->out, 1)) {
-        wi_httpd_conn *conn = server->hungry;
-        more = conn != last;
-        wi_httpd_unhungry(conn);
-        wi_httpd_pump(conn);
-    }
-}
-
 static void server_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
 {
     wi_httpd *server = state;

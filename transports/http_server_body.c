@@ -20,7 +20,7 @@ static wi_httpd_incoming *incoming_new(wi_httpd *server)
 void wi_httpd_incoming_free(wi_httpd *server, wi_httpd_incoming *incoming)
 {
     server->body_bytes -= incoming->reserved;
-    if (incoming->reserved != 0 && server->hungry != NULL)
+    if (incoming->reserved != 0 && server->cramped.first != NULL)
         wi_httpd_come_back(server); /* some may wait for just that */
     incoming->next = server->spare_incoming;
     server->spare_incoming = incoming;

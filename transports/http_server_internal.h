@@ -24,6 +24,12 @@ typedef struct wi_httpd wi_httpd;
 typedef struct wi_httpd_conn wi_httpd_conn;
 typedef struct wi_httpd_tls wi_httpd_tls; /* one for all replicas */
 
+/* Connections that wait for the same thing. */
+typedef struct wi_httpd_queue {
+    wi_httpd_conn *first, *last;
+    uint32_t count;
+} wi_httpd_queue;
+
 /* Bytes [from, to) are there. With cap of WI_HTTPD_POOL_BYTES it is the pool's. */
 typedef struct wi_httpd_buffer {
     char *at;
@@ -94,7 +100,8 @@ struct wi_httpd_conn {
     struct event io; /* edge-triggered, for everything, from beginning to end */
     wi_httpd *server;
     wi_httpd_conn *next, *prev;
-    wi_httpd_conn *next_hungry, *prev_hungry;
+    wi_httpd_queue *queue; /* where it waits, or NULL */
+    wi_httpd_conn *before, *behind;
     wi_httpd_conn *next_dirty;
     weir_http_request *requests, *requests_last; /* whose items live, in order */
     wi_httpd_held *held;
@@ -106,6 +113,7 @@ struct wi_httpd_conn {
     uint64_t paused_ns; /* since when we do not read; 0: we do */
     weir_http1_scan scan;
     uint32_t seq_in, seq_out; /* the next request to read, the next to answer */
+    uint64_t need_bytes;      /* what it is cramped for */
     uint32_t held_bytes, lingered;
     int fd;      /* -1: over */
     int dead_fd; /* then still to be closed */
@@ -113,6 +121,7 @@ struct wi_httpd_conn {
     uint16_t peer_port;
     uint8_t phase;
     bool readable;   /* the socket may have more */
+    bool read_short; /* the last read got less than it asked for */
     bool partial;    /* what is in `in` is not a whole head */
     bool blocked;    /* the socket takes no more */
     bool read_ended; /* nothing more is taken for a request */
@@ -122,7 +131,7 @@ struct wi_httpd_conn {
     bool again;      /* has to be read without an edge */
     bool waits;      /* for its own replies to be given or sent */
     bool rejects;    /* answers 503 to what there is no demand for */
-    bool continue_due, is_hungry, is_dirty;
+    bool continue_due, is_dirty;
     bool unwatched; /* the poll after its end is over */
 };
 
@@ -154,8 +163,10 @@ struct wi_httpd {
     bool is_open, accepting, draining, released, bytes_short;
     uint32_t conns_live;
     uint64_t requests_live;
-    uint64_t body_bytes; /* reserved for bodies being received */
-    wi_httpd_conn *conns, *hungry, *hungry_last, *dirty, *dead;
+    uint64_t body_bytes;                 /* reserved for bodies being received */
+    wi_httpd_conn *conns, *dirty, *dead; /* the dead linked by `behind` */
+    wi_httpd_queue hungry;               /* for demand */
+    wi_httpd_queue cramped;              /* for memory for a body */
     weir_task flush;
     weir_timer sweep, overload, again;
     uint64_t sweep_ns;
@@ -173,8 +184,6 @@ struct wi_httpd {
 /* ---- http_server.c ---- */
 /* Lets the stage go once it drains and nothing is left. */
 void wi_httpd_maybe_finish(wi_httpd *server);
-/* Lets those read that wait for demand. */
-void wi_httpd_feed(wi_httpd *server);
 
 /* ---- http_server_buffer.c ---- */
 bool wi_httpd_reserve(wi_httpd *server, wi_httpd_buffer *buffer, size_t more);
@@ -187,24 +196,38 @@ weir_status wi_httpd_listen(wi_httpd *server, const char **ret_why);
 /* Accepts if there is demand and room for a connection; otherwise lets them wait. */
 void wi_httpd_accept_or_not(wi_httpd *server);
 
-/* ---- http_server_conn.c: reading, and the life of a connection ---- */
+/* ---- http_server_conn.c ---- */
 wi_httpd_conn *wi_httpd_conn_new(wi_httpd *server, int fd);
-/* Reads and emits as long as it may. */
-void wi_httpd_pump(wi_httpd_conn *conn);
-/* Answers `status` to what is being read, and takes nothing more. `why` is a static text. */
-void wi_httpd_refuse(wi_httpd_conn *conn, int status, const char *why);
 /* Takes no more requests; closes once all is answered. */
 void wi_httpd_conn_finish(wi_httpd_conn *conn);
 /* Closes the socket now, and cancels what was not answered. */
 void wi_httpd_conn_kill(wi_httpd_conn *conn, weir_status status);
-void wi_httpd_conn_resumed(wi_httpd_conn *conn);
-/* Feeds the hungry in the next turn. */
-void wi_httpd_come_back(wi_httpd *server);
 /* Everything is sent and nothing follows: lets the peer close. */
 void wi_httpd_conn_wind_down(wi_httpd_conn *conn);
-void wi_httpd_unhungry(wi_httpd_conn *conn);
+/* Answers `status` to what is being read, and takes nothing more. `why` is a static text. */
+void wi_httpd_refuse(wi_httpd_conn *conn, int status, const char *why);
 /* Whether there is something received that no answer was given to. */
 bool wi_httpd_conn_has_input(const wi_httpd_conn *conn);
+
+/* ---- http_server_read.c ---- */
+/* Reads and emits as long as it may. */
+void wi_httpd_pump(wi_httpd_conn *conn);
+/* Looks at who waits in the next turn. */
+void wi_httpd_come_back(wi_httpd *server);
+
+/* ---- http_server_wait.c ---- */
+/* Stops the clock of its deadlines, and lets it go on. */
+void wi_httpd_pause(wi_httpd_conn *conn);
+void wi_httpd_resume(wi_httpd_conn *conn);
+/* At the end of `queue`, or its beginning, if it is in none. */
+void wi_httpd_queue_up(wi_httpd_conn *conn, wi_httpd_queue *queue, bool first);
+void wi_httpd_queue_off(wi_httpd_conn *conn);
+/* It has input, and there is no demand. */
+void wi_httpd_hungry(wi_httpd_conn *conn, bool first);
+/* Whether there is memory for a body of so many bytes. One always fits if there is no other. */
+bool wi_httpd_body_fits(const wi_httpd *server, uint64_t bytes);
+/* Lets those read that waited for what there is now. */
+void wi_httpd_feed(wi_httpd *server);
 
 /* ---- http_server_write.c ---- */
 /* Sends at the end of the turn. */
@@ -264,7 +287,6 @@ void wi_httpd_tell_room(wi_httpd_conn *conn);
 
 /* ---- http_server_sweep.c ---- */
 void wi_httpd_sweep_start(wi_httpd *server);
-void wi_httpd_overload_start(wi_httpd *server);
 
 /* ---- http_server_tls.c ---- */
 typedef enum wi_httpd_io {

@@ -1,5 +1,4 @@
-/* Deadlines: one timer per loop looks at all connections, and one at who has waited too long for
- * demand. */
+/* Deadlines: one timer per loop looks at all connections. */
 #include "http_server_internal.h"
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -24,7 +23,8 @@ static bool is_late(const wi_httpd_conn *conn, uint64_t now, uint32_t within_ms)
 
 static bool is_idle(const wi_httpd_conn *conn)
 {
-    return conn->seq_in == conn->seq_out && !conn->is_hungry && wi_httpd_buffered(&conn->out) == 0;
+    return conn->seq_in == conn->seq_out && conn->queue == NULL &&
+           wi_httpd_buffered(&conn->out) == 0;
 }
 
 static void sweep_one(wi_httpd_conn *conn, uint64_t now)
@@ -77,32 +77,4 @@ void wi_httpd_sweep_start(wi_httpd *server)
         return;
     server->sweep_ns = interval_of(&server->config);
     weir_timer_start(server->loop, &server->sweep, server->sweep_ns, sweep, server);
-}
-
-/* ---- Overload ---- */
-
-static void overloaded(weir_timer *timer, void *user)
-{
-    wi_httpd *server = user;
-    uint64_t now = weir_loop_now(server->loop);
-    uint64_t wait = server->config.overload_wait_ms * WEIR_MS;
-    (void)timer;
-    while (server->hungry != NULL && now - server->hungry->paused_ns >= wait) {
-        wi_httpd_conn *conn = server->hungry;
-        wi_httpd_unhungry(conn);
-        conn->rejects = true;
-        wi_httpd_pump(conn);
-        conn->rejects = false;
-    }
-    wi_httpd_overload_start(server);
-}
-
-void wi_httpd_overload_start(wi_httpd *server)
-{
-    uint64_t wait = server->config.overload_wait_ms * WEIR_MS;
-    if (wait == 0 || server->hungry == NULL || weir_timer_is_armed(&server->overload))
-        return;
-    uint64_t waited = weir_loop_now(server->loop) - server->hungry->paused_ns;
-    weir_timer_start(server->loop, &server->overload, waited < wait ? wait - waited : 0, overloaded,
-                     server);
 }

@@ -73,13 +73,13 @@ static void free_dead(wi_httpd *server)
     wi_httpd_conn *conn = server->dead;
     server->dead = NULL;
     while (conn != NULL) {
-        wi_httpd_conn *next = conn->next_hungry;
+        wi_httpd_conn *next = conn->behind;
         if (conn->unwatched && !conn->is_dirty) {
             close(conn->dead_fd);
             weir_memory_free(server->env, conn);
         } else {
             conn->unwatched = true;
-            conn->next_hungry = server->dead;
+            conn->behind = server->dead;
             server->dead = conn;
         }
         conn = next;
