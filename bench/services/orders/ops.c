@@ -132,6 +132,8 @@ bool ops_start(ops *o)
         o->watch = store_watch_new(o->loop, s);
     if (s->options.has_admin && !start_admin(o))
         return false;
+    if (o->pricing == NULL && o->admin == NULL && o->watch == NULL)
+        return true; /* nothing to do, and a process of one thread is a little faster */
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     o->has_thread = pthread_create(&o->thread, NULL, run, o) == 0;
