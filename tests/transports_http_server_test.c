@@ -197,6 +197,7 @@ static const bad_request bad_requests[] = {
     { "G(T / HTTP/1.1\r\nHost: a\r\n\r\n", 400 },
     { "GET / HTTP/9.9\r\nHost: a\r\n\r\n", 505 },
     { "BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 501 },
+    { "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 501 },
     { BODY "Content-Length: x\r\n\r\n", 400 },
     { BODY "Content-Length: -1\r\n\r\n", 400 },
     { BODY "Content-Length: 1\r\nContent-Length: 1\r\n\r\nx", 400 },
