@@ -35,8 +35,9 @@ typedef struct rig {
     uint16_t port;
     int listeners;
     bool finished;
-    uint64_t demand;    /* the keeper's first; then the test asks */
-    weir_stage *keeper; /* the sink that keeps what it gets */
+    uint64_t window_bytes; /* of the sink's edge; 0: the default */
+    uint64_t demand;       /* the keeper's first; then the test asks */
+    weir_stage *keeper;    /* the sink that keeps what it gets */
     weir_item *kept[KEPT_MAX];
     int kept_count;
     int fds;
@@ -150,7 +151,9 @@ static inline void rig_start(rig *r, weir_stage_spec *sink)
     r->loop = weir_loop_new(&(weir_loop_config){ .env = &r->env });
     r->pipeline = weir_pipeline_new(NULL);
     weir_from(r->pipeline, weir_http_server(&r->config));
-    weir_into(r->pipeline, sink != NULL ? sink : keeper(r));
+    weir_node *node = weir_into(r->pipeline, sink != NULL ? sink : keeper(r));
+    if (r->window_bytes != 0)
+        weir_node_window(node, &(weir_edge_config){ .window_bytes = r->window_bytes });
     if (weir_pipeline_start(r->pipeline, &r->loop, 1, rig_finished, r) != WEIR_OK)
         fail_msg("%s", weir_pipeline_why(r->pipeline));
     for (int i = 0; i < 100 && r->listeners == 0; i++)

@@ -197,6 +197,7 @@ static const bad_request bad_requests[] = {
     { "G(T / HTTP/1.1\r\nHost: a\r\n\r\n", 400 },
     { "GET / HTTP/9.9\r\nHost: a\r\n\r\n", 505 },
     { "BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 501 },
+    { "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 501 },
     { BODY "Content-Length: x\r\n\r\n", 400 },
     { BODY "Content-Length: -1\r\n\r\n", 400 },
     { BODY "Content-Length: 1\r\nContent-Length: 1\r\n\r\nx", 400 },
@@ -876,6 +877,27 @@ static void stops_reading_without_demand_and_goes_on_with_it(void **state)
     rig_stop(&r);
 }
 
+static void keeps_to_a_window_of_bytes_and_still_passes_what_is_larger(void **state)
+{
+    rig r = { .window_bytes = 2000 };
+    char small[] = POST("500\r\n\r\n"), large[] = POST("9000\r\n\r\n"), body[9001] = { 0 };
+    (void)state;
+    memset(body, 'b', 9000);
+    rig_echo(&r);
+    client c = client_new(&r), d = client_new(&r);
+    for (int i = 0; i < 10; i++) {
+        client *who = i % 2 == 0 ? &c : &d;
+        bool is_large = i % 3 == 0;
+        say(&r, who, is_large ? large : small);
+        say_bytes(&r, who, body, is_large ? 9000 : 500);
+    }
+    for (int i = 0; i < 10; i++)
+        hear_status(&r, i % 2 == 0 ? &c : &d, 200);
+    client_close(&c);
+    client_close(&d);
+    rig_stop(&r);
+}
+
 static void lets_bodies_wait_for_the_memory_of_others(void **state)
 {
     rig r = { .config.body_bytes_max_all = 1000, .config.header_timeout_ms = 50 };
@@ -1199,6 +1221,7 @@ int main(void)
         cmocka_unit_test(stops_the_clock_while_it_does_not_read),
         cmocka_unit_test(resets_a_peer_that_does_not_take_its_reply),
         cmocka_unit_test(stops_reading_without_demand_and_goes_on_with_it),
+        cmocka_unit_test(keeps_to_a_window_of_bytes_and_still_passes_what_is_larger),
         cmocka_unit_test(lets_bodies_wait_for_the_memory_of_others),
         cmocka_unit_test(accepts_nobody_without_demand),
         cmocka_unit_test(answers_503_after_the_overload_wait),

@@ -102,7 +102,7 @@ weir_status weir_http_answer_with(weir_item *item, const weir_http_answer *answe
     weir_http_request *request = request_of(item);
     if (request == NULL || answer == NULL || !is_sane(answer))
         return WEIR_EINVAL;
-    if (request->answered != WI_HTTPD_UNANSWERED)
+    if (wi_httpd_answered(request) != WI_HTTPD_UNANSWERED)
         return WEIR_EEXIST;
     weir_status status = WEIR_ECLOSED;
     if (!is_home(request)) {
@@ -112,7 +112,7 @@ weir_status weir_http_answer_with(weir_item *item, const weir_http_answer *answe
         status = wi_httpd_answer(request->conn, &place, answer);
     }
     if (status == WEIR_OK || status == WEIR_ECLOSED)
-        request->answered = WI_HTTPD_ANSWERED;
+        wi_httpd_set_answered(request, WI_HTTPD_ANSWERED);
     return status;
 }
 
@@ -128,7 +128,7 @@ weir_status weir_http_reply(weir_item *item, int status, const char *content_typ
 bool weir_http_is_answered(const weir_item *item)
 {
     const weir_http_request *request = weir_http_request_of(item);
-    return request != NULL && request->answered != WI_HTTPD_UNANSWERED;
+    return request != NULL && wi_httpd_answered(request) != WI_HTTPD_UNANSWERED;
 }
 
 /* ---- Replies in pieces ---- */
@@ -141,7 +141,7 @@ weir_status weir_http_reply_begin(weir_item *item, const weir_http_answer *answe
         return WEIR_EINVAL;
     if (!is_home(request))
         return WEIR_EUNSUPPORTED;
-    if (request->answered != WI_HTTPD_UNANSWERED)
+    if (wi_httpd_answered(request) != WI_HTTPD_UNANSWERED)
         return WEIR_EEXIST;
     if (request->conn == NULL)
         return WEIR_ECLOSED;
@@ -153,7 +153,7 @@ weir_status weir_http_reply_begin(weir_item *item, const weir_http_answer *answe
     weir_status status = wi_httpd_answer(request->conn, &place, &head);
     if (status != WEIR_OK)
         return status;
-    request->answered = WI_HTTPD_STREAMING;
+    wi_httpd_set_answered(request, WI_HTTPD_STREAMING);
     request->cut_body = request->to_close || answer->close;
     return answer->body_bytes > 0 ? weir_http_reply_chunk(item, answer->body, answer->body_bytes)
                                   : WEIR_OK;
@@ -161,7 +161,7 @@ weir_status weir_http_reply_begin(weir_item *item, const weir_http_answer *answe
 
 static weir_status streaming(const weir_http_request *request)
 {
-    if (request == NULL || request->answered != WI_HTTPD_STREAMING || !is_home(request))
+    if (request == NULL || wi_httpd_answered(request) != WI_HTTPD_STREAMING || !is_home(request))
         return WEIR_EINVAL;
     return request->conn == NULL || request->conn->closes ? WEIR_ECLOSED : WEIR_OK;
 }

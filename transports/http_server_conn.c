@@ -89,7 +89,7 @@ static void drop_requests(wi_httpd_conn *conn, weir_status status)
         next = request->next;
         request->conn = NULL;
         request->next = NULL;
-        if (request->answered != WI_HTTPD_ANSWERED)
+        if (wi_httpd_answered(request) != WI_HTTPD_ANSWERED)
             weir_context_cancel(&request->context, status);
     }
     conn->requests = conn->requests_last = NULL;

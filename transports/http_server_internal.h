@@ -93,6 +93,16 @@ struct weir_http_request {
     bool has_query, has_type, is_tls, is_copy, to_close, cut_body;
 };
 
+/* Written by the loop that has the item, and looked at by the connection's. */
+static inline uint8_t wi_httpd_answered(const weir_http_request *request)
+{
+    return __atomic_load_n(&request->answered, __ATOMIC_RELAXED);
+}
+static inline void wi_httpd_set_answered(weir_http_request *request, uint8_t answered)
+{
+    __atomic_store_n(&request->answered, answered, __ATOMIC_RELAXED);
+}
+
 enum { WI_HTTPD_HANDSHAKE, WI_HTTPD_IDLE, WI_HTTPD_HEAD, WI_HTTPD_BODY, WI_HTTPD_LINGER };
 
 /* Lives from accept to the end of the turn after the one in which it ended. */

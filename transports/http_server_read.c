@@ -142,6 +142,10 @@ static size_t take_message(wi_httpd_conn *conn, const char *at, size_t len)
         wi_httpd_refuse(conn, head.status, head.why);
         return len;
     }
+    if (head.method == WEIR_HTTP1_CONNECT) {
+        wi_httpd_refuse(conn, 501, "no tunnels here");
+        return len;
+    }
     size_t here = len - head_bytes;
     if (head.framing == WEIR_HTTP1_NO_BODY)
         return take_whole(conn, &head, at, head_bytes, 0);

@@ -363,16 +363,16 @@ void wi_httpd_answer_end(weir_http_request *request, weir_outcome outcome, weir_
     const char *why = "";
     if (conn == NULL)
         return;
-    if (request->answered == WI_HTTPD_STREAMING) {
+    if (wi_httpd_answered(request) == WI_HTTPD_STREAMING) {
         wi_httpd_conn_kill(conn, WEIR_ECLOSED); /* cut off, and seen to be */
         return;
     }
     wi_httpd_place place = wi_httpd_place_of(request);
     if (request->parcel != NULL && wi_httpd_parcel_send(request))
         return;
-    if (request->answered == WI_HTTPD_ANSWERED && request->parcel == NULL)
+    if (wi_httpd_answered(request) == WI_HTTPD_ANSWERED && request->parcel == NULL)
         return;
-    request->answered = WI_HTTPD_ANSWERED;
+    wi_httpd_set_answered(request, WI_HTTPD_ANSWERED);
     int code = status_of_end(outcome, status, &why);
     if (code != 204)
         wi_httpd_answer_error(conn, &place, code, why);
@@ -416,7 +416,7 @@ weir_status wi_httpd_stream_end(weir_http_request *request)
         if (request->seq != conn->seq_out)
             conn->held_bytes += (uint32_t)n;
     }
-    request->answered = WI_HTTPD_ANSWERED;
+    wi_httpd_set_answered(request, WI_HTTPD_ANSWERED);
     complete(conn, request->seq, request->cut_body || request->minor == 0);
     return WEIR_OK;
 }

@@ -6,12 +6,12 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* A tenth of the shortest deadline: late by that at most. */
+/* A tenth of the shortest deadline: late by that at most. Lingering may take a little longer. */
 static uint64_t interval_of(const weir_http_server_config *config)
 {
     uint64_t ms = least(least(config->header_timeout_ms, config->body_timeout_ms),
                         least(config->idle_timeout_ms, config->write_timeout_ms));
-    ms = least(ms, config->linger_timeout_ms) / 10;
+    ms = least(ms, 5 * (uint64_t)config->linger_timeout_ms) / 10;
     return (ms < 1 ? 1 : ms > 1000 ? 1000 : ms) * WEIR_MS;
 }
 
