@@ -1,6 +1,10 @@
 /* The contract of stages and edges, rule by rule, on virtual loops. */
 #include "core_rig.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <weir/inlet.h>
 
 /* ---- Rule 1: credit ---- */
@@ -722,6 +726,61 @@ static void a_long_chain_of_parents_ends_without_recursion(void **state)
     assert_int_equal(weir_testkit_free(kit), 0);
 }
 
+/* In a debug build a bug in a stage is the end of the process; `body` runs in one of its own. */
+#ifndef NDEBUG
+static void expect_abort(void (*body)(void))
+{
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)!freopen("/dev/null", "w", stderr);
+        (void)signal(SIGABRT, SIG_DFL);
+        body();
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+#endif
+
+static void emit_without_credit(void)
+{
+    rig r = rig_new();
+    rig_chain(&r, NULL);
+    (void)!weir_testkit_start(r.kit, r.p);
+    weir_item *item = weir_item_new(weir_testkit_loop(r.kit, 0), &counted_type, 8);
+    weir_emit(weir_stage_out(weir_probe_stage(r.from)), item);
+    weir_probe_end(r.from);
+    rig_settle(&r);
+    assert_int_equal(ends[WEIR_ABORTED], 1);
+    assert_int_equal(rig_stats(&r, 0).over_emitted, 1);
+    memset(ends, 0, sizeof ends);
+    rig_done(&r);
+}
+
+static void leak_an_item(void)
+{
+    weir_testkit *kit = weir_testkit_new(1, 1);
+    (void)weir_item_new(weir_testkit_loop(kit, 0), &counted_type, 8);
+    assert_int_equal(weir_testkit_free(kit), 0);
+    assert_int_equal(ends[WEIR_ABORTED], 1);
+    memset(ends, 0, sizeof ends);
+}
+
+static void a_stage_that_emits_without_credit_or_leaks_is_caught(void **state)
+{
+    (void)state;
+    void (*const bugs[])(void) = { emit_without_credit, leak_an_item };
+    for (int i = 0; i < 2; i++) {
+#ifdef NDEBUG
+        bugs[i]();
+#else
+        expect_abort(bugs[i]);
+#endif
+    }
+}
+
 /* ---- Rule 9: shared bodies ---- */
 
 static void a_shared_item_is_cloned_before_it_is_written(void **state)
@@ -1179,6 +1238,7 @@ int main(void)
         cmocka_unit_test(a_shared_item_ends_once_with_the_worst_outcome),
         cmocka_unit_test(a_tree_of_derived_cloned_and_joined_items_ends_at_its_root_once),
         cmocka_unit_test(a_long_chain_of_parents_ends_without_recursion),
+        cmocka_unit_test(a_stage_that_emits_without_credit_or_leaks_is_caught),
         cmocka_unit_test(a_shared_item_is_cloned_before_it_is_written),
         cmocka_unit_test(ends_and_credit_allocate_nothing),
         cmocka_unit_test(a_window_of_bytes_bounds_what_is_in_flight),

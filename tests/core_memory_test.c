@@ -209,7 +209,8 @@ static weir_status make_items(weir_testkit *kit)
             worst = WEIR_ENOMEM;
         if (n == 0)
             continue;
-        memset(items[0]->body, 1, sizes[i]);
+        if (sizes[i] != 0)
+            memset(items[0]->body, 1, sizes[i]);
         weir_status status = weir_item_clone(loop, items[0], &copy);
         if (status == WEIR_OK)
             items[0] = copy;
