@@ -506,7 +506,7 @@ static void async_close(weir_stage *stage, void *state)
 }
 
 static weir_status async_share(const void *config, const weir_env *env, uint32_t replicas,
-                               void **ret_shared)
+                               void **ret_shared, const char **why)
 {
     const async_spec *spec = config;
     if (spec->type->share == NULL)
@@ -515,7 +515,7 @@ static weir_status async_share(const void *config, const weir_env *env, uint32_t
     void **shared = weir_memory_new(env, 3 * sizeof *shared);
     if (shared == NULL)
         return WEIR_ENOMEM;
-    weir_status status = spec->type->share(spec->config, env, replicas, &shared[0]);
+    weir_status status = spec->type->share(spec->config, env, replicas, &shared[0], why);
     if (status != WEIR_OK) {
         weir_memory_free(env, shared);
         return status;

@@ -167,6 +167,9 @@ static bool run_ready(weir_loop *loop, uint64_t until)
         wi_stage_run(stage);
         any = true;
         loop->budget = loop->budget > WI_VECTOR_MAX ? loop->budget - WI_VECTOR_MAX : 0;
+        /* Early, while they are in the cache: their sources use the memory again. */
+        if (loop->ended_head != NULL)
+            wi_items_run_ended(loop);
         if (++visits % CLOCK_EVERY == 0 && weir_loop_update_now(loop) >= until) {
             loop->budget = 0;
             break;
@@ -389,7 +392,6 @@ static struct event_base *base_new(void)
     if (config == NULL)
         return NULL;
     event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
-    event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
     event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
     struct event_base *base = event_base_new_with_config(config);
     event_config_free(config);

@@ -227,9 +227,11 @@ static weir_status make_shared(weir_pipeline *p)
         const weir_stage_spec *spec = p->nodes[i]->spec;
         if (spec->type->share == NULL)
             continue;
-        weir_status status = spec->type->share(spec->config, p->env, p->n_replicas, &p->shared[i]);
+        const char *why = "cannot prepare";
+        weir_status status = spec->type->share(spec->config, p->env, p->n_replicas, &p->shared[i],
+                                               &why);
         if (status != WEIR_OK) {
-            wi_pipeline_latch(p, p->nodes[i]->name, status, "cannot prepare");
+            wi_pipeline_latch(p, p->nodes[i]->name, status, why);
             return status;
         }
     }

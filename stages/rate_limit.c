@@ -40,9 +40,10 @@ static uint64_t period_ms_of(const weir_rate_limit_config *config)
 }
 
 static weir_status rate_limit_share(const void *config, const weir_env *env, uint32_t replicas,
-                                    void **ret_shared)
+                                    void **ret_shared, const char **why)
 {
     (void)replicas;
+    (void)why;
     const weir_rate_limit_config *c = config;
     shared_limit *shared = weir_memory_new(env, sizeof *shared);
     if (shared == NULL)

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,14 +159,13 @@ static inline void rig_start(rig *r, weir_stage_spec *sink)
         fail_msg("%s", weir_pipeline_why(r->pipeline));
     for (int i = 0; i < 100 && r->listeners == 0; i++)
         weir_loop_turn(r->loop);
-    assert_int_equal(r->listeners, 1);
+    assert_int_equal(r->listeners, r->config.door == NULL ? 1 : 0);
 }
 
 static inline void turn(rig *r)
 {
-    struct timespec nap = { 0, 20000 };
     if (!weir_loop_turn(r->loop))
-        nanosleep(&nap, NULL); /* leaves the processor to the kernel's side of the sockets */
+        sched_yield(); /* leaves the processor to the kernel's side of the sockets */
 }
 
 static inline void turns(rig *r, int n)

@@ -56,24 +56,6 @@ static void read_file(const char *path, char *text, size_t cap)
     fclose(file);
 }
 
-/* libevent tells epoll of a deletion at its next wait, when another loop may have the descriptor's
- * number already. That finds nothing to delete, but looks like a race. */
-static void excuse_late_deletions(const service *s)
-{
-#if defined(__SANITIZE_THREAD__)
-    char path[SERVER_PATH_MAX + 16], value[SERVER_PATH_MAX + 48];
-    snprintf(path, sizeof path, "%s/excused", s->dir);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fputs("race:epoll_ctl\n", file);
-    fclose(file);
-    snprintf(value, sizeof value, "suppressions=%s", path);
-    setenv("TSAN_OPTIONS", value, 1);
-#else
-    (void)s;
-#endif
-}
-
 static void service_new(service *s)
 {
     memset(s, 0, sizeof *s);
@@ -81,7 +63,6 @@ static void service_new(service *s)
     snprintf(s->log, sizeof s->log, "%s/log", s->dir);
     snprintf(s->db, sizeof s->db, "%s/orders.db", s->dir);
     snprintf(s->notes, sizeof s->notes, "%s/notes", s->dir);
-    excuse_late_deletions(s);
 }
 
 /* Starts it with its store and notifications below its directory; `args` come behind and win. */

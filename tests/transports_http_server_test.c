@@ -2,6 +2,8 @@
  */
 #include "http_server_rig.h"
 
+#include <fcntl.h>
+
 #include <weir/loop.h>
 
 static weir_status echo(const weir_item *item, weir_http_response *response, void *user)
@@ -617,6 +619,69 @@ static void fails_an_item_whose_deadline_passes_with_504(void **state)
     rig_stop(&r);
 }
 
+static void answers_504_itself_when_nobody_looks_at_a_request_in_time(void **state)
+{
+    rig r = { .demand = 64, .config.request_deadline_ms = 20 };
+    (void)state;
+    rig_start(&r, NULL);
+    client c = client_new(&r);
+    say(&r, &c, GET("/"));
+    TURN_UNTIL(&r, r.kept_count == 1);
+    pass_ms(&r, 30);
+    hear_status(&r, &c, 504);
+    assert_int_equal(weir_http_reply(r.kept[0], 200, NULL, "late", 4), WEIR_EEXIST);
+    weir_item_ack(r.kept[0]);
+    say(&r, &c, GET("/again"));
+    TURN_UNTIL(&r, r.kept_count == 2);
+    assert_int_equal(weir_http_reply(r.kept[1], 200, NULL, "good", 4), WEIR_OK);
+    weir_item_ack(r.kept[1]);
+    hear_status(&r, &c, 200);
+    client_close(&c);
+    rig_stop(&r);
+}
+
+static void serves_connections_that_are_handed_in(void **state)
+{
+    rig r = { .demand = 64, .config.door = weir_http_door_new(NULL) };
+    int ends[2];
+    (void)state;
+    assert_non_null(r.config.door);
+    assert_int_equal(weir_http_door_hand(r.config.door, -1), WEIR_EINVAL);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    assert_int_equal(weir_http_door_hand(r.config.door, ends[0]), WEIR_OK); /* before the start */
+    rig_start(&r, NULL);
+    client c = { .fd = ends[1], .cap = 4096 };
+    c.text = calloc(1, c.cap);
+    assert_int_equal(fcntl(c.fd, F_SETFL, O_NONBLOCK), 0);
+    say(&r, &c, GET("/handed"));
+    TURN_UNTIL(&r, r.kept_count == 1);
+    assert_int_equal(weir_http_reply(r.kept[0], 200, NULL, "served", 6), WEIR_OK);
+    weir_item_ack(r.kept[0]);
+    assert_string_equal(hear(&r, &c).body, "served");
+    client_close(&c);
+    r.fds -= 2; /* both ends were open when they were counted */
+    rig_stop(&r);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    assert_int_equal(weir_http_door_hand(r.config.door, ends[0]), WEIR_ECLOSED);
+    close(ends[0]);
+    close(ends[1]);
+    weir_http_door_free(r.config.door);
+}
+
+static void a_door_takes_no_more_than_it_can_hold(void **state)
+{
+    weir_http_door *door = weir_http_door_new(NULL);
+    (void)state;
+    int fds = count_fds();
+    for (int i = 0; i < 512; i++)
+        assert_int_equal(weir_http_door_hand(door, socket(AF_INET, SOCK_STREAM, 0)), WEIR_OK);
+    int one_more = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(weir_http_door_hand(door, one_more), WEIR_EOVERLOAD);
+    close(one_more);
+    weir_http_door_free(door);
+    assert_int_equal(count_fds(), fds);
+}
+
 /* ---- Replies in pieces ---- */
 
 static void dechunk(rig *r, client *c, char *to)
@@ -1212,6 +1277,9 @@ int main(void)
         cmocka_unit_test(answers_what_ends_without_an_answer_by_how_it_ended),
         cmocka_unit_test(answers_for_what_was_made_of_a_request),
         cmocka_unit_test(fails_an_item_whose_deadline_passes_with_504),
+        cmocka_unit_test(answers_504_itself_when_nobody_looks_at_a_request_in_time),
+        cmocka_unit_test(serves_connections_that_are_handed_in),
+        cmocka_unit_test(a_door_takes_no_more_than_it_can_hold),
         cmocka_unit_test(streams_a_reply_in_chunks),
         cmocka_unit_test(tells_a_streamer_when_there_is_room_again),
         cmocka_unit_test(cuts_off_a_reply_that_is_never_finished),

@@ -50,16 +50,17 @@ static weir_status client_check(const void *config_, const char **ret_why)
 
 /* Certificates are read once for all loops. */
 static weir_status client_share(const void *config_, const weir_env *env, uint32_t replicas,
-                                void **ret_shared)
+                                void **ret_shared, const char **why)
 {
     const weir_http_call_config *config = config_;
-    const char *why;
     wi_http_url url;
     wi_tls *tls = NULL;
     (void)replicas;
-    weir_status status = wi_http_url_parse(config->base_url, &url, &why);
-    if (status == WEIR_OK && url.tls)
+    weir_status status = wi_http_url_parse(config->base_url, &url, why);
+    if (status == WEIR_OK && url.tls) {
+        *why = "cannot prepare TLS: is tls_ca_file readable?";
         status = wi_tls_new(config, &url, env, &tls);
+    }
     if (status == WEIR_OK)
         *ret_shared = tls;
     return status;

@@ -78,19 +78,18 @@ static void server_unshare(void *shared_)
 }
 
 /* One port for all replicas: a socket that is bound and never listens reserves it. */
-static weir_status reserve_port(wi_httpd_shared *shared, uint32_t replicas)
+static weir_status reserve_port(wi_httpd_shared *shared, uint32_t replicas, const char **why)
 {
-    const char *why;
     if (shared->port != 0 || replicas == 1)
         return WEIR_OK;
-    weir_status status = wi_listener_bind(shared->host, 0, true, &shared->reserved_fd, &why);
+    weir_status status = wi_listener_bind(shared->host, 0, true, &shared->reserved_fd, why);
     if (status == WEIR_OK)
         shared->port = wi_listener_port(shared->reserved_fd);
     return status;
 }
 
 static weir_status server_share(const void *config_, const weir_env *env, uint32_t replicas,
-                                void **ret_shared)
+                                void **ret_shared, const char **why)
 {
     weir_http_server_config config = *(const weir_http_server_config *)config_;
     wi_httpd_shared *shared = weir_memory_new(env, sizeof *shared);
@@ -102,10 +101,10 @@ static weir_status server_share(const void *config_, const weir_env *env, uint32
     shared->connections_max = connections_of(config.connections_max, replicas);
     weir_status status = wi_listener_split(config.listen, shared->host, sizeof shared->host,
                                            &shared->port);
-    if (status == WEIR_OK)
-        status = reserve_port(shared, replicas);
+    if (status == WEIR_OK && config.door == NULL)
+        status = reserve_port(shared, replicas, why);
     if (status == WEIR_OK && config.tls_cert_file != NULL)
-        status = wi_httpd_tls_new(&config, env, &shared->tls);
+        status = wi_httpd_tls_new(&config, env, &shared->tls, why);
     if (status != WEIR_OK) {
         server_unshare(shared);
         return status;
@@ -162,7 +161,7 @@ static weir_status server_open(weir_stage *stage, const void *config, void *stat
         return status;
     }
     weir_stage_hold(stage);
-    if (server->config.listening != NULL)
+    if (server->config.listening != NULL && server->config.door == NULL)
         server->config.listening(wi_listener_port(server->listener.fd), server->config.user);
     return WEIR_OK;
 }
@@ -221,6 +220,7 @@ static void server_on_drain(weir_stage *stage, void *state)
     (void)stage;
     server->draining = true;
     wi_listener_stop(&server->listener);
+    wi_httpd_door_close(server);
     for (wi_httpd_conn *conn = server->conns, *next; conn != NULL; conn = next) {
         next = conn->next;
         drain_conn(conn);
@@ -241,6 +241,7 @@ static void server_on_abort(weir_stage *stage, void *state)
     (void)stage;
     server->draining = true;
     wi_listener_stop(&server->listener);
+    wi_httpd_door_close(server);
     for (wi_httpd_conn *conn = server->conns, *next; conn != NULL; conn = next) {
         next = conn->next;
         wi_httpd_conn_kill(conn, WEIR_ECANCELED);

@@ -3,7 +3,7 @@
 
 #include <unistd.h>
 
-static bool may_accept(const wi_httpd *server)
+bool wi_httpd_may_accept(const wi_httpd *server)
 {
     bool wanted = server->config.overload_wait_ms != 0 || weir_out_fits(server->out, 1);
     return wanted && !server->draining && server->conns_live < server->shared->connections_max;
@@ -11,7 +11,12 @@ static bool may_accept(const wi_httpd *server)
 
 void wi_httpd_accept_or_not(wi_httpd *server)
 {
-    bool may = may_accept(server);
+    bool may = wi_httpd_may_accept(server);
+    if (server->config.door != NULL) {
+        if (may && wi_httpd_door_waits(server))
+            weir_post(server->loop, &server->door_task);
+        return;
+    }
     if (may == server->accepting || server->draining)
         return;
     server->accepting = may;
@@ -33,6 +38,10 @@ weir_status wi_httpd_listen(wi_httpd *server, const char **ret_why)
 {
     const wi_httpd_shared *shared = server->shared;
     int fd = -1;
+    if (server->config.door != NULL) {
+        wi_httpd_door_open(server);
+        return WEIR_OK;
+    }
     weir_status status = wi_listener_bind(shared->host, shared->port,
                                           weir_stage_replicas(server->stage) > 1, &fd, ret_why);
     if (status == WEIR_OK)

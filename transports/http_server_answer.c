@@ -102,7 +102,7 @@ weir_status weir_http_answer_with(weir_item *item, const weir_http_answer *answe
     weir_http_request *request = request_of(item);
     if (request == NULL || answer == NULL || !is_sane(answer))
         return WEIR_EINVAL;
-    if (wi_httpd_answered(request) != WI_HTTPD_UNANSWERED)
+    if (!wi_httpd_claim(request, WI_HTTPD_ANSWERED))
         return WEIR_EEXIST;
     weir_status status = WEIR_ECLOSED;
     if (!is_home(request)) {
@@ -111,8 +111,8 @@ weir_status weir_http_answer_with(weir_item *item, const weir_http_answer *answe
         wi_httpd_place place = wi_httpd_place_of(request);
         status = wi_httpd_answer(request->conn, &place, answer);
     }
-    if (status == WEIR_OK || status == WEIR_ECLOSED)
-        wi_httpd_set_answered(request, WI_HTTPD_ANSWERED);
+    if (status != WEIR_OK && status != WEIR_ECLOSED)
+        wi_httpd_set_answered(request, WI_HTTPD_UNANSWERED);
     return status;
 }
 

@@ -98,6 +98,14 @@ static inline uint8_t wi_httpd_answered(const weir_http_request *request)
 {
     return __atomic_load_n(&request->answered, __ATOMIC_RELAXED);
 }
+/* Makes the one answer the caller's: the loop that has the item and the connection's, whose
+ * deadline may have come, both may want to give it. */
+static inline bool wi_httpd_claim(weir_http_request *request, uint8_t answered)
+{
+    uint8_t was = WI_HTTPD_UNANSWERED;
+    return __atomic_compare_exchange_n(&request->answered, &was, answered, false, __ATOMIC_RELAXED,
+                                       __ATOMIC_RELAXED);
+}
 static inline void wi_httpd_set_answered(weir_http_request *request, uint8_t answered)
 {
     __atomic_store_n(&request->answered, answered, __ATOMIC_RELAXED);
@@ -170,6 +178,8 @@ struct wi_httpd {
     weir_http_server_config config; /* with its defaults filled in */
     const wi_httpd_shared *shared;
     wi_listener listener;
+    weir_task door_task;
+    wi_httpd *next_at_door;
     bool is_open, accepting, draining, released, bytes_short;
     uint32_t conns_live;
     uint64_t requests_live;
@@ -205,6 +215,15 @@ void wi_httpd_pool_done(wi_httpd *server);
 weir_status wi_httpd_listen(wi_httpd *server, const char **ret_why);
 /* Accepts if there is demand and room for a connection; otherwise lets them wait. */
 void wi_httpd_accept_or_not(wi_httpd *server);
+
+bool wi_httpd_may_accept(const wi_httpd *server);
+
+/* ---- http_server_door.c ---- */
+void wi_httpd_door_open(wi_httpd *server);
+void wi_httpd_door_close(wi_httpd *server);
+bool wi_httpd_door_waits(const wi_httpd *server);
+/* Takes what was handed in, while it may. */
+void wi_httpd_door_take(wi_httpd *server);
 
 /* ---- http_server_conn.c ---- */
 wi_httpd_conn *wi_httpd_conn_new(wi_httpd *server, int fd);
@@ -306,7 +325,7 @@ typedef enum wi_httpd_io {
     WI_HTTPD_IO_FAILED
 } wi_httpd_io;
 weir_status wi_httpd_tls_new(const weir_http_server_config *config, const weir_env *env,
-                             wi_httpd_tls **ret_tls);
+                             wi_httpd_tls **ret_tls, const char **ret_why);
 void wi_httpd_tls_free(wi_httpd_tls *tls);
 bool wi_httpd_tls_accept(wi_httpd_conn *conn);
 void wi_httpd_tls_done(wi_httpd_conn *conn);

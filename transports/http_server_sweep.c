@@ -11,7 +11,8 @@ static uint64_t interval_of(const weir_http_server_config *config)
 {
     uint64_t ms = least(least(config->header_timeout_ms, config->body_timeout_ms),
                         least(config->idle_timeout_ms, config->write_timeout_ms));
-    ms = least(ms, 5 * (uint64_t)config->linger_timeout_ms) / 10;
+    ms = least(least(ms, config->request_deadline_ms), 5 * (uint64_t)config->linger_timeout_ms) /
+         10;
     return (ms < 1 ? 1 : ms > 1000 ? 1000 : ms) * WEIR_MS;
 }
 
@@ -27,9 +28,30 @@ static bool is_idle(const wi_httpd_conn *conn)
            wi_httpd_buffered(&conn->out) == 0;
 }
 
+/* A request that is still unanswered a sweep after its deadline, because what it waits for does not
+ * even look at it, is answered here: nobody waits for ever. */
+static void sweep_requests(wi_httpd_conn *conn, uint64_t now)
+{
+    uint64_t grace = conn->server->sweep_ns;
+    for (weir_http_request *at = conn->requests, *next; at != NULL && conn->fd >= 0; at = next) {
+        next = at->next;
+        uint64_t deadline = at->context.deadline_ns;
+        if (deadline == 0 || now < deadline + grace)
+            continue;
+        weir_context_cancel(&at->context, WEIR_EDEADLINE);
+        if (!wi_httpd_claim(at, WI_HTTPD_ANSWERED))
+            continue;
+        wi_httpd_place place = wi_httpd_place_of(at);
+        wi_httpd_answer_error(conn, &place, 504, "not answered in time");
+    }
+}
+
 static void sweep_one(wi_httpd_conn *conn, uint64_t now)
 {
     const weir_http_server_config *config = &conn->server->config;
+    sweep_requests(conn, now);
+    if (conn->fd < 0)
+        return;
     if (conn->blocked && wi_httpd_buffered(&conn->out) != 0 &&
         now - conn->wrote_ns >= config->write_timeout_ms * WEIR_MS) {
         wi_httpd_conn_kill(conn, WEIR_EDEADLINE);

@@ -81,7 +81,7 @@ static bool set_up(wi_httpd_tls *tls)
 }
 
 weir_status wi_httpd_tls_new(const weir_http_server_config *config, const weir_env *env,
-                             wi_httpd_tls **ret_tls)
+                             wi_httpd_tls **ret_tls, const char **ret_why)
 {
     wi_httpd_tls *tls = weir_memory_new(env, sizeof *tls);
     weir_status status = WEIR_ENOMEM;
@@ -99,8 +99,7 @@ weir_status wi_httpd_tls_new(const weir_http_server_config *config, const weir_e
     return WEIR_OK;
 fail:
     ERR_clear_error();
-    weir_log(env, WEIR_LOG_ERROR, "http_server: no use of the certificate %s with the key %s",
-             config->tls_cert_file, config->tls_key_file);
+    *ret_why = status == WEIR_ENOMEM ? "no memory for TLS" : "its certificate and key are no good";
     wi_httpd_tls_free(tls);
     return status;
 }
@@ -185,11 +184,12 @@ void wi_httpd_tls_shutdown(wi_httpd_conn *conn)
 #else
 
 weir_status wi_httpd_tls_new(const weir_http_server_config *config, const weir_env *env,
-                             wi_httpd_tls **ret_tls)
+                             wi_httpd_tls **ret_tls, const char **ret_why)
 {
     (void)config;
+    (void)env;
     (void)ret_tls;
-    weir_log(env, WEIR_LOG_ERROR, "http_server: this build has no TLS");
+    *ret_why = "built without TLS";
     return WEIR_EUNSUPPORTED;
 }
 

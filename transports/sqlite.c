@@ -136,14 +136,16 @@ static weir_status share(const void *config, const weir_env *env, uint32_t repli
 }
 
 static weir_status share_writer(const void *config, const weir_env *env, uint32_t replicas,
-                                void **ret_shared)
+                                void **ret_shared, const char **why)
 {
+    *why = "the database cannot be opened, or refuses the schema or the statement";
     return share(config, env, replicas, true, ret_shared);
 }
 
 static weir_status share_reader(const void *config, const weir_env *env, uint32_t replicas,
-                                void **ret_shared)
+                                void **ret_shared, const char **why)
 {
+    *why = "no thread to read the database";
     return share(config, env, replicas, false, ret_shared);
 }
 

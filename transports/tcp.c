@@ -43,10 +43,9 @@ static weir_status source_check(const void *config_, const char **ret_why)
 }
 
 static weir_status source_share(const void *config_, const weir_env *env, uint32_t replicas,
-                                void **ret_shared)
+                                void **ret_shared, const char **why)
 {
     const weir_tcp_config *config = config_;
-    const char *why;
     shared_port *shared = weir_memory_new(env, sizeof *shared);
     if (shared == NULL)
         return WEIR_ENOMEM;
@@ -54,7 +53,7 @@ static weir_status source_share(const void *config_, const weir_env *env, uint32
     shared->fd = -1;
     shared->port = config->port;
     if (config->port == 0 && replicas > 1) {
-        weir_status status = wi_listener_bind(config->host, 0, true, &shared->fd, &why);
+        weir_status status = wi_listener_bind(config->host, 0, true, &shared->fd, why);
         if (status != WEIR_OK) {
             weir_memory_free(env, shared);
             return status;

@@ -141,9 +141,10 @@ static void file_run(weir_job **jobs, size_t n, void *thread_state, void *user)
 }
 
 static weir_status file_share(const void *config, const weir_env *env, uint32_t replicas,
-                              void **ret_shared)
+                              void **ret_shared, const char **why)
 {
     const file_config *c = config;
+    *why = "the file cannot be opened for writing";
     file *f = weir_memory_new(env, sizeof *f);
     if (f == NULL)
         return WEIR_ENOMEM;

@@ -30,7 +30,7 @@ typedef struct weir_async_type {
     const char *name;
     size_t config_size, state_size, work_size;
     weir_status (*share)(const void *config, const weir_env *env, uint32_t replicas,
-                         void **ret_shared);
+                         void **ret_shared, const char **why);
     void (*unshare)(void *shared);
     weir_status (*check)(const void *config, const char **why);
     weir_status (*open)(weir_stage *stage, const void *config, void *state);

@@ -41,9 +41,10 @@ typedef struct weir_stage_type {
     bool acks;           /* its items' ends matter: a source that commits what was settled */
 
     /* One value for all replicas of a node: made before the first open, on the thread that starts
-     * the pipeline; freed after the last close. For pools, limits and single writers. */
+     * the pipeline; freed after the last close. For pools, limits and single writers. On an error
+     * `*why`, a general text so far, may get a static one that says more. */
     weir_status (*share)(const void *config, const weir_env *env, uint32_t replicas,
-                         void **ret_shared);
+                         void **ret_shared, const char **why);
     void (*unshare)(void *shared);
 
     /* Checks the config while the pipeline is built; `*why` gets a static text on an error. */

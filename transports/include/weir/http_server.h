@@ -22,10 +22,15 @@
 extern "C" {
 #endif
 
+/* Connections that you accepted yourself, on their way to a server. */
+typedef struct weir_http_door weir_http_door;
+
 /* Zero is the default that is given; pointers stay borrowed until the pipeline is freed. */
 typedef struct weir_http_server_config {
     const char *listen; /* "127.0.0.1:8080", "[::1]:8080", ":8080" (every address); port 0: any free
                            one, the same for all replicas. NULL: "127.0.0.1:8080" */
+    /* Do not listen: serve what is handed in here. Borrowed. NULL: listen. */
+    weir_http_door *door;
     /* Told the port, once per replica, as it begins to listen. Optional. Loop thread. */
     void (*listening)(uint16_t port, void *user);
     void *user;
@@ -45,7 +50,8 @@ typedef struct weir_http_server_config {
                                     0: they wait in their sockets */
     uint32_t retry_after_s;      /* what a 503 says: 1 */
     uint32_t request_deadline_ms; /* of a request's context, from when it is emitted: 30,000;
-                                     UINT32_MAX: none */
+                                     UINT32_MAX: none. What is unanswered then is answered 504 here,
+                                     at the next look (a tenth of the shortest deadline, 1 s) */
     const char *tls_cert_file;    /* PEM, the whole chain: serve TLS 1.2 and up. NULL: in clear */
     const char *tls_key_file;     /* PEM */
 } weir_http_server_config;
@@ -67,6 +73,15 @@ typedef struct weir_http_server_config {
  * Draining: what is complete is answered, the last with "Connection: close"; what is not is
  * answered 503. */
 WEIR_API weir_stage_spec *weir_http_server(const weir_http_server_config *config);
+
+/* Gives a door; NULL for want of memory. env NULL: the defaults. Any thread. */
+WEIR_API weir_http_door *weir_http_door_new(const weir_env *env);
+/* Takes the door, and closes what waits at it. After its pipeline is freed. NULL is fine. */
+WEIR_API void weir_http_door_free(weir_http_door *door);
+/* Hands in a connected stream socket. WEIR_OK: taken, it waits for demand and is then served, in
+ * turn by the replicas. It stays yours with WEIR_EOVERLOAD (512 wait), WEIR_ECLOSED (the server
+ * has ended) and WEIR_EINVAL (no socket). Any thread. */
+WEIR_API weir_status weir_http_door_hand(weir_http_door *door, int fd) WEIR_MUST_USE;
 
 /* ---- Requests ---- */
 
