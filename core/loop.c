@@ -320,11 +320,13 @@ weir_status weir_loop_run(weir_loop *loop)
     own_thread(loop);
     weir_loop *outer = wi_here;
     wi_here = loop;
-    if (loop->config.pin_cpu_plus_1 > 0) {
-        cpu_set_t set;
-        CPU_ZERO(&set);
-        CPU_SET((size_t)loop->config.pin_cpu_plus_1 - 1, &set);
-        (void)pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+    cpu_set_t before, pinned;
+    bool pins = loop->config.pin_cpu_plus_1 > 0 &&
+                pthread_getaffinity_np(pthread_self(), sizeof before, &before) == 0;
+    if (pins) {
+        CPU_ZERO(&pinned);
+        CPU_SET((size_t)loop->config.pin_cpu_plus_1 - 1, &pinned);
+        (void)pthread_setaffinity_np(pthread_self(), sizeof pinned, &pinned);
     }
     while (!atomic_load_explicit(&loop->stop, memory_order_acquire)) {
         bool any = turn(loop);
@@ -332,6 +334,8 @@ weir_status weir_loop_run(weir_loop *loop)
             loop->spin_hits = 1;
         poll(loop, is_ready(loop));
     }
+    if (pins) /* the caller's thread goes on as it came */
+        (void)pthread_setaffinity_np(pthread_self(), sizeof before, &before);
     atomic_store(&loop->stop, false);
     atomic_store(&loop->has_thread, false);
     wi_here = outer;
