@@ -69,23 +69,24 @@ static bool class_grow(weir_loop *loop, uint32_t which)
     return true;
 }
 
-/* The header's last word, whole: cost, holds, attempts, status, bits. */
-static uint64_t first_word(size_t cost, uint32_t which)
+/* What every new item of a kind begins with: the header from `type` on, stored whole. */
+typedef struct beginning {
+    weir_item header;
+} beginning;
+
+#define BEGINNING_BYTES (sizeof(weir_item) - offsetof(weir_item, type))
+
+static inline beginning beginning_of(const weir_item_type *type, size_t cost, uint32_t which)
 {
-    weir_item item = { .cost = cost > UINT32_MAX ? UINT32_MAX : (uint32_t)cost, .holds = 1 };
-    uint64_t word;
-    item.bits = (uint8_t)which;
-    memcpy(&word, &item.cost, sizeof word);
-    return word;
+    return (beginning){ { .type = type,
+                          .cost = cost > UINT32_MAX ? UINT32_MAX : (uint32_t)cost,
+                          .holds = 1,
+                          .bits = (uint8_t)which } };
 }
 
-static inline void item_init(weir_item *item, const weir_item_type *type, uint64_t word)
+static inline void item_init(weir_item *item, const beginning *from)
 {
-    item->type = type;
-    item->context = NULL;
-    item->parent = NULL;
-    item->key = 0;
-    memcpy(&item->cost, &word, sizeof word);
+    memcpy(&item->type, &from->header.type, BEGINNING_BYTES);
 }
 
 size_t weir_items_new(weir_loop *loop, const weir_item_type *type, size_t body_bytes,
@@ -98,7 +99,7 @@ size_t weir_items_new(weir_loop *loop, const weir_item_type *type, size_t body_b
         return made;
     }
     uint32_t which = class_for(body_bytes);
-    uint64_t word = first_word(body_bytes, which);
+    beginning first = beginning_of(type, body_bytes, which);
     wi_class *c = &loop->classes[which];
     size_t made = 0;
     while (made < n) {
@@ -110,7 +111,7 @@ size_t weir_items_new(weir_loop *loop, const weir_item_type *type, size_t body_b
         size_t take = n - made < c->n_free ? n - made : c->n_free;
         weir_item **from = c->free + c->n_free - take;
         for (size_t i = 0; i < take; i++) {
-            item_init(from[i], type, word);
+            item_init(from[i], &first);
             ret_items[made + i] = from[i];
         }
         wi_set(&c->n_free, c->n_free - take);
@@ -163,7 +164,8 @@ weir_item *weir_item_new_foreign(const weir_env *env, const weir_item_type *type
     weir_item *item = (weir_item *)(void *)(memory + WI_CACHE_LINE);
     item->home = NULL;
     item->body = item + 1;
-    item_init(item, type, first_word(body_bytes, 0));
+    beginning first = beginning_of(type, body_bytes, 0);
+    item_init(item, &first);
     return item;
 }
 
@@ -187,6 +189,22 @@ static inline void give_back(weir_item *item)
 static inline bool is_plain(const weir_item *item)
 {
     return item->parent == NULL && (item->type == NULL || item->type->ended == NULL);
+}
+
+static inline size_t give_back_run(weir_loop *home, uint8_t which, weir_item **items, size_t n)
+{
+    wi_class *c = &home->classes[which];
+    weir_item **top = c->free + c->n_free;
+    size_t i = 0;
+    for (; i < n; i++) {
+        weir_item *item = items[i];
+        if (item->holds != 1 || item->home != home || !is_plain(item) ||
+            (item->bits & (0x07u | BIT_BIG)) != which)
+            break;
+        top[i] = item;
+    }
+    wi_set(&c->n_free, c->n_free + i);
+    return i;
 }
 
 uint64_t wi_items_free(const weir_loop *loop)
@@ -428,13 +446,15 @@ void weir_item_end(weir_item *item, weir_outcome outcome, weir_status status)
 
 void weir_items_ack(weir_item **items, size_t n)
 {
+    /* Runs of plain items of one size go back together: the stack's top stays in a register. */
     weir_loop *here = wi_here;
-    for (size_t i = 0; i < n; i++) {
-        weir_item *item = items[i];
-        if (WI_LIKELY(item->holds == 1 && item->home == here && here != NULL && is_plain(item)))
-            give_back(item);
-        else
-            weir_item_end(item, WEIR_ACKED, WEIR_OK);
+    for (size_t i = 0; i < n;) {
+        uint8_t bits = items[i]->bits & (0x07u | BIT_BIG);
+        size_t from = i;
+        if (here != NULL && bits < WI_CLASSES)
+            i += give_back_run(here, bits, items + i, n - i);
+        if (i == from)
+            weir_item_end(items[i++], WEIR_ACKED, WEIR_OK);
     }
 }
 

@@ -259,47 +259,62 @@ static void count_taken_out(weir_stage *stage, size_t n, uint64_t lost_before)
         wi_count(&stage->stats.filtered, n - lost);
 }
 
-/* Pure stages: one after the other over the whole vector, without a queue between them. */
-static inline void deliver_fused(weir_stage *head, weir_stage *from, weir_item **items, size_t n,
-                                 bool timed)
+/* Pure stages: one after the other over the whole vector, without a queue between them. Gives how
+ * many are left. */
+static inline size_t apply(weir_stage *from, weir_item **items, size_t n, bool timed)
 {
-    weir_stage *stage = from;
-    for (;;) {
-        uint64_t started = timed ? wi_clock(head->loop->env) : 0;
+    for (weir_stage *stage = from;; stage = stage->fused_next) {
+        uint64_t started = timed ? wi_clock(stage->loop->env) : 0;
         uint64_t lost = stage->stats.failed + stage->stats.aborted;
         size_t kept = stage->type->transform(stage, items, n, stage->state);
-        if (timed)
+        if (WI_UNLIKELY(timed))
             sample_end(stage, started, n);
-        if (kept < n)
+        if (WI_UNLIKELY(kept < n))
             count_taken_out(stage, n - kept, lost);
         n = kept;
-        if (stage->fused_next == NULL)
-            break;
+        if (stage->fused_next == NULL || n == 0)
+            return n;
         wi_count(&stage->stats.items_out, n);
-        stage = stage->fused_next;
-        wi_count(&stage->stats.items_in, n);
-        if (n == 0)
-            return;
+        wi_count(&stage->fused_next->stats.items_in, n);
     }
+}
+
+static inline void emit_applied(weir_stage *head, weir_item **items, size_t n)
+{
     if (n == 0)
         return;
-    if (head->n_out == 0)
+    if (head->n_out == 0) {
         weir_items_ack(items, n);
-    else
-        wi_emit_all(head->out[0], items, n);
-    if (head != stage && head->n_out != 0) {
+        return;
+    }
+    wi_emit_all(head->out[0], items, n);
+    if (head->fused_tail != head) {
         /* emit counted them for the head, whose output this is now */
         wi_count(&head->stats.items_out, (uint64_t)0 - n);
-        wi_count(&stage->stats.items_out, n);
+        wi_count(&head->fused_tail->stats.items_out, n);
     }
+}
+
+/* Hands them over by vectors and emits what is left of all at once. */
+static inline void deliver_pure(weir_stage *stage, weir_item **items, size_t n)
+{
+    size_t vector_max = stage->loop->config.vector_max, left = 0;
+    for (size_t at = 0; at < n; at += vector_max) {
+        size_t of_vector = n - at < vector_max ? n - at : vector_max;
+        size_t kept = apply(stage, items + at, of_vector, --stage->sample == 0);
+        if (left != at)
+            memmove(items + left, items + at, kept * sizeof *items);
+        left += kept;
+    }
+    emit_applied(stage->exec, items, left);
 }
 
 static inline void deliver(weir_stage *stage, weir_in *in, weir_item **items, size_t n, bool timed)
 {
     const weir_stage_type *type = stage->type;
     weir_status status = WEIR_OK;
-    if (type->transform != NULL) {
-        deliver_fused(stage->exec, stage, items, n, timed);
+    if (type->transform != NULL) { /* again, after a retry's wait */
+        emit_applied(stage->exec, items, apply(stage, items, n, timed));
         return;
     }
     uint64_t started = timed ? wi_clock(stage->loop->env) : 0;
@@ -362,10 +377,10 @@ static size_t what_fits(const weir_stage *stage, weir_item **items, size_t n)
 /* Takes out what is over or must wait; gives how many are left to hand over. */
 static inline size_t hold_back(weir_stage *stage, weir_in *in, weir_item **items, size_t n)
 {
-    bool contexts = false;
+    uintptr_t contexts = 0;
     for (size_t i = 0; i < n; i++)
-        contexts |= items[i]->context != NULL;
-    if (contexts)
+        contexts |= (uintptr_t)items[i]->context;
+    if (contexts != 0)
         n = drop_expired(stage, in, items, n);
     if (WI_UNLIKELY(stage->retry != NULL)) {
         for (size_t i = 0; i < n; i++)
@@ -380,8 +395,8 @@ static bool take_vectors(weir_stage *stage, weir_in *in)
 {
     wi_edge *edge = in->edge;
     uint64_t mask = edge->out.mask, tail = wi_tail(in), taken = 0, left = WI_VECTOR_MAX;
-    uint64_t vector_max = stage->loop->config.vector_max;
-    bool gated = stage->gated;
+    bool gated = stage->gated, is_pure = stage->type->transform != NULL;
+    uint64_t vector_max = is_pure ? WI_VECTOR_MAX : stage->loop->config.vector_max;
     stage->current_in = in;
     while (left > 0 && tail != in->head && !in->over) {
         weir_item **items = &edge->slots[in->head & mask];
@@ -400,7 +415,9 @@ static bool take_vectors(weir_stage *stage, weir_in *in)
         left -= n;
         n = hold_back(stage, in, items, n);
         taken += n;
-        if (n != 0)
+        if (n != 0 && is_pure)
+            deliver_pure(stage, items, n);
+        else if (n != 0)
             deliver(stage, in, items, n, --stage->sample == 0);
         tail = wi_tail(in);
     }

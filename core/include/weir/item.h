@@ -55,10 +55,10 @@ typedef struct weir_item_type {
  * only holder; leave the rest to weir. */
 struct weir_item {
     void *body;                 /* borrowed from the item */
+    weir_loop *home;            /* weir's: whose memory it is; NULL: the C heap's */
     const weir_item_type *type; /* NULL: plain bytes */
     weir_context *context;      /* borrowed; outlives the item (it belongs to its root source) */
     weir_item *parent;          /* weir's: hears of this item's end */
-    weir_loop *home;            /* weir's: whose memory it is; NULL: the C heap's */
     uint64_t key;               /* partition and retry order; 0: none */
     weir_item *next;            /* for queues of whoever holds the item alone */
     uint32_t cost;              /* bytes, for byte credit; frozen while on an edge */
