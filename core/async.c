@@ -199,6 +199,13 @@ static void hold_for_pending(async *a)
         weir_stage_release(a->stage);
 }
 
+/* As an item that is over at a stage's door: no policy is for it. */
+static void expire(async *a, weir_item *item, weir_status status)
+{
+    wi_stage_count_failed(a->stage, status);
+    weir_item_end(item, WEIR_FAILED, status);
+}
+
 static void sweep(weir_timer *timer, void *user)
 {
     async *a = user;
@@ -208,7 +215,7 @@ static void sweep(weir_timer *timer, void *user)
         weir_item *item = wi_list_take(&a->pending);
         weir_status status = weir_context_status(item->context, now);
         if (status != WEIR_OK)
-            weir_fail(a->stage, item, status, "expired before it was started");
+            expire(a, item, status);
         else
             (void)wi_list_add(&a->pending, weir_stage_env(a->stage), item); /* where it was */
     }
@@ -244,7 +251,7 @@ static void start_pending(weir_task *task, void *user)
         weir_status status = weir_context_status(item->context,
                                                  weir_loop_now(weir_stage_loop(a->stage)));
         if (status != WEIR_OK)
-            weir_fail(a->stage, item, status, "expired before it was started");
+            expire(a, item, status);
         else
             start_one(a, item);
     }

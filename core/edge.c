@@ -136,6 +136,24 @@ void wi_over_emitted(weir_out *out, weir_item **items, size_t n)
         weir_item_end(items[i], WEIR_ABORTED, WEIR_ECANCELED);
 }
 
+static void fail_at_edge(weir_out *out, weir_item *item, weir_status status)
+{
+    wi_stage_count_failed(out->stage, status);
+    weir_item_end(item, WEIR_FAILED, status);
+}
+
+size_t wi_edge_refuse_large(weir_out *out, weir_item **items, size_t n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (items[i]->cost <= out->edge->item_bytes_max)
+            items[kept++] = items[i];
+        else
+            fail_at_edge(out, items[i], WEIR_ELIMIT);
+    }
+    return kept;
+}
+
 size_t wi_edge_unshare(weir_out *out, weir_item **items, size_t n)
 {
     size_t kept = 0;
@@ -144,13 +162,10 @@ size_t wi_edge_unshare(weir_out *out, weir_item **items, size_t n)
         weir_status status = WEIR_OK;
         if (WI_UNLIKELY(weir_item_is_shared(item)))
             status = weir_item_clone(out->stage->loop, item, &item);
-        if (WI_LIKELY(status == WEIR_OK)) {
+        if (WI_LIKELY(status == WEIR_OK))
             items[kept++] = item;
-            continue;
-        }
-        wi_count(&out->stage->stats.failed, 1);
-        wi_count(&out->stage->stats.failed_by[-status], 1);
-        weir_item_end(item, WEIR_FAILED, status);
+        else
+            fail_at_edge(out, item, status);
     }
     return kept;
 }
@@ -161,6 +176,9 @@ void weir_emit(weir_out *out, weir_item *item)
         wi_over_emitted(out, &item, 1);
         return;
     }
+    if (WI_UNLIKELY(item->cost > out->edge->item_bytes_max) &&
+        wi_edge_refuse_large(out, &item, 1) == 0)
+        return;
     if (WI_UNLIKELY(out->edge->is_cross) && wi_edge_unshare(out, &item, 1) == 0)
         return;
     if (WI_UNLIKELY(out->edge->window_bytes != 0))

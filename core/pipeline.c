@@ -9,7 +9,7 @@
 #define WINDOW_MAX         (1u << 20)
 #define WINDOW_ONE_LOOP    256
 #define WINDOW_ACROSS      1024
-#define ITEM_BYTES_DEFAULT (1u << 20)
+#define ITEM_BYTES_DEFAULT (2u << 20)
 
 /* ---- Errors ---- */
 
@@ -203,7 +203,7 @@ void weir_at(weir_pipeline *p, weir_node *node)
 
 void weir_node_window(weir_node *node, const weir_edge_config *config)
 {
-    if (node == NULL)
+    if (node == NULL || config == NULL)
         return;
     node->edge_config = *config;
     node->has_edge_config = true;
@@ -220,7 +220,7 @@ void weir_node_place(weir_node *node, uint32_t loop_index)
 
 void weir_node_policy(weir_node *node, const weir_error_policy *policy)
 {
-    if (node == NULL)
+    if (node == NULL || policy == NULL)
         return;
     node->policy = *policy;
     node->has_policy = true;

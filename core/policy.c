@@ -232,14 +232,25 @@ static bool somebody_listens(const weir_item *item)
     return false;
 }
 
+/* The item is gone and its output's credit is still there, but will not rise: a stage with demand
+ * rules of its own hears of the level again, or it would never ask for another. */
+static void tell_demand_again(weir_stage *stage)
+{
+    if (stage->type->on_demand == NULL)
+        return;
+    for (uint32_t i = 0; i < stage->n_out; i++)
+        if (!stage->out[i]->over && stage->out[i]->granted != stage->out[i]->tail)
+            stage->out_demand |= UINT64_C(1) << i;
+    wi_stage_ready(stage);
+}
+
 void weir_fail(weir_stage *stage, weir_item *item, weir_status status, const char *why)
 {
     const weir_node *node = stage->node;
     weir_on_error how = node->policy.on_error;
     assert(status != WEIR_OK);
-    wi_count(&stage->stats.failed, 1);
-    if (status < 0 && -status < WEIR_STATUS_COUNT)
-        wi_count(&stage->stats.failed_by[-status], 1);
+    wi_stage_count_failed(stage, status);
+    tell_demand_again(stage->exec);
     if (how == WEIR_ON_ERROR_RETRY) {
         if (schedule_retry(stage, item))
             return;

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define DRAIN_MS_MAX 60000
+
 /* ---- Instances ---- */
 
 static weir_loop *loop_of(const weir_pipeline *p, weir_loop **loops, const weir_node *node,
@@ -458,18 +460,24 @@ static void arm_drain(weir_task *task, void *user)
         weir_timer_start(p->parts[0].loop, &p->drain_timer, wait, drain_is_late, p);
 }
 
+static uint32_t drain_limit(const weir_pipeline *p)
+{
+    return p->config.drain_ms_max != 0 ? p->config.drain_ms_max : DRAIN_MS_MAX;
+}
+
 void weir_pipeline_shutdown(weir_pipeline *p, weir_shutdown how, uint32_t deadline_ms)
 {
     if (atomic_load(&p->finished))
         return;
-    if (how == WEIR_HYBRID) {
-        pthread_mutex_lock(&p->lock);
-        p->drain_ms = deadline_ms;
+    uint32_t limit = how == WEIR_HYBRID ? deadline_ms : drain_limit(p);
+    pthread_mutex_lock(&p->lock);
+    /* A drain without a deadline ends too, but it does not put off one that has been set. */
+    if (how == WEIR_HYBRID || (how == WEIR_DRAIN && p->asked == 0 && limit != UINT32_MAX)) {
+        p->drain_ms = limit;
         p->has_deadline = true;
-        pthread_mutex_unlock(&p->lock);
-        how = WEIR_DRAIN;
     }
-    tell_parts(p, how);
+    pthread_mutex_unlock(&p->lock);
+    tell_parts(p, how == WEIR_HYBRID ? WEIR_DRAIN : how);
 }
 
 bool weir_pipeline_is_finished(const weir_pipeline *p)
@@ -617,27 +625,23 @@ weir_status weir_run(weir_pipeline *p)
     status = runner_loops(&r);
     if (status == WEIR_OK)
         status = runner_signals(&r);
+    /* The threads first: without them nothing is begun that they would have to end. */
+    if (status == WEIR_OK)
+        status = runner_threads(&r);
     if (status == WEIR_OK)
         status = weir_pipeline_start(p, r.loops, r.n, on_finished, &r);
-    if (status == WEIR_OK) {
-        status = runner_threads(&r);
-        if (status != WEIR_OK)
-            wi_pipeline_latch(p, p->name, status, "cannot start a thread");
-        if (status == WEIR_OK) {
-            status = weir_loop_run(r.loops[0]);
-        } else {
-            for (uint32_t i = 0; i < r.n; i++)
-                weir_loop_stop(r.loops[i]);
-        }
-        for (uint32_t i = 1; i <= r.n_threads; i++)
-            pthread_join(r.threads[i], NULL);
-        if (status == WEIR_OK && atomic_load(&p->drain_late))
-            wi_pipeline_latch(p, p->name, WEIR_EDEADLINE, "not drained in time, aborted");
-        if (status == WEIR_OK)
-            status = weir_pipeline_status(p);
-    } else {
+    if (status == WEIR_OK)
+        status = weir_loop_run(r.loops[0]);
+    else
         wi_pipeline_latch(p, p->name, status, "cannot run");
+    for (uint32_t i = 1; i <= r.n_threads; i++) {
+        weir_loop_stop(r.loops[i]);
+        pthread_join(r.threads[i], NULL);
     }
+    if (status == WEIR_OK && atomic_load(&p->drain_late))
+        wi_pipeline_latch(p, p->name, WEIR_EDEADLINE, "not drained in time, aborted");
+    if (status == WEIR_OK)
+        status = weir_pipeline_status(p);
     runner_done(&r);
     return status;
 }

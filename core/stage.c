@@ -340,6 +340,13 @@ void wi_stage_redeliver(weir_stage *stage, weir_in *in, weir_item *item)
     wi_stage_ready(stage->exec);
 }
 
+void wi_stage_count_failed(weir_stage *stage, weir_status status)
+{
+    wi_count(&stage->stats.failed, 1);
+    if (status < 0 && -status < WEIR_STATUS_COUNT)
+        wi_count(&stage->stats.failed_by[-status], 1);
+}
+
 /* Items whose context is over are not worth any work; they never count as delivered. */
 static size_t drop_expired(weir_stage *stage, weir_in *in, weir_item **items, size_t n)
 {
@@ -350,8 +357,7 @@ static size_t drop_expired(weir_stage *stage, weir_in *in, weir_item **items, si
             items[kept++] = items[i];
             continue;
         }
-        wi_count(&stage->stats.failed, 1);
-        wi_count(&stage->stats.failed_by[-status], 1);
+        wi_stage_count_failed(stage, status);
         weir_item_end(items[i], WEIR_FAILED, status);
     }
     if (kept < n)

@@ -268,6 +268,7 @@ void wi_stage_ready(weir_stage *stage);
 /* One visit: control, one vector of each input, terminals. */
 void wi_stage_run(weir_stage *stage);
 void wi_stage_maybe_close(weir_stage *stage);
+void wi_stage_count_failed(weir_stage *stage, weir_status status);
 weir_status wi_stage_open(weir_stage *stage);
 void wi_stage_clock(weir_stage *stage, uint64_t now);
 /* Asks its input for what its output has credit for. */

@@ -124,8 +124,25 @@ static inline void wi_after_emit(weir_out *out, size_t n)
  * Gives how many are left, as one that cannot be cloned fails. */
 size_t wi_edge_unshare(weir_out *out, weir_item **items, size_t n);
 
+/* Fails what costs more than the edge's bound allows for; gives how many are left. */
+size_t wi_edge_refuse_large(weir_out *out, weir_item **items, size_t n);
+
 /* What is emitted without credit, or after the end. */
 void wi_over_emitted(weir_out *out, weir_item **items, size_t n);
+
+/* Lays them in the ring, behind what is emitted; gives the highest cost among them. */
+static inline uint32_t wi_edge_put(weir_out *out, weir_item **items, size_t n)
+{
+    uint64_t tail = out->tail, mask = out->mask;
+    weir_item **ring = out->ring;
+    uint32_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        weir_item *item = items[i];
+        ring[(tail + i) & mask] = item;
+        most = item->cost > most ? item->cost : most;
+    }
+    return most;
+}
 
 static inline void wi_emit_all(weir_out *out, weir_item **items, size_t n)
 {
@@ -138,14 +155,16 @@ static inline void wi_emit_all(weir_out *out, weir_item **items, size_t n)
     }
     if (WI_UNLIKELY(out->edge->is_cross) && (n = wi_edge_unshare(out, items, n)) == 0)
         return;
+    if (WI_UNLIKELY(wi_edge_put(out, items, n) > out->edge->item_bytes_max)) {
+        n = wi_edge_refuse_large(out, items, n);
+        if (n == 0)
+            return;
+        (void)wi_edge_put(out, items, n);
+    }
     if (WI_UNLIKELY(out->edge->window_bytes != 0))
         for (size_t i = 0; i < n; i++)
             out->bytes += items[i]->cost;
-    uint64_t tail = out->tail, mask = out->mask;
-    weir_item **ring = out->ring;
-    for (size_t i = 0; i < n; i++)
-        ring[(tail + i) & mask] = items[i];
-    wi_set(&out->tail, tail + n);
+    wi_set(&out->tail, out->tail + n);
     wi_after_emit(out, n);
 }
 

@@ -1064,6 +1064,85 @@ static void a_hybrid_aborts_at_its_deadline_and_not_before(void **state)
     rig_done(&r);
 }
 
+static void a_drain_without_a_deadline_ends_too(void **state)
+{
+    rig r = rig_with(1, (weir_pipeline_config){ .drain_ms_max = 1000 });
+    (void)state;
+    rig_chain(&r, NULL);
+    rig_start(&r);
+    rig_feed(&r, 4);
+    weir_probe_request(r.to, 2);
+    weir_probe_keep(r.to, true);
+    rig_settle(&r);
+    weir_pipeline_shutdown(r.p, WEIR_DRAIN, 0);
+    weir_testkit_advance(r.kit, 999 * WEIR_MS);
+    assert_false(weir_pipeline_is_finished(r.p));
+    weir_testkit_advance(r.kit, 2 * WEIR_MS);
+    rig_done(&r);
+}
+
+/* Asks for one at a time, and fails every second item. */
+static void fussy_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+{
+    (void)out;
+    (void)state;
+    weir_request_to(weir_stage_in(stage), credit < 1 ? credit : 1);
+}
+
+static void fussy_emit(weir_stage *stage, weir_item *item)
+{
+    weir_out *out = weir_stage_out(stage);
+    weir_emit(out, item);
+    fussy_on_demand(stage, out, weir_out_credit(out), NULL);
+}
+
+static weir_status fussy_on_item(weir_stage *stage, weir_in *in, weir_item *item, void *state)
+{
+    uint64_t *n = state;
+    (void)in;
+    if (++*n % 2 == 0)
+        weir_fail(stage, item, WEIR_EIO, "every second one");
+    else
+        fussy_emit(stage, item);
+    return WEIR_OK;
+}
+
+static void a_stage_that_fails_an_item_can_ask_for_another(void **state)
+{
+    static const weir_stage_type fussy = { .name = "fussy",
+                                           .state_size = sizeof(uint64_t),
+                                           .on_demand = fussy_on_demand,
+                                           .on_item = fussy_on_item };
+    rig r = rig_new();
+    (void)state;
+    rig_chain(&r, weir_stage_of(&fussy, NULL));
+    rig_start(&r);
+    rig_feed(&r, 8);
+    weir_probe_end(r.from);
+    weir_probe_request(r.to, 5);
+    rig_settle(&r);
+    assert_int_equal(weir_probe_received(r.to), 4);
+    assert_int_equal(weir_probe_ended(r.from, WEIR_FAILED), 4);
+    rig_done(&r);
+}
+
+static void an_item_over_the_edges_limit_fails_and_the_rest_flow(void **state)
+{
+    rig r = rig_with(1, (weir_pipeline_config){ .item_bytes_max = 100 });
+    (void)state;
+    rig_chain(&r, NULL);
+    rig_start(&r);
+    feed_costs(&r, 100, 2);
+    feed_costs(&r, 101, 1);
+    feed_costs(&r, 1, 2);
+    weir_probe_end(r.from);
+    weir_probe_request(r.to, WEIR_UNBOUNDED);
+    rig_settle(&r);
+    assert_int_equal(weir_probe_received(r.to), 4);
+    rig_assert_outcome(&r, 2, WEIR_FAILED, WEIR_ELIMIT);
+    rig_done(&r);
+}
+
 static void a_softer_shutdown_does_not_soften_a_harder_one(void **state)
 {
     (void)state;
@@ -1248,6 +1327,9 @@ int main(void)
         cmocka_unit_test(expired_items_are_dropped_at_dequeue_and_refunded),
         cmocka_unit_test(every_shutdown_terminates),
         cmocka_unit_test(an_abort_lets_a_kept_item_go_and_a_drain_waits_for_it),
+        cmocka_unit_test(a_drain_without_a_deadline_ends_too),
+        cmocka_unit_test(a_stage_that_fails_an_item_can_ask_for_another),
+        cmocka_unit_test(an_item_over_the_edges_limit_fails_and_the_rest_flow),
         cmocka_unit_test(a_hybrid_aborts_at_its_deadline_and_not_before),
         cmocka_unit_test(a_softer_shutdown_does_not_soften_a_harder_one),
         cmocka_unit_test(a_shutdown_before_the_start_is_kept),

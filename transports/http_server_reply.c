@@ -341,6 +341,9 @@ static int status_of_end(weir_outcome outcome, weir_status status, const char **
     case WEIR_EREJECTED:
     case WEIR_ECANCELED:
         return 503;
+    case WEIR_ELIMIT:
+        *ret_why = "more than is taken";
+        return 413;
     default:
         *ret_why = "the request failed";
         return 500;

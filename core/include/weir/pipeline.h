@@ -24,14 +24,16 @@ typedef struct weir_pipeline_config {
     bool pin;                /* pin loop i to the i-th processor allowed */
     bool no_fuse;            /* run every stage on its own */
     uint32_t window;         /* default of every edge; 0: 256 on one loop, 1024 across loops */
-    uint32_t item_bytes_max; /* default of every edge; 0: 1 MiB */
+    uint32_t item_bytes_max; /* default of every edge; 0: 2 MiB */
     uint32_t drain_ms;       /* weir_run: drain on SIGTERM and SIGINT, abort after this; 0: 5000 */
+    uint32_t drain_ms_max;   /* a drain without a deadline aborts after this; 0: 60,000;
+                                UINT32_MAX: never */
 } weir_pipeline_config;
 
 typedef struct weir_edge_config {
     uint32_t window;         /* items in flight, 1..1048576; 0: the pipeline's */
     uint64_t window_bytes;   /* bytes in flight (sum of costs); 0: window x item_bytes_max */
-    uint32_t item_bytes_max; /* 0: the pipeline's */
+    uint32_t item_bytes_max; /* an item that costs more fails with WEIR_ELIMIT; 0: the pipeline's */
     bool error_jumps;        /* an error overtakes the data, which is aborted */
 } weir_edge_config;
 
@@ -108,7 +110,7 @@ WEIR_API weir_status weir_pipeline_start(weir_pipeline *pipeline, weir_loop **lo
                                          void *user) WEIR_MUST_USE;
 
 typedef enum weir_shutdown {
-    WEIR_DRAIN, /* stop the sources, let everything in flight settle */
+    WEIR_DRAIN, /* stop the sources, let everything in flight settle; drain_ms_max at most */
     WEIR_ABORT, /* cancel now, account for what was dropped */
     WEIR_HYBRID /* drain, abort at the deadline */
 } weir_shutdown;

@@ -153,7 +153,8 @@ WEIR_API bool weir_out_is_over(const weir_out *out);
 /* ---- Failure ---- */
 
 /* This item failed. Takes it; what becomes of it is the node's error policy. `why` is a static text
- * (or lives as long as the pipeline). */
+ * (or lives as long as the pipeline). A stage with an on_demand of its own is told its outputs'
+ * credit again, so that it can ask for another. */
 WEIR_API void weir_fail(weir_stage *stage, weir_item *item, weir_status status, const char *why);
 /* The stage itself failed: the pipeline stops with this as its error, if it is the first. */
 WEIR_API void weir_stage_fail(weir_stage *stage, weir_status status, const char *why);
