@@ -183,6 +183,8 @@ void weir_emit(weir_out *out, weir_item *item)
         return;
     if (WI_UNLIKELY(out->edge->window_bytes != 0))
         out->bytes += item->cost;
+    if (item->context != NULL)
+        wi_edge_note_contexts(out->edge);
     out->ring[out->tail & out->mask] = item;
     wi_set(&out->tail, out->tail + 1);
     wi_after_emit(out, 1);

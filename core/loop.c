@@ -11,7 +11,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define CLOCK_EVERY 16 /* visits between looks at the clock, for the turn's budget of time */
+#define POLL_EVERY_NS (50 * WEIR_US)
+#define CLOCK_EVERY   16 /* visits between looks at the clock, for the turn's budget of time */
 
 /* ---- Where are we ---- */
 
@@ -298,6 +299,10 @@ static bool spin(weir_loop *loop)
 
 static void poll(weir_loop *loop, bool busy)
 {
+    /* With work left, sockets can wait for a moment: a turn of cheap items is shorter than a poll
+     * is worth. */
+    if (busy && loop->now - loop->polled_ns < POLL_EVERY_NS)
+        return;
     bool sleeps = !busy && !is_ready(loop) && !pending_from_others(loop) && !spin(loop);
     if (sleeps) {
         arm_timer(loop);
@@ -311,6 +316,7 @@ static void poll(weir_loop *loop, bool busy)
     event_base_loop(loop->base, EVLOOP_ONCE | (sleeps ? 0 : EVLOOP_NONBLOCK));
     if (atomic_load_explicit(&loop->sleeping, memory_order_relaxed))
         atomic_store_explicit(&loop->sleeping, 0, memory_order_relaxed);
+    loop->polled_ns = loop->now;
 }
 
 weir_status weir_loop_run(weir_loop *loop)

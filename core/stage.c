@@ -383,10 +383,7 @@ static size_t what_fits(const weir_stage *stage, weir_item **items, size_t n)
 /* Takes out what is over or must wait; gives how many are left to hand over. */
 static inline size_t hold_back(weir_stage *stage, weir_in *in, weir_item **items, size_t n)
 {
-    uintptr_t contexts = 0;
-    for (size_t i = 0; i < n; i++)
-        contexts |= (uintptr_t)items[i]->context;
-    if (contexts != 0)
+    if (__atomic_load_n(&in->edge->has_contexts, __ATOMIC_RELAXED))
         n = drop_expired(stage, in, items, n);
     if (WI_UNLIKELY(stage->retry != NULL)) {
         for (size_t i = 0; i < n; i++)

@@ -107,7 +107,7 @@ struct weir_loop {
     struct event_base *base;
     struct event *bell_event, *timer_event;
     int bell_fd;
-    uint64_t now, timer_armed_ns, entropy;
+    uint64_t now, polled_ns, timer_armed_ns, entropy;
 
     weir_stage *ready_head, *ready_tail;
     weir_task *defer_head, *defer_tail;
@@ -186,6 +186,7 @@ struct wi_edge {
     uint64_t out_published;
     weir_status end_status;
     bool ended, on_dirty_out;
+    bool has_contexts; /* an item with a context has been emitted; read after the tail */
     uint64_t bytes_seen;
     wi_edge *next_dirty_out;
     _Alignas(WI_CACHE_LINE) weir_in in;

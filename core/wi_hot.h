@@ -130,17 +130,28 @@ size_t wi_edge_refuse_large(weir_out *out, weir_item **items, size_t n);
 /* What is emitted without credit, or after the end. */
 void wi_over_emitted(weir_out *out, weir_item **items, size_t n);
 
+/* From now on the receiver looks for contexts that are over. */
+static inline void wi_edge_note_contexts(wi_edge *edge)
+{
+    if (!edge->has_contexts)
+        __atomic_store_n(&edge->has_contexts, true, __ATOMIC_RELAXED);
+}
+
 /* Lays them in the ring, behind what is emitted; gives the highest cost among them. */
 static inline uint32_t wi_edge_put(weir_out *out, weir_item **items, size_t n)
 {
     uint64_t tail = out->tail, mask = out->mask;
     weir_item **ring = out->ring;
     uint32_t most = 0;
+    uintptr_t contexts = 0;
     for (size_t i = 0; i < n; i++) {
         weir_item *item = items[i];
         ring[(tail + i) & mask] = item;
         most = item->cost > most ? item->cost : most;
+        contexts |= (uintptr_t)item->context;
     }
+    if (contexts != 0)
+        wi_edge_note_contexts(out->edge);
     return most;
 }
 
