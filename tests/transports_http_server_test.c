@@ -640,6 +640,27 @@ static void answers_504_itself_when_nobody_looks_at_a_request_in_time(void **sta
     rig_stop(&r);
 }
 
+static void a_reset_frees_a_connection_whose_request_waits_for_demand(void **state)
+{
+    rig r = { .demand = 1 };
+    (void)state;
+    rig_start(&r, NULL);
+    int fds = count_fds();
+    client first = client_new(&r), second = client_new(&r);
+    TURN_UNTIL(&r, count_fds() == fds + 4);
+    say(&r, &first, GET("/first"));
+    TURN_UNTIL(&r, r.kept_count == 1);
+    say(&r, &second, GET("/second"));
+    turns(&r, 20);
+    client_reset(&second);
+    TURN_UNTIL(&r, count_fds() == fds + 2);
+    assert_int_equal(weir_http_reply(r.kept[0], 200, NULL, "one", 3), WEIR_OK);
+    weir_item_ack(r.kept[0]);
+    hear_status(&r, &first, 200);
+    client_close(&first);
+    rig_stop(&r);
+}
+
 static void serves_connections_that_are_handed_in(void **state)
 {
     rig r = { .demand = 64, .config.door = weir_http_door_new(NULL) };
@@ -1278,6 +1299,7 @@ int main(void)
         cmocka_unit_test(answers_for_what_was_made_of_a_request),
         cmocka_unit_test(fails_an_item_whose_deadline_passes_with_504),
         cmocka_unit_test(answers_504_itself_when_nobody_looks_at_a_request_in_time),
+        cmocka_unit_test(a_reset_frees_a_connection_whose_request_waits_for_demand),
         cmocka_unit_test(serves_connections_that_are_handed_in),
         cmocka_unit_test(a_door_takes_no_more_than_it_can_hold),
         cmocka_unit_test(streams_a_reply_in_chunks),
