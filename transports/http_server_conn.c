@@ -27,7 +27,7 @@ static void on_event(evutil_socket_t fd, short what, void *user)
     if ((what & (EV_READ | EV_CLOSED)) != 0) {
         conn->readable = true;
         wi_httpd_pump(conn);
-        if (conn->readable && conn->fd >= 0 && (conn->requests != NULL || conn->hup))
+        if (conn->readable && conn->fd >= 0)
             check_reset(conn);
     }
     if ((what & EV_WRITE) != 0 && conn->blocked && conn->fd >= 0) {

@@ -67,8 +67,8 @@ typedef struct weir_http_server_config {
  *
  * An item that ends unanswered: acked or filtered: 204; rejected or aborted, or failed with
  * WEIR_EOVERLOAD, WEIR_EUNAVAILABLE, WEIR_EREJECTED or WEIR_ECANCELED: 503 with Retry-After; failed
- * with WEIR_EDEADLINE: 504, with WEIR_ELIMIT: 413; failed otherwise or dead-lettered: 500. What breaks the protocol is
- * answered here, with one 4xx or 5xx, and the connection closes.
+ * with WEIR_EDEADLINE: 504, with WEIR_ELIMIT: 413; failed otherwise or dead-lettered: 500. What
+ * breaks the protocol is answered here, with one 4xx or 5xx, and the connection closes.
  *
  * Draining: what is complete is answered, the last with "Connection: close"; what is not is
  * answered 503. */
