@@ -2,6 +2,7 @@
 #include "http_server_rig.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 enum { CLIENTS = 8, ROUNDS = 50 };
@@ -54,7 +55,7 @@ static void serve(served *s, bool sink_elsewhere)
     assert_int_equal(pthread_create(&s->thread, NULL, run, s), 0);
     for (uint64_t until = now_ms() + PATIENCE_MS;
          atomic_load(&s->listeners) < (sink_elsewhere ? 1 : 2) && now_ms() < until;)
-        usleep(100);
+        sched_yield();
 }
 
 static void unserve(served *s)
