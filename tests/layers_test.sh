@@ -36,10 +36,11 @@ while IFS=: read -r file included; do
         allowed $layer "$target" || wrong "$file ($layer) includes <$header> ($target)"
         ;;
     '"'*)
-        # A private header: of the same folder, so that no layer looks inside another.
+        # A private header: of the same folder or its layer's, so that no layer looks inside another.
         name=${included//\"/}
-        [ -e "$(dirname "$file")/$name" ] && [ "$name" = "${name##*/}" ] ||
-            wrong "$file includes $included, which is not beside it"
+        { [ -e "$(dirname "$file")/$name" ] || [ -e "${file%%/*}/$name" ]; } &&
+            [ "$name" = "${name##*/}" ] ||
+            wrong "$file includes $included, which is neither beside it nor its layer's"
         ;;
     "<event2/"* | "<event.h>")
         case $layer in
