@@ -1,17 +1,14 @@
 /* broadcast: every item to every output. */
-#include <weir/stages.h>
+#include "broadcast.h"
 
 #include <string.h>
 
 enum { VECTOR_MAX = 64 };
 
-typedef struct broadcast_config {
-    weir_slow_leg slow_leg;
-} broadcast_config;
-
 static weir_status broadcast_check(const void *config, const char **why)
 {
-    if (((const broadcast_config *)config)->slow_leg <= WEIR_SLOW_LEG_MISSES)
+    const weir_broadcast_config *c = config;
+    if (c->slow_leg <= WEIR_SLOW_LEG_MISSES)
         return WEIR_OK;
     *why = "no such rule for slow legs";
     return WEIR_EINVAL;
@@ -19,7 +16,8 @@ static weir_status broadcast_check(const void *config, const char **why)
 
 static bool misses(const weir_stage *stage)
 {
-    return ((const broadcast_config *)weir_stage_config(stage))->slow_leg == WEIR_SLOW_LEG_MISSES;
+    return ((const weir_broadcast_config *)weir_stage_config(stage))->slow_leg ==
+           WEIR_SLOW_LEG_MISSES;
 }
 
 /* The least credit of the open legs, or the greatest where slow legs miss. */
@@ -43,21 +41,6 @@ static void broadcast_ask(weir_stage *stage)
         weir_cancel(weir_stage_in(stage));
 }
 
-/* Adds `n` holds to `item`; on an error it takes the item. Not by weir_fail: a retry would bring it
- * back when there may be no credit. */
-static bool hold_for_legs(weir_item *item, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        weir_status status = weir_item_hold(item);
-        if (status == WEIR_OK)
-            continue;
-        for (uint32_t held = 0; held <= i; held++)
-            weir_item_end(item, WEIR_FAILED, status);
-        return false;
-    }
-    return true;
-}
-
 /* The lossy way: each leg takes what it has credit for. */
 static void hand_to_those_ready(weir_stage *stage, weir_item *item)
 {
@@ -68,7 +51,7 @@ static void hand_to_those_ready(weir_stage *stage, weir_item *item)
             ready[n++] = weir_stage_out_at(stage, i);
     if (n == 0)
         weir_item_end(item, WEIR_FILTERED, WEIR_OK);
-    else if (hold_for_legs(item, n - 1))
+    else if (wi_hold_for_legs(item, n - 1))
         for (uint32_t i = 0; i < n; i++)
             weir_emit(ready[i], item);
 }
@@ -85,7 +68,7 @@ static void hand_to_all(weir_stage *stage, weir_item **items, size_t n)
     for (size_t i = 0; i < n; i++) {
         if (open == 0)
             weir_item_end(items[i], WEIR_ABORTED, WEIR_ECANCELED);
-        else if (hold_for_legs(items[i], open - 1))
+        else if (wi_hold_for_legs(items[i], open - 1))
             items[kept++] = items[i];
     }
     for (uint32_t i = 0; i < open && kept > 0; i++) {
@@ -123,18 +106,26 @@ static void broadcast_on_cancel(weir_stage *stage, weir_out *out, void *state)
     broadcast_ask(stage);
 }
 
-#define BROADCAST_TYPE(lossy_)                                                                    \
-    {                                                                                             \
-        .name = "broadcast", .config_size = sizeof(broadcast_config), .outputs = WEIR_PORTS_MANY, \
-        .lossy = (lossy_), .check = broadcast_check, .on_demand = broadcast_on_demand,            \
-        .on_items = broadcast_on_items, .on_cancel = broadcast_on_cancel                          \
+#define BROADCAST_TYPE(lossy_)                                                   \
+    {                                                                            \
+        .name = "broadcast", .config_size = sizeof(weir_broadcast_config),       \
+        .outputs = WEIR_PORTS_MANY, .lossy = (lossy_), .check = broadcast_check, \
+        .on_demand = broadcast_on_demand, .on_items = broadcast_on_items,        \
+        .on_cancel = broadcast_on_cancel                                         \
     }
 
 static const weir_stage_type broadcast_type = BROADCAST_TYPE(false);
 static const weir_stage_type lossy_broadcast_type = BROADCAST_TYPE(true);
 
+weir_stage_spec *weir_broadcast_with(const weir_broadcast_config *config)
+{
+    if (config != NULL && config->slow_leg == WEIR_SLOW_LEG_CANCELLED)
+        return weir_stage_of(&wi_broadcast_lag_type, config);
+    bool is_lossy = config != NULL && config->slow_leg == WEIR_SLOW_LEG_MISSES;
+    return weir_stage_of(is_lossy ? &lossy_broadcast_type : &broadcast_type, config);
+}
+
 weir_stage_spec *weir_broadcast(weir_slow_leg slow_leg)
 {
-    return weir_stage_of(slow_leg == WEIR_SLOW_LEG_MISSES ? &lossy_broadcast_type : &broadcast_type,
-                         &(broadcast_config){ .slow_leg = slow_leg });
+    return weir_broadcast_with(&(weir_broadcast_config){ .slow_leg = slow_leg });
 }

@@ -1,0 +1,166 @@
+/* merge_priority: many inputs into one output, the more important first, and none starved. */
+#include <weir/stages.h>
+
+#include "lines.h"
+
+enum { AGEING_MS_DEFAULT = 1000 };
+
+typedef struct priority {
+    wi_lines lines;
+    uint64_t aged; /* lines whose first item has waited long enough, a bit each */
+    uint64_t ageing_ns;
+    uint32_t left[WEIR_PORTS_MAX]; /* of its weight, this round */
+    bool is_weighted;
+} priority;
+
+static weir_status priority_check(const void *config, const char **why)
+{
+    const weir_merge_priority_config *c = config;
+    if (c->ahead <= WI_LINE_MAX)
+        return WEIR_OK;
+    *why = "holds at most 64 items of an input";
+    return WEIR_ELIMIT;
+}
+
+static weir_status priority_open(weir_stage *stage, const void *config, void *state)
+{
+    const weir_merge_priority_config *c = config;
+    priority *p = state;
+    uint32_t ms = c->ageing_ms != 0 ? c->ageing_ms : AGEING_MS_DEFAULT;
+    p->ageing_ns = ms != UINT32_MAX ? ms * WEIR_MS : UINT64_MAX;
+    for (uint32_t i = 0; i < WEIR_PORTS_MAX; i++)
+        p->is_weighted |= c->weights[i] != 0;
+    weir_status status = wi_lines_open(&p->lines, stage);
+    if (status == WEIR_OK)
+        wi_lines_ask(&p->lines, stage, c->ahead != 0 ? c->ahead : WI_LINE_MAX);
+    return status;
+}
+
+static void priority_close(weir_stage *stage, void *state)
+{
+    wi_lines_close(&((priority *)state)->lines, stage);
+}
+
+static bool has_aged(const priority *p, uint32_t index, uint64_t now)
+{
+    const wi_line *line = &p->lines.of[index];
+    return now - line->came_ns[line->head] >= p->ageing_ns;
+}
+
+/* Once a visit: within one, time stands still. */
+static void find_aged(priority *p, uint64_t now)
+{
+    p->aged = 0;
+    for (uint64_t bits = p->lines.waiting; bits != 0; bits &= bits - 1)
+        if (has_aged(p, (uint32_t)__builtin_ctzll(bits), now))
+            p->aged |= bits & -bits;
+}
+
+/* Of the lines whose first has aged, the one whose first came first. */
+static uint32_t oldest(const priority *p)
+{
+    uint32_t best = (uint32_t)__builtin_ctzll(p->aged);
+    for (uint64_t bits = p->aged & (p->aged - 1); bits != 0; bits &= bits - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(bits);
+        const wi_line *a = &p->lines.of[i], *b = &p->lines.of[best];
+        if (a->came_ns[a->head] < b->came_ns[b->head])
+            best = i;
+    }
+    return best;
+}
+
+/* The first line with something left of its share; a new round when none has. */
+static uint32_t by_weight(priority *p, const uint16_t *weights)
+{
+    for (;;) {
+        for (uint64_t bits = p->lines.waiting; bits != 0; bits &= bits - 1) {
+            uint32_t i = (uint32_t)__builtin_ctzll(bits);
+            if (p->left[i] > 0) {
+                p->left[i]--;
+                return i;
+            }
+        }
+        for (uint32_t i = 0; i < p->lines.n; i++)
+            p->left[i] = weights[i] != 0 ? weights[i] : 1;
+    }
+}
+
+static void priority_run(weir_stage *stage, priority *p)
+{
+    const weir_merge_priority_config *config = weir_stage_config(stage);
+    weir_out *out = weir_stage_out(stage);
+    uint64_t now = weir_loop_now(weir_stage_loop(stage));
+    if (p->lines.waiting != 0 && p->ageing_ns != UINT64_MAX)
+        find_aged(p, now);
+    while (p->lines.waiting != 0) {
+        uint32_t i = p->aged != 0     ? oldest(p)
+                     : p->is_weighted ? by_weight(p, config->weights)
+                                      : (uint32_t)__builtin_ctzll(p->lines.waiting);
+        if (!weir_out_fits(out, wi_line_first(&p->lines.of[i])->cost)) {
+            p->left[i] += p->aged == 0 && p->is_weighted;
+            break;
+        }
+        weir_emit(out, wi_lines_pop(&p->lines, i));
+        if (p->aged != 0 && (p->lines.of[i].n == 0 || !has_aged(p, i, now)))
+            p->aged &= ~(UINT64_C(1) << i);
+    }
+    if (!p->lines.is_over)
+        wi_lines_ask(&p->lines, stage, config->ahead != 0 ? config->ahead : WI_LINE_MAX);
+    else if (p->lines.waiting == 0)
+        wi_end_with(out, p->lines.status);
+}
+
+static weir_status priority_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
+                                     void *state)
+{
+    wi_lines_push(&((priority *)state)->lines, stage, in, items, n);
+    priority_run(stage, state);
+    return WEIR_OK;
+}
+
+static void priority_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+{
+    (void)out;
+    (void)credit;
+    priority_run(stage, state);
+}
+
+static void priority_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
+{
+    (void)in;
+    wi_lines_note_end(&((priority *)state)->lines, stage, status);
+    priority_run(stage, state);
+}
+
+static void priority_on_cancel(weir_stage *stage, weir_out *out, void *state)
+{
+    (void)out;
+    wi_lines_abort(&((priority *)state)->lines);
+    wi_cancel_inputs(stage);
+}
+
+static void priority_on_abort(weir_stage *stage, void *state)
+{
+    (void)stage;
+    wi_lines_abort(&((priority *)state)->lines);
+}
+
+static const weir_stage_type priority_type = {
+    .name = "merge_priority",
+    .config_size = sizeof(weir_merge_priority_config),
+    .state_size = sizeof(priority),
+    .inputs = WEIR_PORTS_MANY,
+    .check = priority_check,
+    .open = priority_open,
+    .close = priority_close,
+    .on_demand = priority_on_demand,
+    .on_items = priority_on_items,
+    .on_end = priority_on_end,
+    .on_cancel = priority_on_cancel,
+    .on_abort = priority_on_abort,
+};
+
+weir_stage_spec *weir_merge_priority(const weir_merge_priority_config *config)
+{
+    return weir_stage_of(&priority_type, config);
+}
