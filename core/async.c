@@ -29,6 +29,14 @@ typedef struct slot {
     weir_task done_task, recycle_task;
 } slot;
 
+/* Slots that were made together; they stay where they are, as they are the authors' handles. */
+typedef struct chunk {
+    struct chunk *next;
+    slot *slots;
+    char *works;
+    uint32_t n;
+} chunk;
+
 /* What weir_async_of copies. */
 typedef struct async_spec {
     const weir_async_type *type;
@@ -42,8 +50,9 @@ struct async {
     weir_async_options options;
     const void *config;
     void *state; /* the author's */
-    slot *slots, *free;
-    char *works;
+    chunk *chunks;
+    slot *free;
+    uint32_t room;                     /* slots there are; in_flight may be lower, since a change */
     uint32_t limit, running, occupied; /* occupied: running, or done and not emitted yet */
     slot **order;                      /* ring of slots by arrival, when ordered */
     uint32_t order_head, order_n;
@@ -173,7 +182,7 @@ static void start_one(async *a, weir_item *item)
     a->running++;
     weir_stage_hold(a->stage);
     if (!a->options.unordered) {
-        a->order[(a->order_head + a->order_n) % a->options.in_flight] = s;
+        a->order[(a->order_head + a->order_n) % a->room] = s;
         a->order_n++;
     }
     if (a->type->cancel != NULL)
@@ -239,7 +248,7 @@ static void add_pending(async *a, weir_item *item)
 
 static bool may_start(const async *a)
 {
-    return a->free != NULL && a->running < a->limit;
+    return a->free != NULL && a->running < a->limit && a->occupied < a->options.in_flight;
 }
 
 static void start_pending(weir_task *task, void *user)
@@ -299,7 +308,7 @@ static void emit_done(async *a)
         slot *s = a->order[a->order_head];
         if (s->state != SLOT_DONE || !may_emit(a, s))
             break;
-        a->order_head = (a->order_head + 1) % a->options.in_flight;
+        a->order_head = (a->order_head + 1) % a->room;
         a->order_n--;
         emit_slot(a, s);
     }
@@ -413,21 +422,26 @@ static void async_on_end(weir_stage *stage, weir_in *in, weir_status status, voi
     maybe_end(a);
 }
 
+static void abort_done(slot *s)
+{
+    if (s->state != SLOT_DONE || s->op.item == NULL)
+        return;
+    weir_item_end(s->op.item, WEIR_ABORTED, WEIR_ECANCELED);
+    s->op.item = NULL;
+}
+
 static void give_up(async *a)
 {
     a->given_up = true;
     wi_list_abort(&a->pending);
     hold_for_pending(a);
     weir_timer_stop(weir_stage_loop(a->stage), &a->sweep);
-    for (uint32_t i = 0; i < a->options.in_flight; i++)
-        slot_cancel(&a->slots[i], WEIR_ECANCELED);
-    for (uint32_t i = 0; i < a->options.in_flight; i++) {
-        slot *s = &a->slots[i];
-        if (s->state != SLOT_DONE || s->op.item == NULL)
-            continue;
-        weir_item_end(s->op.item, WEIR_ABORTED, WEIR_ECANCELED);
-        s->op.item = NULL;
-    }
+    for (chunk *c = a->chunks; c != NULL; c = c->next)
+        for (uint32_t i = 0; i < c->n; i++)
+            slot_cancel(&c->slots[i], WEIR_ECANCELED);
+    for (chunk *c = a->chunks; c != NULL; c = c->next)
+        for (uint32_t i = 0; i < c->n; i++)
+            abort_done(&c->slots[i]);
     emit_done(a);
 }
 
@@ -444,26 +458,79 @@ static void async_on_abort(weir_stage *stage, void *state)
     give_up(of(state));
 }
 
+static void chunk_free(chunk *c, const weir_env *env)
+{
+    if (c == NULL)
+        return;
+    weir_memory_free(env, c->slots);
+    weir_memory_free(env, c->works);
+    weir_memory_free(env, c);
+}
+
 static void async_free(async *a, const weir_env *env)
 {
     wi_list_done(&a->pending, env);
-    weir_memory_free(env, a->slots);
-    weir_memory_free(env, a->works);
+    while (a->chunks != NULL) {
+        chunk *next = a->chunks->next;
+        chunk_free(a->chunks, env);
+        a->chunks = next;
+    }
     weir_memory_free(env, a->order);
     weir_memory_free(env, a->state);
     weir_memory_free(env, a);
 }
 
-static void slots_init(async *a)
+static chunk *chunk_new(async *a, uint32_t n)
 {
-    for (uint32_t i = a->options.in_flight; i-- > 0;) {
-        slot *s = &a->slots[i];
+    const weir_env *env = weir_stage_env(a->stage);
+    chunk *c = weir_memory_new(env, sizeof *c);
+    if (c == NULL)
+        return NULL;
+    c->n = n;
+    c->slots = weir_memory_new(env, n * sizeof *c->slots);
+    c->works = weir_memory_new(env, n * a->type->work_size);
+    if (c->slots != NULL && c->works != NULL)
+        return c;
+    chunk_free(c, env);
+    return NULL;
+}
+
+static void chunk_add(async *a, chunk *c)
+{
+    for (uint32_t i = c->n; i-- > 0;) {
+        slot *s = &c->slots[i];
         s->owner = a;
         s->op.stage = a->stage;
-        s->op.work = a->works + (size_t)i * a->type->work_size;
+        s->op.work = c->works + (size_t)i * a->type->work_size;
         s->next = a->free;
         a->free = s;
     }
+    c->next = a->chunks;
+    a->chunks = c;
+}
+
+/* Makes slots for `in_flight` operations; those there are stay. On an error nothing changed. */
+static weir_status make_room(async *a, uint32_t in_flight)
+{
+    const weir_env *env = weir_stage_env(a->stage);
+    if (in_flight <= a->room)
+        return WEIR_OK;
+    if (wi_list_reserve(&a->pending, env, in_flight) != WEIR_OK)
+        return WEIR_ENOMEM;
+    slot **order = weir_memory_new(env, in_flight * sizeof(slot *));
+    chunk *c = order != NULL ? chunk_new(a, in_flight - a->room) : NULL;
+    if (c == NULL) {
+        weir_memory_free(env, order);
+        return WEIR_ENOMEM;
+    }
+    for (uint32_t i = 0; i < a->order_n; i++)
+        order[i] = a->order[(a->order_head + i) % a->room];
+    weir_memory_free(env, a->order);
+    a->order = order;
+    a->order_head = 0;
+    chunk_add(a, c);
+    a->room = in_flight;
+    return WEIR_OK;
 }
 
 static weir_status async_open(weir_stage *stage, const void *config, void *state)
@@ -481,16 +548,12 @@ static weir_status async_open(weir_stage *stage, const void *config, void *state
     stage->takes_late = true;
     a->flush_task = (weir_task)WEIR_TASK(flush, a);
     a->start_task = (weir_task)WEIR_TASK(start_pending, a);
-    a->slots = weir_memory_new(env, a->options.in_flight * sizeof *a->slots);
-    a->works = weir_memory_new(env, a->options.in_flight * a->type->work_size);
-    a->order = weir_memory_new(env, a->options.in_flight * sizeof *a->order);
     a->state = weir_memory_new(env, a->type->state_size);
-    weir_status status = WEIR_ENOMEM;
-    if (wi_list_reserve(&a->pending, env, a->options.in_flight) != WEIR_OK)
+    weir_status status = make_room(a, a->options.in_flight);
+    if (a->state == NULL)
+        status = WEIR_ENOMEM;
+    if (status != WEIR_OK)
         goto fail_memory;
-    if (a->slots == NULL || a->works == NULL || a->order == NULL || a->state == NULL)
-        goto fail_memory;
-    slots_init(a);
     *(async **)state = a;
     status = a->type->open != NULL ? a->type->open(stage, spec->config, a->state) : WEIR_OK;
     if (status != WEIR_OK)
@@ -552,6 +615,34 @@ static weir_status async_check(const void *config, const char **why)
     return spec->type->check != NULL ? spec->type->check(spec->config, why) : WEIR_OK;
 }
 
+static weir_status async_merge_change(void *config, const void *change, const char **why)
+{
+    async_spec *spec = config;
+    const weir_async_options *options = change;
+    if (options->unordered != spec->options.unordered) {
+        *why = "the order of what an async stage emits cannot change while it runs";
+        return WEIR_EINVAL;
+    }
+    spec->options = *options;
+    if (options->in_flight == 0)
+        spec->options.in_flight = IN_FLIGHT_DEFAULT;
+    return WEIR_OK;
+}
+
+static weir_status async_on_change(weir_stage *stage, const void *config, void *state)
+{
+    const async_spec *spec = config;
+    async *a = of(state);
+    (void)stage;
+    weir_status status = make_room(a, spec->options.in_flight);
+    if (status != WEIR_OK)
+        return status;
+    a->options = spec->options;
+    start_soon(a);
+    top_up(a);
+    return WEIR_OK;
+}
+
 static const weir_stage_type async_stage_type = {
     .name = "async",
     .config_size = sizeof(async_spec),
@@ -567,6 +658,9 @@ static const weir_stage_type async_stage_type = {
     .on_end = async_on_end,
     .on_cancel = async_on_cancel,
     .on_abort = async_on_abort,
+    .change_size = sizeof(weir_async_options),
+    .merge_change = async_merge_change,
+    .on_change = async_on_change,
 };
 
 static void free_config(void *config)

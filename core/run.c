@@ -28,7 +28,7 @@ static weir_status make_stage(weir_pipeline *p, weir_stage *s, weir_node *node, 
     const weir_stage_type *type = node->spec->type;
     s->type = type;
     s->node = node;
-    s->spec = node->spec;
+    s->config = node->spec->config;
     s->loop = loop;
     s->exec = s->fused_tail = s;
     s->shared = p->shared[node->index];
@@ -144,8 +144,9 @@ static void part_done(wi_part *part)
     weir_pipeline *p = part->pipeline;
     pthread_mutex_lock(&p->lock);
     part->done = true; /* nothing is posted to it from here on */
+    bool changing = part->n_live_here != 0;
     pthread_mutex_unlock(&p->lock);
-    if (__atomic_load_n(&part->control.queued, __ATOMIC_ACQUIRE) != 0) {
+    if (changing || __atomic_load_n(&part->control.queued, __ATOMIC_ACQUIRE) != 0) {
         weir_post(part->loop, &part->start); /* behind what was posted before */
         return;
     }
@@ -325,6 +326,7 @@ static void unmake(weir_pipeline *p)
         weir_memory_free(p->env, s->in);
         weir_memory_free(p->env, s->out);
         wi_retry_free(s->retry, p->env);
+        wi_setting_release(s->setting);
     }
     unshare_all(p);
     for (uint32_t i = 0; p->parts != NULL && i < p->n_parts; i++)
@@ -342,6 +344,7 @@ void weir_pipeline_free(weir_pipeline *p)
         return;
     unmake(p);
     for (uint32_t i = 0; i < p->n_nodes; i++) {
+        wi_setting_release(p->nodes[i]->setting);
         weir_stage_spec_free(p->nodes[i]->spec);
         weir_memory_free(p->env, p->nodes[i]);
     }

@@ -87,7 +87,7 @@ void *weir_stage_state(weir_stage *stage)
 
 const void *weir_stage_config(const weir_stage *stage)
 {
-    return stage->spec->config;
+    return stage->config;
 }
 
 void *weir_stage_shared(const weir_stage *stage)
@@ -603,7 +603,7 @@ weir_status wi_stage_open(weir_stage *stage)
             wi_set(&stage->out[i]->zero_since, stage->loop->now);
     weir_status status = WEIR_OK;
     if (stage->type->open != NULL)
-        status = stage->type->open(stage, stage->spec->config, stage->state);
+        status = stage->type->open(stage, stage->config, stage->state);
     stage->opened = status == WEIR_OK;
     if (stage->exec == stage)
         wi_stage_ready(stage);

@@ -220,6 +220,8 @@ void wi_edge_release_queue(wi_edge *edge);
 /* ---- stage.c ---- */
 
 typedef struct wi_retry wi_retry;
+typedef struct wi_live wi_live;
+typedef struct wi_setting wi_setting;
 
 struct weir_stage {
     _Alignas(WI_CACHE_LINE) weir_stage *next_ready;
@@ -244,7 +246,8 @@ struct weir_stage {
     uint64_t state_since;
     wi_part *part;
     const weir_node *node;
-    const weir_stage_spec *spec;
+    const void *config;  /* the present one */
+    wi_setting *setting; /* where it lives: NULL, in the spec */
     void *shared;
     weir_in *current_in; /* whose items it was handed last */
     wi_retry *retry;     /* of the policy: NULL if it keeps no items */
@@ -312,7 +315,8 @@ struct weir_node {
     bool placed, best_effort, has_policy, has_edge_config, has_dead_letter;
     weir_edge_config edge_config;
     weir_error_policy policy;
-    char name[80]; /* unique in the pipeline */
+    char name[80];       /* unique in the pipeline */
+    wi_setting *setting; /* the last one accepted, under the pipeline's lock; NULL: the spec's */
 };
 
 /* What one loop runs of a pipeline. */
@@ -322,8 +326,9 @@ struct wi_part {
     uint32_t index, n_stages, n_live;
     weir_stage **stages; /* sinks first */
     weir_task start, control;
-    atomic_int wanted; /* 0, 1 + WEIR_DRAIN, 1 + WEIR_ABORT */
-    bool done;         /* under the pipeline's lock */
+    atomic_int wanted;    /* 0, 1 + WEIR_DRAIN, 1 + WEIR_ABORT */
+    bool done;            /* under the pipeline's lock, as the next */
+    uint32_t n_live_here; /* changes that are at this part */
 };
 
 struct weir_pipeline {
@@ -362,6 +367,8 @@ struct weir_pipeline {
     uint32_t drain_ms;
     weir_status status;
     char why[256];
+    wi_live *changes; /* under way, oldest first; under the lock, as their number */
+    uint32_t n_changes;
     uint64_t *mark; /* the bottleneck finder's figures of its last call */
     uint64_t mark_ns;
 };
@@ -373,6 +380,10 @@ void wi_pipeline_latch(weir_pipeline *pipeline, const char *who, weir_status sta
 void wi_pipeline_fail(weir_pipeline *pipeline, const char *who, weir_status status,
                       const char *why);
 void wi_part_stage_closed(wi_part *part);
+
+/* ---- live.c ---- */
+void wi_setting_release(wi_setting *setting);
+
 bool wi_node_is_acked(const weir_node *node);
 
 #endif

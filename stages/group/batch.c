@@ -9,7 +9,8 @@ enum { COUNT_DEFAULT = 64, COUNT_MAX = 65535, BYTES_DEFAULT = 1 << 20, ROOM_MIN 
 
 typedef struct batch {
     weir_stage *stage;
-    uint32_t count, bytes_max, room;
+    uint32_t count, bytes_max;
+    uint32_t asked_max, room; /* items asked for or held at most; what there is room for */
     uint64_t wait_ns;
     weir_item **items; /* room of them; the front batch is items[head .. head + front) */
     uint64_t *came_ns; /* when each came; kept only if there is a wait */
@@ -29,23 +30,47 @@ static weir_status batch_check(const void *config, const char **why)
     return WEIR_EINVAL;
 }
 
-static weir_status batch_open(weir_stage *stage, const void *config, void *state)
+/* Room for `asked_max` items; what there is never shrinks, as it may be asked for. */
+static weir_status batch_make_room(batch *b, uint32_t asked_max)
 {
-    const weir_batch_config *c = config;
-    const weir_env *env = weir_stage_env(stage);
-    batch *b = state;
-    b->stage = stage;
-    b->count = c->count != 0 ? c->count : COUNT_DEFAULT;
+    const weir_env *env = weir_stage_env(b->stage);
+    if (asked_max > b->room) {
+        weir_item **items = weir_memory_resize(env, b->items, asked_max * sizeof *items);
+        if (items == NULL)
+            return WEIR_ENOMEM;
+        b->items = items;
+        uint64_t *came_ns = weir_memory_resize(env, b->came_ns, asked_max * sizeof *came_ns);
+        if (came_ns == NULL)
+            return WEIR_ENOMEM;
+        b->came_ns = came_ns;
+        b->room = asked_max;
+    }
+    b->asked_max = asked_max;
+    return WEIR_OK;
+}
+
+static weir_status batch_set(batch *b, const weir_batch_config *c)
+{
+    uint32_t count = c->count != 0 ? c->count : COUNT_DEFAULT;
+    weir_status status = batch_make_room(b, count > ROOM_MIN ? count : ROOM_MIN);
+    if (status != WEIR_OK)
+        return status;
+    b->count = count;
     b->bytes_max = c->bytes != 0 ? c->bytes : BYTES_DEFAULT;
     b->wait_ns = c->wait_us * WEIR_US;
-    b->room = b->count > ROOM_MIN ? b->count : ROOM_MIN;
-    b->items = weir_memory_new(env, b->room * sizeof *b->items);
-    b->came_ns = weir_memory_new(env, b->room * sizeof *b->came_ns);
-    if (b->items != NULL && b->came_ns != NULL)
+    return WEIR_OK;
+}
+
+static weir_status batch_open(weir_stage *stage, const void *config, void *state)
+{
+    batch *b = state;
+    b->stage = stage;
+    weir_status status = batch_set(b, config);
+    if (status == WEIR_OK)
         return WEIR_OK;
-    weir_memory_free(env, b->came_ns);
-    weir_memory_free(env, b->items);
-    return WEIR_ENOMEM;
+    weir_memory_free(weir_stage_env(stage), b->came_ns);
+    weir_memory_free(weir_stage_env(stage), b->items);
+    return status;
 }
 
 static void batch_abort(batch *b)
@@ -123,7 +148,7 @@ static uint64_t batch_wait(const batch *b, uint64_t now)
 static void batch_ask(batch *b)
 {
     uint64_t level = weir_credit_mul(weir_out_credit(weir_stage_out(b->stage)), b->count);
-    level = level < b->room ? level : b->room;
+    level = level < b->asked_max ? level : b->asked_max;
     weir_request_to(weir_stage_in(b->stage), weir_credit_sub(level, b->held));
 }
 
@@ -149,6 +174,21 @@ static void batch_run(batch *b)
         batch_ask(b);
     else if (b->held == 0)
         wi_end_with(out, b->status);
+}
+
+/* The front batch is put together anew, by the new rules. */
+static weir_status batch_on_change(weir_stage *stage, const void *config, void *state)
+{
+    batch *b = state;
+    weir_status status = batch_set(b, config);
+    if (status != WEIR_OK)
+        return status;
+    b->front = 0;
+    b->front_bytes = 0;
+    b->front_is_full = false;
+    if (!weir_out_is_over(weir_stage_out(stage)))
+        batch_run(b);
+    return WEIR_OK;
 }
 
 static void batch_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
@@ -218,6 +258,7 @@ static const weir_stage_type batch_type = {
     .on_end = batch_on_end,
     .on_cancel = batch_on_cancel,
     .on_abort = batch_on_abort,
+    .on_change = batch_on_change,
 };
 
 weir_stage_spec *weir_batch(const weir_batch_config *config)

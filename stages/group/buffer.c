@@ -6,7 +6,8 @@
 enum { ITEMS_DEFAULT = 256, ITEMS_MAX = 1 << 20, BYTES_DEFAULT = 16 << 20 };
 
 typedef struct buffer {
-    wi_queue held;
+    wi_queue held; /* room for items_max and more: it never shrinks */
+    uint32_t items_max;
     uint64_t bytes_max;
     weir_overflow overflow;
     bool is_over;
@@ -30,22 +31,55 @@ static void buffer_run(weir_stage *stage, buffer *b)
         if (b->held.n == 0)
             wi_end_with(out, b->status);
     } else if (b->overflow == WEIR_OVERFLOW_HOLD && b->held.bytes < b->bytes_max) {
-        weir_request_to(weir_stage_in(stage), b->held.capacity - b->held.n);
+        weir_request_to(weir_stage_in(stage), weir_credit_sub(b->items_max, b->held.n));
     }
+}
+
+static uint32_t items_max_of(const weir_buffer_config *c)
+{
+    return c->items_max != 0 ? c->items_max : ITEMS_DEFAULT;
 }
 
 static weir_status buffer_open(weir_stage *stage, const void *config, void *state)
 {
     const weir_buffer_config *c = config;
     buffer *b = state;
+    b->items_max = items_max_of(c);
     b->bytes_max = c->bytes_max != 0 ? c->bytes_max : BYTES_DEFAULT;
     b->overflow = c->overflow;
-    weir_status status = wi_queue_init(&b->held, weir_stage_env(stage),
-                                       c->items_max != 0 ? c->items_max : ITEMS_DEFAULT);
+    weir_status status = wi_queue_init(&b->held, weir_stage_env(stage), b->items_max);
     if (status != WEIR_OK)
         return status;
     weir_request_to(weir_stage_in(stage),
-                    b->overflow == WEIR_OVERFLOW_HOLD ? b->held.capacity : WEIR_UNBOUNDED);
+                    b->overflow == WEIR_OVERFLOW_HOLD ? b->items_max : WEIR_UNBOUNDED);
+    return WEIR_OK;
+}
+
+static weir_status buffer_merge_change(void *config, const void *change, const char **why)
+{
+    const weir_buffer_config *new_ = change;
+    weir_buffer_config *c = config;
+    if (new_->overflow != c->overflow) {
+        *why = "overflow cannot change while it runs";
+        return WEIR_EINVAL;
+    }
+    *c = *new_;
+    return WEIR_OK;
+}
+
+static weir_status buffer_on_change(weir_stage *stage, const void *config, void *state)
+{
+    const weir_buffer_config *c = config;
+    buffer *b = state;
+    while (b->held.capacity < items_max_of(c)) {
+        weir_status status = wi_queue_grow(&b->held, weir_stage_env(stage));
+        if (status != WEIR_OK)
+            return status;
+    }
+    b->items_max = items_max_of(c);
+    b->bytes_max = c->bytes_max != 0 ? c->bytes_max : BYTES_DEFAULT;
+    if (!weir_out_is_over(weir_stage_out(stage)))
+        buffer_run(stage, b);
     return WEIR_OK;
 }
 
@@ -58,7 +92,7 @@ static bool buffer_has_room(const buffer *b, const weir_item *item)
 {
     if (b->overflow == WEIR_OVERFLOW_HOLD)
         return true; /* it was asked for */
-    return b->held.n < b->held.capacity &&
+    return b->held.n < b->items_max &&
            (b->held.n == 0 || b->held.bytes + item->cost <= b->bytes_max);
 }
 
@@ -128,7 +162,8 @@ static void buffer_on_abort(weir_stage *stage, void *state)
         .name = "buffer", .config_size = sizeof(weir_buffer_config), .state_size = sizeof(buffer), \
         .lossy = (lossy_), .check = buffer_check, .open = buffer_open, .close = buffer_close,      \
         .on_demand = buffer_on_demand, .on_items = buffer_on_items, .on_end = buffer_on_end,       \
-        .on_cancel = buffer_on_cancel, .on_abort = buffer_on_abort                                 \
+        .on_cancel = buffer_on_cancel, .on_abort = buffer_on_abort,                                \
+        .merge_change = buffer_merge_change, .on_change = buffer_on_change                         \
     }
 
 static const weir_stage_type buffer_type = BUFFER_TYPE(false);

@@ -189,6 +189,37 @@ static weir_status rate_limit_open(weir_stage *stage, const void *config, void *
     return wi_queue_init(&r->held, weir_stage_env(stage), AHEAD_MAX);
 }
 
+/* ---- New settings ---- */
+
+static weir_status rate_limit_merge_change(void *config, const void *change, const char **why)
+{
+    const weir_rate_limit_config *new_ = change;
+    weir_rate_limit_config *c = config;
+    if (new_->enforce != c->enforce) {
+        *why = "enforce cannot change while it runs";
+        return WEIR_EINVAL;
+    }
+    *c = *new_;
+    return WEIR_OK;
+}
+
+static void rate_limit_change_shared(weir_stage *stage, const void *config, void *shared)
+{
+    const weir_rate_limit_config *c = config;
+    wi_bucket_change(&((shared_limit *)shared)->bucket, c->rate, period_ms_of(c) * WEIR_MS,
+                     burst_of(c), weir_loop_now(weir_stage_loop(stage)));
+}
+
+static weir_status rate_limit_on_change(weir_stage *stage, const void *config, void *state)
+{
+    rate_limit *r = state;
+    r->config = config;
+    weir_timer_stop(weir_stage_loop(stage), &r->timer); /* it waits for the old pace */
+    if (!weir_out_is_over(weir_stage_out(stage)))
+        rate_limit_run(r);
+    return WEIR_OK;
+}
+
 static void rate_limit_give_up(rate_limit *r)
 {
     weir_timer_stop(weir_stage_loop(r->stage), &r->timer);
@@ -249,6 +280,9 @@ static const weir_stage_type rate_limit_type = {
     .on_end = rate_limit_on_end,
     .on_cancel = rate_limit_on_cancel,
     .on_abort = rate_limit_on_abort,
+    .merge_change = rate_limit_merge_change,
+    .change_shared = rate_limit_change_shared,
+    .on_change = rate_limit_on_change,
 };
 
 weir_stage_spec *weir_rate_limit(const weir_rate_limit_config *config)

@@ -20,6 +20,9 @@ struct weir_op {
     uint64_t started_ns;
 };
 
+/* What weir_pipeline_change takes for an asynchronous stage. `unordered` cannot change. Fewer
+ * `in_flight`: what is under way goes on, nothing new starts until there are fewer. `timeout_ms`
+ * holds for what starts from then on. */
 typedef struct weir_async_options {
     uint32_t in_flight;  /* operations at once, 1..65536; 0: 64. It is also the demand above */
     bool unordered;      /* emit as they finish; default: in the order of arrival */

@@ -126,6 +126,37 @@ WEIR_API weir_status weir_pipeline_status(const weir_pipeline *pipeline);
 /* Loop `index` that the pipeline runs on; NULL beyond the last or before the start. Borrowed. */
 WEIR_API weir_loop *weir_pipeline_loop(const weir_pipeline *pipeline, uint32_t index);
 
+/* ---- Changing it while items flow ----
+ *
+ * Any thread, callbacks of its stages included, from the start on until it has finished: the caller
+ * sees to it that the pipeline is not freed meanwhile. A stage goes by its name (that of the
+ * figures). Either a call is refused: it gives an error, `*ret_why` (optional) a static text that
+ * says why, and nothing has happened; or it gives WEIR_OK, and the change goes from replica to
+ * replica, on the loop of each, replica 0 first. Changes of one stage happen in the order of the
+ * calls.
+ *
+ * Refused are: WEIR_ENOTFOUND, no such stage or input; WEIR_ECLOSED, not started, aborting or over;
+ * WEIR_EOVERLOAD, WEIR_CHANGES_MAX are under way; WEIR_ENOMEM; WEIR_EUNSUPPORTED, the stage cannot;
+ * WEIR_EINVAL and whatever the stage's `check` says, a bad value. */
+
+enum { WEIR_CHANGES_MAX = 64 };
+
+/* Told once that a change which was not refused is over: WEIR_OK, all replicas that are still open
+ * have it; WEIR_ECLOSED, none was; another status: a replica could not, and all have what they had.
+ * Runs on a loop of the pipeline, beneath no other callback, before the pipeline's `finished`. */
+typedef struct weir_on_changed {
+    void (*done)(weir_pipeline *pipeline, weir_status status, const char *why, void *user);
+    void *user; /* borrowed until then */
+} weir_on_changed;
+
+/* Gives a stage new settings: a whole config of its type, or what its documentation names instead
+ * (async: weir_async_options). Copies `config`, `config_size` bytes; pointers in it stay borrowed
+ * until the pipeline is freed. `on_changed` is copied; NULL: nobody is told. */
+WEIR_API weir_status weir_pipeline_change(weir_pipeline *pipeline, const char *stage,
+                                          const void *config, size_t config_size,
+                                          const weir_on_changed *on_changed,
+                                          const char **ret_why) WEIR_MUST_USE;
+
 /* ---- Looking at it, from any thread while it runs or stands ---- */
 
 #define WEIR_DURATION_BUCKETS 28 /* bucket i: up to 128 ns << i; the last: longer */

@@ -41,8 +41,9 @@ typedef struct weir_stage_type {
     bool acks;           /* its items' ends matter: a source that commits what was settled */
 
     /* One value for all replicas of a node: made before the first open, on the thread that starts
-     * the pipeline; freed after the last close. For pools, limits and single writers. On an error
-     * `*why`, a general text so far, may get a static one that says more. */
+     * the pipeline (or swaps the stage in); freed after the last close. For pools, limits and
+     * single writers. On an error `*why`, a general text so far, may get a static one that says
+     * more. */
     weir_status (*share)(const void *config, const weir_env *env, uint32_t replicas,
                          void **ret_shared, const char **why);
     void (*unshare)(void *shared);
@@ -78,6 +79,28 @@ typedef struct weir_stage_type {
     void (*on_drain)(weir_stage *stage, void *state);
     /* The pipeline is aborting: give up what is held and release the holds, now. */
     void (*on_abort)(weir_stage *stage, void *state);
+
+    /* ---- New settings while it runs: weir_pipeline_change. Without on_change that is refused ----
+     */
+
+    /* Bytes of what a change brings; 0: config_size, a config of this type. */
+    size_t change_size;
+    /* Puts `change` into `config`, which is a copy of the present one; a field that cannot change
+     * while the stage runs is refused, and `*why` gets a static text. What comes out is looked at
+     * by `check`. Any thread, under a lock: quick, and calls nothing of weir. Default: copies all
+     * of it. */
+    weir_status (*merge_change)(void *config, const void *change, const char **why);
+    /* Gives the shared value its new settings: once, on the loop of the replica that is the first
+     * to change, before its on_change. Other replicas use the value meanwhile: atomics, or its
+     * mutex. It may not fail. */
+    void (*change_shared)(weir_stage *stage, const void *config, void *shared);
+    /* This replica's new settings, on its loop. `config` is what weir_stage_config gives from here
+     * on; the one before lasts until this returns, so a stage that keeps a pointer to its config
+     * moves it. What is held stays held: a smaller limit takes effect as it drains. Ask and emit
+     * here as what changed allows, nobody else will wake the stage. If a replica cannot take it (no
+     * memory), it stays as it was and gives the status: then those that changed before it are
+     * handed their old config, and have to take that. Not called once the stage has closed. */
+    weir_status (*on_change)(weir_stage *stage, const void *config, void *state);
 } weir_stage_type;
 
 /* Describes a stage of `type` with a copy of `config` (config_size bytes; NULL: zeroes). Gives a
@@ -93,6 +116,7 @@ WEIR_API const weir_env *weir_stage_env(const weir_stage *stage);
 WEIR_API weir_pipeline *weir_stage_pipeline(const weir_stage *stage);
 WEIR_API const char *weir_stage_name(const weir_stage *stage);
 WEIR_API void *weir_stage_state(weir_stage *stage);
+/* The present settings: those it was described with, or those of the last change. */
 WEIR_API const void *weir_stage_config(const weir_stage *stage);
 WEIR_API void *weir_stage_shared(const weir_stage *stage);
 WEIR_API uint32_t weir_stage_replica(const weir_stage *stage); /* 0 … replicas - 1 */

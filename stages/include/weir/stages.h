@@ -8,6 +8,7 @@
  *             output ends the same way.
  *   cancel    of the output ends what is held as aborted and cancels the input. So does an abort.
  *   failing   an item is weir_fail: what becomes of it is the node's error policy.
+ *   change    of settings while it runs is refused, unless an entry says what can change.
  *   memory    is taken when the stage opens; none per item, but for the items that a stage makes.
  *   user      pointers are borrowed, shared by all replicas, and not synchronised by weir.
  *

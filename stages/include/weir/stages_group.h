@@ -20,7 +20,9 @@ typedef struct weir_batch_config {
  * has waited `wait_us`, and when the input is over; always only with demand. Without, it goes on
  * filling, and stops asking. config NULL: all defaults.
  *   demand    `count` items for each batch asked of the output, with at most the larger of `count`
- *             and 64 items asked for or held. */
+ *             and 64 items asked for or held.
+ *   change    of all (weir_pipeline_change); what is held is put together anew, and goes by the
+ *             new rules. Memory that a larger count took is kept. */
 WEIR_API weir_stage_spec *weir_batch(const weir_batch_config *config);
 
 typedef enum weir_overflow {
@@ -39,6 +41,8 @@ typedef struct weir_buffer_config {
 /* Holds items between a sender and a receiver of different pace. config NULL: all defaults.
  *   demand    holding: as much as there is room for, ahead of any demand below (with bytes_max
  *             reached: none; what was asked for before still comes). Else: unbounded.
+ *   change    of items_max and bytes_max (weir_pipeline_change). With more held than the new limits
+ *             allow: holding, it asks for none until there is room; else the next item overflows.
  * The dropping kinds are lossy: refused on acked paths unless the node is best-effort. */
 WEIR_API weir_stage_spec *weir_buffer(const weir_buffer_config *config);
 

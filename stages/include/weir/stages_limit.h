@@ -30,7 +30,9 @@ typedef struct weir_rate_limit_config {
  *             (cost, another replica) are held. Enforcing: as asked of the output; what finds no
  *             token ends as rejected, with `status`, and another is asked for.
  * Counted as GCRA counts cells (ITU-T I.371, annex A): in any interval at most burst and what
- * comes in it. A token's time is rounded up to 1/64 ns. */
+ * comes in it. A token's time is rounded up to 1/64 ns.
+ *   change    of all but `enforce` (weir_pipeline_change). The tokens that the bucket lacks it
+ * lacks still, and they come at the new rate. */
 WEIR_API weir_stage_spec *weir_rate_limit(const weir_rate_limit_config *config);
 
 #ifdef __cplusplus

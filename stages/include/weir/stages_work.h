@@ -34,6 +34,7 @@ typedef struct weir_async_fn_config {
 
 /* Work that is started now and finished later (see async.h, whose mechanism this is).
  *   demand    `in_flight` less those under way or done and not emitted, ahead of any demand below.
+ *   change    by weir_async_options (weir_pipeline_change): in_flight and timeout_ms.
  *   cancel    of the output, or an abort, cancels what is under way. */
 WEIR_API weir_stage_spec *weir_async(const weir_async_fn_config *config);
 

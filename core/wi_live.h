@@ -1,0 +1,52 @@
+/* Changes to a running pipeline: what is on its way from replica to replica. */
+#ifndef WI_LIVE_H
+#define WI_LIVE_H
+
+#include "wi_core.h"
+
+/* A config that came later than the spec's. Held by the node, the replicas and changes. */
+struct wi_setting {
+    const weir_env *env;
+    atomic_uint holds;
+    void *config;
+};
+
+typedef enum wi_live_result {
+    WI_LIVE_DONE,
+    WI_LIVE_WAITS /* wi_live_step_done will be called */
+} wi_live_result;
+
+/* One change. It visits one replica after the other, so that one task serves them all, a replica
+ * that fails is known before the next is touched, and every other goes on meanwhile. */
+struct wi_live {
+    weir_pipeline *pipeline;
+    weir_node *node;
+    wi_live *next;
+    weir_task task;
+    weir_on_changed on_changed;
+    uint32_t replica; /* where it is */
+    bool active, undoing, any;
+    weir_status status;
+    const char *why;
+    /* Does it at one replica that is open, on its loop. */
+    wi_live_result (*apply)(wi_live *live, weir_stage *stage, weir_status *status);
+    /* Takes what belongs to the change: it is over, or was refused. */
+    void (*done)(wi_live *live);
+    bool can_undo; /* if a replica fails, `apply` is called again for those before it */
+
+    wi_setting *setting, *before;
+    const void *config_before;
+};
+
+/* Gives a change of the stage `name`, not yet under way. */
+weir_status wi_live_new(weir_pipeline *pipeline, const char *name,
+                        const weir_on_changed *on_changed, wi_live **ret_live, const char **why);
+/* Takes it, and what belongs to it. */
+void wi_live_free(wi_live *live);
+/* Both under the pipeline's lock: may there be a change now; then, that it is under way. */
+weir_status wi_live_admit(const wi_live *live, const char **why);
+void wi_live_enqueue(wi_live *live);
+/* A replica that waited has it now, or could not. On its loop, beneath no callback. */
+void wi_live_step_done(wi_live *live, weir_status status, const char *why);
+
+#endif
