@@ -11,6 +11,7 @@ static const uint32_t class_bytes[WI_CLASSES] = { 64, 128, 256, 512, 1024, 2048,
 #define SLAB_BYTES  (64 * 1024)
 
 #define BIT_BIG     0x08u /* the body is memory of its own */
+#define BIT_TICKET  ((uint32_t)WEIR_ITEM_TICKET)
 #define CLASS_OF(b) ((b)&7u)
 /* In front of a body with memory of its own: its size. */
 #define BIG_PREFIX 16
@@ -188,7 +189,8 @@ static inline void give_back(weir_item *item)
 /* Of a slab, with nobody to tell: the usual end of a plain item. */
 static inline bool is_plain(const weir_item *item)
 {
-    return item->parent == NULL && (item->type == NULL || item->type->ended == NULL);
+    return item->parent == NULL && (item->bits & BIT_TICKET) == 0 &&
+           (item->type == NULL || item->type->ended == NULL);
 }
 
 static inline size_t give_back_run(weir_loop *home, uint8_t which, weir_item **items, size_t n)
@@ -199,7 +201,7 @@ static inline size_t give_back_run(weir_loop *home, uint8_t which, weir_item **i
     for (; i < n; i++) {
         weir_item *item = items[i];
         if (item->holds != 1 || item->home != home || !is_plain(item) ||
-            (item->bits & (0x07u | BIT_BIG)) != which)
+            (item->bits & (0x07u | BIT_BIG | BIT_TICKET)) != which)
             break;
         top[i] = item;
     }
@@ -213,6 +215,35 @@ uint64_t wi_items_free(const weir_loop *loop)
     for (uint32_t i = 0; i < WI_CLASSES; i++)
         sum += wi_read(&loop->classes[i].n_free);
     return sum;
+}
+
+/* ---- Whom to tell ---- */
+
+/* What lies behind a ticket's header. */
+typedef struct ticket {
+    const weir_ticket_type *type;
+    uint64_t memory[]; /* of its owner */
+} ticket;
+
+static inline ticket *ticket_of(weir_item *item)
+{
+    return (ticket *)(void *)(item + 1);
+}
+
+/* Is there somebody to tell of this very item's end? */
+static inline bool tells(const weir_item *item)
+{
+    return (item->bits & BIT_TICKET) != 0 || (item->type != NULL && item->type->ended != NULL);
+}
+
+static inline void tell(weir_item *item)
+{
+    weir_outcome outcome = (weir_outcome)wi_item_outcome(item);
+    weir_status status = (weir_status)item->status;
+    if (item->bits & BIT_TICKET)
+        ticket_of(item)->type->ended(ticket_of(item)->memory, outcome, status);
+    else
+        item->type->ended(item, outcome, status);
 }
 
 /* ---- The way home ---- */
@@ -278,7 +309,7 @@ static void send_home(weir_item *item)
     ring->slots[ring->tail % WI_HOME_RING] = item;
     ring->tail++;
     ring->dirty = true;
-    ring->urgent |= item->parent != NULL || (item->type != NULL && item->type->ended != NULL);
+    ring->urgent |= item->parent != NULL || tells(item);
     from->sent_dirty = true;
     if (ring->tail % WI_VECTOR_MAX == 0)
         atomic_store_explicit(&ring->tail_published, ring->tail, memory_order_release);
@@ -356,7 +387,7 @@ static void note(weir_item *item, weir_outcome outcome, weir_status status)
 {
     if (outcome > (weir_outcome)wi_item_outcome(item)) {
         /* worse than what it has: the bits above the class are only used until it ends */
-        item->bits = (uint8_t)((item->bits & 0x0fu) | ((uint32_t)outcome << 4));
+        item->bits = (uint8_t)((item->bits & (0x0fu | BIT_TICKET)) | ((uint32_t)outcome << 4));
         item->status = (int8_t)status;
     }
 }
@@ -383,12 +414,11 @@ static void finish(weir_item *item)
             send_home(item);
             return;
         }
-        if (item->type != NULL && item->type->ended != NULL) {
+        if (tells(item)) {
             /* one of the heap: by the loop that is here, so that it is beneath no callback */
             weir_loop *loop = item->home != NULL ? item->home : wi_here;
             if (loop == NULL) {
-                item->type->ended(item, (weir_outcome)wi_item_outcome(item),
-                                  (weir_status)item->status);
+                tell(item);
                 item = wi_item_finish_one(item);
                 continue;
             }
@@ -411,6 +441,8 @@ weir_item *wi_item_finish_one(weir_item *item)
     weir_item *parent = item->parent;
     weir_outcome outcome = (weir_outcome)wi_item_outcome(item);
     weir_status status = (weir_status)item->status;
+    if (item->bits & BIT_TICKET)
+        item->body = item + 1; /* its own again */
     give_back(item);
     if (parent == NULL)
         return NULL;
@@ -426,7 +458,7 @@ bool wi_items_run_ended(weir_loop *loop)
     loop->ended_head = loop->ended_tail = NULL;
     while (item != NULL) {
         weir_item *next = item->next;
-        item->type->ended(item, (weir_outcome)wi_item_outcome(item), (weir_status)item->status);
+        tell(item);
         weir_item *parent = wi_item_finish_one(item);
         if (parent != NULL)
             finish(parent);
@@ -480,6 +512,8 @@ void weir_item_derive(weir_item *child, weir_item *parent)
 
 static size_t body_room(const weir_item *item)
 {
+    while (item->bits & BIT_TICKET)
+        item = item->parent;
     if (item->home == NULL)
         return ((const foreign *)(const void *)((const char *)item - WI_CACHE_LINE))->body_bytes;
     if (item->bits & BIT_BIG)
@@ -569,6 +603,93 @@ const weir_items *weir_item_members(const weir_item *item)
 {
     bool is_joined = item->type == &joined_type || item->type == &joined_clone_type;
     return is_joined ? weir_item_body(item) : NULL;
+}
+
+/* ---- Tickets ---- */
+
+static inline void ticket_init(weir_item *item, weir_item *of, const weir_ticket_type *type)
+{
+    uint8_t which = item->bits;
+    memcpy(&item->type, &of->type, offsetof(weir_item, cost) - offsetof(weir_item, type));
+    item->body = of->body;
+    item->parent = of;
+    item->cost = of->cost;
+    item->attempts = of->attempts;
+    item->bits = (uint8_t)(which | BIT_TICKET);
+    ticket_of(item)->type = type;
+}
+
+size_t weir_tickets(weir_loop *loop, const weir_ticket_type *type, weir_item **items, size_t n)
+{
+    weir_item *made[WI_VECTOR_MAX];
+    size_t done = 0;
+    assert(type->bytes <= WEIR_ITEM_SLAB_BYTES_MAX - sizeof(ticket));
+    while (done < n) {
+        size_t want = n - done < WI_VECTOR_MAX ? n - done : WI_VECTOR_MAX;
+        size_t got = weir_items_new(loop, NULL, sizeof(ticket) + type->bytes, made, want);
+        for (size_t i = 0; i < got; i++) {
+            ticket_init(made[i], items[done + i], type);
+            items[done + i] = made[i];
+        }
+        done += got;
+        if (got < want)
+            break;
+    }
+    return done;
+}
+
+void *weir_ticket_memory(weir_item *item)
+{
+    assert(item->bits & BIT_TICKET);
+    return ticket_of(item)->memory;
+}
+
+/* Takes `at` out from between `below`, made of it, and its parent. What has its context gets the
+ * parent's; `first` is the lowest of all that stays. */
+static void ticket_end_early(weir_item *first, weir_item *below, weir_item *at)
+{
+    weir_item *parent = at->parent;
+    for (weir_item *item = first; item != NULL && item != at; item = item->parent)
+        if (item->context == at->context)
+            item->context = parent->context;
+    if (below != NULL)
+        below->parent = parent;
+    at->parent = NULL;
+    at->holds = 0;
+    finish(at);
+}
+
+/* Holds of a parent change on its children's home loop, so from elsewhere there is no looking up.
+ */
+static weir_item *parent_of_only_child(const weir_item *item)
+{
+    weir_item *parent = item->home == wi_here ? item->parent : NULL;
+    return parent != NULL && parent->holds == 1 ? parent : NULL;
+}
+
+weir_item *weir_item_forgive(weir_item *item)
+{
+    weir_outcome outcome = (weir_outcome)wi_item_outcome(item);
+    weir_status status = (weir_status)item->status;
+    weir_item *first = NULL, *below = NULL, *next = item;
+    if (item->holds > 1 || outcome > WEIR_DEAD_LETTERED)
+        return item;
+    for (weir_item *at = item, *up; at != NULL; at = up) {
+        up = parent_of_only_child(at);
+        next = at->parent;
+        if (at->bits & BIT_TICKET) {
+            note(at, outcome, status);
+            ticket_end_early(first, below, at);
+        } else {
+            first = first != NULL ? first : at;
+            below = at;
+        }
+    }
+    if (first != item)
+        return first != NULL ? first : next;
+    item->bits &= (uint8_t)0x0f;
+    item->status = WEIR_OK;
+    return item;
 }
 
 /* ---- The end of a loop's items ---- */

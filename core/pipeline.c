@@ -227,6 +227,12 @@ void weir_node_policy(weir_node *node, const weir_error_policy *policy)
     weir_error_policy *own = &node->policy;
     if (own->then == WEIR_ON_ERROR_RETRY || own->retries_max > UINT8_MAX)
         build_fail(node->pipeline, node->name, WEIR_EINVAL, "its error policy makes no sense");
+    own->budget_percent = own->budget_percent != 0 ? own->budget_percent : 20;
+    own->budget_per_second = own->budget_per_second != 0 ? own->budget_per_second : 10;
+    own->budget_ms = own->budget_ms != 0 ? own->budget_ms : 10000;
+    if ((own->budget_percent > 1000 && own->budget_percent != UINT32_MAX) ||
+        own->budget_per_second > 1000000 || own->budget_ms < 1000 || own->budget_ms > 60000)
+        build_fail(node->pipeline, node->name, WEIR_EINVAL, "its retry budget makes no sense");
     own->retries_max = own->retries_max != 0 ? own->retries_max : 3;
     own->backoff_ms = own->backoff_ms != 0 ? own->backoff_ms : 50;
     own->backoff_ms_max = own->backoff_ms_max != 0 ? own->backoff_ms_max : 5000;

@@ -157,6 +157,8 @@ static bool schedule_retry(weir_stage *stage, weir_item *item)
     weir_in *in = exec->current_in != NULL ? exec->current_in : exec->in[0];
     if (in->over && !exec->takes_late)
         return false; /* told of the end, or wanting no more, it is handed no item again */
+    if (!wi_budget_take(stage))
+        return false;
     waiter *w = retry->free;
     retry->free = w->next;
     w->stage = stage;
@@ -261,4 +263,16 @@ void weir_fail(weir_stage *stage, weir_item *item, weir_status status, const cha
     if (how == WEIR_ON_ERROR_STOP || (how == WEIR_ON_ERROR_DEFAULT && !somebody_listens(item)))
         wi_pipeline_fail(stage->part->pipeline, node->name, status, why);
     weir_item_end(item, WEIR_FAILED, status);
+}
+
+void weir_reject(weir_stage *stage, weir_item *item, weir_status status, const char *why)
+{
+    const weir_error_policy *policy = &stage->node->policy;
+    weir_on_error how = policy->on_error == WEIR_ON_ERROR_RETRY ? policy->then : policy->on_error;
+    (void)why;
+    assert(status != WEIR_OK);
+    wi_stage_count_failed(stage, status);
+    tell_demand_again(stage->exec);
+    if (how != WEIR_ON_ERROR_DEAD_LETTER || !dead_letter(stage, item, status))
+        weir_item_end(item, WEIR_REJECTED, status);
 }

@@ -58,6 +58,7 @@ static weir_status make_edge(weir_pipeline *p, uint32_t replica, uint32_t index)
     edge->in.stage = to;
     edge->in.index = link->input;
     to->in[link->input] = &edge->in;
+    edge->is_dead_letter = link->dead_letter;
     if (link->dead_letter) {
         edge->out.index = from->n_out;
         from->dead_letter = &edge->out;

@@ -135,6 +135,11 @@ weir_out *weir_stage_out_at(weir_stage *stage, uint32_t index)
     return index < stage->n_out ? stage->out[index] : NULL;
 }
 
+const char *weir_in_from(const weir_in *in)
+{
+    return in->edge->out.stage->fused_tail->node->name;
+}
+
 void weir_stage_hold(weir_stage *stage)
 {
     wi_set(&stage->exec->holds, stage->exec->holds + 1);
@@ -383,7 +388,7 @@ static size_t what_fits(const weir_stage *stage, weir_item **items, size_t n)
 /* Takes out what is over or must wait; gives how many are left to hand over. */
 static inline size_t hold_back(weir_stage *stage, weir_in *in, weir_item **items, size_t n)
 {
-    if (__atomic_load_n(&in->edge->has_contexts, __ATOMIC_RELAXED))
+    if (__atomic_load_n(&in->edge->has_contexts, __ATOMIC_RELAXED) && !in->edge->is_dead_letter)
         n = drop_expired(stage, in, items, n);
     if (WI_UNLIKELY(stage->retry != NULL)) {
         for (size_t i = 0; i < n; i++)

@@ -200,6 +200,7 @@ struct wi_edge {
     _Alignas(WI_CACHE_LINE) uint64_t window, window_bytes;
     uint32_t item_bytes_max, link;
     bool is_cross, error_jumps, is_fused;
+    bool is_dead_letter; /* carries also what is over: it is kept aside for that */
     wi_edge *next_cross_out, *next_cross_in;
     weir_item **slots;
 };
@@ -299,6 +300,21 @@ void wi_retry_abort(wi_retry *retry);
  */
 size_t wi_retry_hold_keys(weir_stage *stage, weir_in *in, weir_item **items, size_t n);
 
+/* ---- budget.c ---- */
+
+/* Items and retries of the last seconds, a tenth of the time in each slot. */
+enum { WI_BUDGET_SLOTS = 10 };
+typedef struct wi_budget_slot {
+    uint64_t number, items, retries;
+} wi_budget_slot;
+typedef struct wi_budget {
+    int lock;
+    uint64_t number, items; /* at the last look */
+    wi_budget_slot slots[WI_BUDGET_SLOTS];
+} wi_budget;
+/* May an item of this stage's node be tried again? If so, that is one retry. */
+bool wi_budget_take(weir_stage *stage);
+
 /* ---- pipeline.c, run.c ---- */
 
 typedef struct wi_link {
@@ -315,6 +331,7 @@ struct weir_node {
     bool placed, best_effort, has_policy, has_edge_config, has_dead_letter;
     weir_edge_config edge_config;
     weir_error_policy policy;
+    wi_budget budget;    /* of its retries, for all replicas */
     char name[80];       /* unique in the pipeline */
     wi_setting *setting; /* the last one accepted, under the pipeline's lock; NULL: the spec's */
 };

@@ -2,7 +2,7 @@
  *
  * Ownership: whoever is handed an item holds one reference. Exactly one of these ends the hold:
  * weir_emit (takes), weir_fail (takes), weir_item_end / _ack / _drop (takes), weir_item_derive
- * (takes the parent), weir_items_join (takes the members).
+ * (takes the parent), weir_tickets (takes the items), weir_items_join (takes the members).
  *
  * Acknowledgement: an item is its own token. When the last hold on it has ended, its type's `ended`
  * runs on the item's home loop with the worst outcome of all holds, and the memory goes back. An
@@ -65,7 +65,7 @@ struct weir_item {
     uint8_t holds;              /* weir's: references, 1..255 */
     uint8_t attempts;           /* weir's: deliveries that failed, by the retry policy */
     int8_t status;              /* weir's: worst status so far */
-    uint8_t bits;               /* weir's: size class and worst outcome */
+    uint8_t bits;               /* weir's: size class, worst outcome, ticket */
 };
 
 /* Bodies up to this many bytes come from the loop's slabs; larger ones from the allocator. */
@@ -123,8 +123,40 @@ WEIR_API weir_status weir_items_join(weir_loop *loop, weir_item **members, size_
 /* The members of a joined item, or NULL if it is none. */
 WEIR_API const weir_items *weir_item_members(const weir_item *item);
 
+/* ---- Tickets: to hear of an item's end on its way ---- */
+
+/* Immutable and static. */
+typedef struct weir_ticket_type {
+    const char *name;
+    size_t bytes; /* of memory that comes with each ticket, uninitialised, aligned for pointers */
+    /* The last hold on the ticket ended, so with it all that was made of it. Runs on the ticket's
+     * loop, in its own turn, as the `ended` of types does. The memory goes right after it. */
+    void (*ended)(void *memory, weir_outcome outcome, weir_status status);
+} weir_ticket_type;
+
+/* Puts a ticket in the place of each of items[0..n): an item that is derived from it and passes for
+ * it whoever looks, for it has its type, body, cost, key, context and attempts. Takes the items as
+ * weir_item_derive does, and gives how many, the first; the others, for want of memory, are left as
+ * they were. Loop thread only. */
+WEIR_API size_t weir_tickets(weir_loop *loop, const weir_ticket_type *type, weir_item **items,
+                             size_t n);
+/* Of a ticket that you made and nobody else has seen yet. */
+WEIR_API void *weir_ticket_memory(weir_item *ticket);
+
+/* For who makes good what failed, as a fallback does: forgets that the item was dead-lettered, and
+ * gives the item to go on with, in the place of `item`. Tickets that only this item keeps open end
+ * now, with the failure: what they guard is over (those above items of other loops end later, as
+ * the item does). An item that others hold too, or that has ended
+ * worse for another holder, is given back as it is. */
+WEIR_API weir_item *weir_item_forgive(weir_item *item) WEIR_MUST_USE;
+
+enum { WEIR_ITEM_TICKET = 0x80 }; /* in `bits` */
+
+/* Does anybody else hold the item, or the one that it is a ticket of? */
 static inline bool weir_item_is_shared(const weir_item *item)
 {
+    while (item->holds == 1 && (item->bits & WEIR_ITEM_TICKET) != 0)
+        item = item->parent;
     return item->holds > 1;
 }
 

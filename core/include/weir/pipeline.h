@@ -52,7 +52,13 @@ typedef struct weir_error_policy {
     uint32_t backoff_ms_max; /* 0: 5000 */
     uint32_t waiting_max; /* items waiting for their retry, 0: 256; more: as `then` says. While it
                              is full the stage's demand is withheld by as many */
-    weir_on_error then;   /* after the last retry; not RETRY */
+    weir_on_error then;   /* after the last retry, or when there is no budget; not RETRY */
+    /* The budget: in any budget_ms, budget_percent retries for a hundred items that came to the
+     * node, and budget_per_second each second besides; for all replicas together. A service that is
+     * down is not asked more often than that (Finagle's RetryBudget). */
+    uint32_t budget_percent;    /* up to 1000; 0: 20; UINT32_MAX: no budget */
+    uint32_t budget_per_second; /* up to 1,000,000; 0: 10 */
+    uint32_t budget_ms;         /* 1000..60,000; 0: 10,000 */
 } weir_error_policy;
 
 /* Gives a pipeline, or NULL for want of memory. config NULL: all defaults. */

@@ -139,6 +139,8 @@ static inline weir_out *weir_stage_out(weir_stage *stage)
 }
 WEIR_API uint32_t weir_in_index(const weir_in *in);
 WEIR_API uint32_t weir_out_index(const weir_out *out);
+/* The name of the stage at the other end: of a dead-letter edge, the one that failed. */
+WEIR_API const char *weir_in_from(const weir_in *in);
 
 /* ---- Upstream: demand ---- */
 
@@ -180,6 +182,10 @@ WEIR_API bool weir_out_is_over(const weir_out *out);
  * (or lives as long as the pipeline). A stage with an on_demand of its own is told its outputs'
  * credit again, so that it can ask for another. */
 WEIR_API void weir_fail(weir_stage *stage, weir_item *item, weir_status status, const char *why);
+/* This item is not let in. Takes it. It goes the way of dead letters if the node's policy has one,
+ * and otherwise ends as rejected; it is not tried again, and the pipeline goes on. The rest as for
+ * weir_fail. */
+WEIR_API void weir_reject(weir_stage *stage, weir_item *item, weir_status status, const char *why);
 /* The stage itself failed: the pipeline stops with this as its error, if it is the first. */
 WEIR_API void weir_stage_fail(weir_stage *stage, weir_status status, const char *why);
 
