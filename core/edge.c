@@ -5,6 +5,8 @@
  * stage plus the window, so the ring of `window` slots cannot overflow. On one loop a grant is seen
  * at once; across loops both ends publish their counter, once a drain or at half the window. */
 #include "wi_hot.h"
+#include "wi_plant.h"
+#include "wi_sim.h"
 
 #include <assert.h>
 
@@ -87,6 +89,8 @@ weir_status weir_request(weir_in *in, uint64_t n)
         return WEIR_EINVAL;
     if (in->over)
         return WEIR_OK;
+    if (WI_UNLIKELY(in->stage->loop->kit != NULL))
+        wi_sim_asked(in, n);
     wi_set(&in->demand, weir_credit_add(in->demand, n));
     wi_settle(in->edge, false);
     return WEIR_OK;
@@ -127,8 +131,11 @@ bool weir_out_fits(const weir_out *out, uint32_t cost)
 
 void wi_over_emitted(weir_out *out, weir_item **items, size_t n)
 {
+    static const char what[] = "a stage emitted without credit, or after its end";
     bool no_fault = out->cancelled || out->stage->aborting;
-    assert(no_fault && "a stage emitted without credit, or after its end");
+    bool reported = no_fault || wi_sim_reports(out->stage->loop, out->stage, what);
+    assert(reported);
+    (void)reported;
     if (!no_fault)
         wi_count(&out->stage->stats.over_emitted, n);
     wi_count(&out->stage->stats.aborted, n);
@@ -352,13 +359,18 @@ static bool poll_credit(wi_edge *edge)
     return true;
 }
 
+static bool is_seen(weir_loop *loop)
+{
+    return WI_LIKELY(loop->kit == NULL) || !wi_sim_puts_off(loop);
+}
+
 bool wi_edges_poll(weir_loop *loop)
 {
     bool any = false;
     for (wi_edge *edge = loop->cross_in; edge != NULL; edge = edge->next_cross_in)
-        any |= poll_items(edge);
+        any |= is_seen(loop) && poll_items(edge);
     for (wi_edge *edge = loop->cross_out; edge != NULL; edge = edge->next_cross_out)
-        any |= poll_credit(edge);
+        any |= is_seen(loop) && poll_credit(edge);
     return any;
 }
 

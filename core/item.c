@@ -1,5 +1,6 @@
 /* Items: slabs per loop, ends that travel up to the source, and the way home from other loops. */
-#include "wi_core.h"
+#include "wi_plant.h"
+#include "wi_sim.h"
 
 #include <assert.h>
 #include <string.h>
@@ -467,9 +468,20 @@ bool wi_items_run_ended(weir_loop *loop)
     return true;
 }
 
+static void ended_twice(const weir_item *item)
+{
+    bool reported = item->home != NULL &&
+                    wi_sim_reports(item->home, NULL, "an item was ended that had ended already");
+    assert(reported && "an item was ended that had ended already");
+    (void)reported;
+}
+
 void weir_item_end(weir_item *item, weir_outcome outcome, weir_status status)
 {
-    assert(item->holds > 0);
+    if (WI_UNLIKELY(item->holds == 0)) {
+        ended_twice(item);
+        return;
+    }
     if (outcome != WEIR_ACKED)
         note(item, outcome, status);
     if (--item->holds == 0)
@@ -717,7 +729,9 @@ void wi_items_nack_leaked(weir_loop *loop)
                 while (wi_items_run_ended(loop))
                     ;
             }
-    assert(false && "items were never ended");
+    bool reported = wi_sim_reports(loop, NULL, "items were never ended");
+    assert(reported && "items were never ended");
+    (void)reported;
 }
 
 void wi_items_done(weir_loop *loop)

@@ -1,5 +1,6 @@
 /* The loop: turns, the doorbell, posts from other threads, and libevent underneath. */
-#include "wi_core.h"
+#include "wi_plant.h"
+#include "wi_sim.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -62,9 +63,9 @@ uint64_t weir_loop_entropy(weir_loop *loop)
 
 void wi_loop_ring(weir_loop *loop)
 {
-    if (!atomic_load_explicit(&loop->sleeping, memory_order_relaxed) || loop->bell_fd < 0)
+    if (!atomic_load_explicit(&loop->sleeping, memory_order_relaxed))
         return;
-    if (!atomic_exchange(&loop->sleeping, 0))
+    if (!atomic_exchange(&loop->sleeping, 0) || loop->bell_fd < 0)
         return;
     uint64_t one = 1;
     __atomic_fetch_add(&loop->stats.wakeups_received, 1, __ATOMIC_RELAXED);
@@ -107,6 +108,8 @@ static bool run_posts(weir_loop *loop)
 {
     if (atomic_load_explicit(&loop->posts, memory_order_relaxed) == NULL)
         return false;
+    if (WI_UNLIKELY(loop->kit != NULL) && wi_sim_puts_off(loop))
+        return false;
     weir_task *newest = atomic_exchange_explicit(&loop->posts, NULL, memory_order_acquire);
     weir_task *oldest = NULL;
     while (newest != NULL) {
@@ -119,6 +122,8 @@ static bool run_posts(weir_loop *loop)
         weir_task *next = oldest->next;
         __atomic_store_n(&oldest->queued, 0, __ATOMIC_RELEASE);
         oldest->run(oldest, oldest->user);
+        if (WI_UNLIKELY(loop->kit != NULL))
+            wi_sim_after(loop, WI_STEP_TASK, NULL);
         oldest = next;
     }
     return true;
@@ -148,6 +153,8 @@ static bool run_deferred(weir_loop *loop)
         weir_task *next = task->next;
         task->queued = 0;
         task->run(task, task->user);
+        if (WI_UNLIKELY(loop->kit != NULL))
+            wi_sim_after(loop, WI_STEP_TASK, NULL);
         task = next;
     }
     return true;
@@ -160,12 +167,16 @@ static bool run_ready(weir_loop *loop, uint64_t until)
     bool any = false;
     uint32_t visits = 0;
     while (loop->ready_head != NULL && loop->budget > 0) {
+        if (WI_UNLIKELY(loop->kit != NULL))
+            wi_sim_pick(loop);
         weir_stage *stage = loop->ready_head;
         loop->ready_head = stage->next_ready;
         if (loop->ready_head == NULL)
             loop->ready_tail = NULL;
         stage->queued = false;
         wi_stage_run(stage);
+        if (WI_UNLIKELY(loop->kit != NULL))
+            wi_sim_after(loop, WI_STEP_VISIT, stage);
         any = true;
         loop->budget = loop->budget > WI_VECTOR_MAX ? loop->budget - WI_VECTOR_MAX : 0;
         /* Early, while they are in the cache: their sources use the memory again. */
@@ -188,8 +199,11 @@ static bool drain(weir_loop *loop)
     while (more && loop->budget > 0) {
         more = run_ready(loop, until);
         more |= wi_items_run_ended(loop);
-        if (loop->ready_head == NULL)
+        if (loop->ready_head == NULL && loop->owed != NULL) {
             wi_edges_flush_owed(loop);
+            if (WI_UNLIKELY(loop->kit != NULL))
+                wi_sim_after(loop, WI_STEP_FLUSH, NULL);
+        }
         any |= more;
         more |= loop->ready_head != NULL;
     }
@@ -208,6 +222,26 @@ static bool pending_from_others(weir_loop *loop)
            wi_items_pending(loop) || wi_edges_pending(loop);
 }
 
+static bool is_dirty(const weir_loop *loop)
+{
+    return loop->dirty_out != NULL || loop->dirty_in != NULL || loop->sent_dirty;
+}
+
+bool wi_loop_has_work(weir_loop *loop)
+{
+    return is_ready(loop) || is_dirty(loop) || pending_from_others(loop);
+}
+
+static void publish(weir_loop *loop)
+{
+    if (WI_UNLIKELY(loop->kit != NULL)) {
+        wi_sim_publish(loop);
+        return;
+    }
+    wi_edges_publish(loop);
+    wi_items_publish(loop);
+}
+
 static bool turn(weir_loop *loop)
 {
     weir_loop *outer = wi_here;
@@ -220,9 +254,8 @@ static bool turn(weir_loop *loop)
     any |= wi_edges_poll(loop);
     any |= drain(loop);
     any |= run_deferred(loop);
-    any |= loop->dirty_out != NULL || loop->dirty_in != NULL || loop->sent_dirty;
-    wi_edges_publish(loop);
-    wi_items_publish(loop);
+    any |= is_dirty(loop);
+    publish(loop);
     wi_count(&loop->stats.turns, 1);
     loop->in_turn = false;
     wi_here = outer;

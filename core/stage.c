@@ -1,5 +1,7 @@
 /* Stages at run time: what a visit does, default behaviour, and what a stage may ask. */
 #include "wi_hot.h"
+#include "wi_plant.h"
+#include "wi_sim.h"
 
 #include <assert.h>
 #include <string.h>
@@ -236,6 +238,8 @@ void wi_stage_top_up(weir_stage *stage)
         level = weir_credit_sub(level, wi_retry_waiting(stage->retry));
     uint64_t outstanding = weir_credit_add(in->demand, in->granted - in->head);
     if (outstanding < level) {
+        if (WI_UNLIKELY(stage->loop->kit != NULL))
+            wi_sim_asked(in, level - outstanding);
         wi_set(&in->demand, in->demand + (level - outstanding));
         wi_settle(in->edge, false);
     }

@@ -1,9 +1,7 @@
 /* Probes: a source that emits what a test feeds it, and a sink that asks when the test says so. */
-#include <weir/testkit.h>
+#include "testkit_private.h"
 
 #include <stdlib.h>
-
-#include "testkit_private.h"
 
 enum { NOT_ENDED = -1, FIRST_CAPACITY = 256 };
 
@@ -25,6 +23,7 @@ typedef struct probe_list {
 } probe_list;
 
 struct weir_probe {
+    weir_testkit *kit;
     weir_probe *next_probes, *replicas;
     uint32_t replica_count;
     weir_stage *stage;
@@ -36,7 +35,10 @@ struct weir_probe {
     /* sink */
     probe_list gots;
     uint64_t requested, early_requests, taken, kept;
-    bool keeps, is_over;
+    bool keeps, is_over, is_sink;
+    void (*look)(const weir_item *item, void *user);
+    void *look_user;
+    weir_timer late; /* of acks that a fault holds back */
     weir_status status; /* of the terminal: to send, or received */
 };
 
@@ -46,12 +48,13 @@ typedef struct probe_body {
     weir_probe *probe; /* NULL in a clone, whose end is its parent's to tell */
 } probe_body;
 
-weir_probe *wi_probes_new(uint32_t n, weir_probe *next)
+weir_probe *wi_probes_new(weir_testkit *kit, uint32_t n, weir_probe *next)
 {
     weir_probe *probes = calloc(n, sizeof *probes);
     if (probes == NULL)
         return NULL;
     for (uint32_t i = 0; i < n; i++) {
+        probes[i].kit = kit;
         probes[i].replicas = probes;
         probes[i].replica_count = n;
     }
@@ -99,19 +102,33 @@ static got_item *got_at(const weir_probe *probe, uint64_t index)
 
 /* ---- Items ---- */
 
+static void breach(weir_probe *probe, const char *what)
+{
+    probe->violations++;
+    wi_kit_violated(probe->kit, "%s: %s",
+                    probe->stage != NULL ? probe->stage->node->name : "probe", what);
+}
+
 static void probe_item_ended(weir_item *item, weir_outcome outcome, weir_status status)
 {
     probe_body *body = weir_item_body(item);
     if (body->probe == NULL)
         return;
-    fed_item *fed = fed_at(body->probe, body->index);
+    weir_probe *probe = body->probe;
+    fed_item *fed = fed_at(probe, body->index);
     if (fed->outcome != NOT_ENDED) {
-        body->probe->violations++;
+        breach(probe, "an item ended twice");
         return;
     }
+    if (probe->kit->depth != 0)
+        breach(probe, "an item's end was told beneath a callback");
+    wi_kit_fold(probe->kit, body->index);
+    wi_kit_fold(probe->kit, (uint64_t)outcome << 8 | (uint8_t)status);
+    wi_kit_tell(probe->kit, "               item %llu ended: %s",
+                (unsigned long long)body->index, weir_outcome_name(outcome));
     fed->outcome = (int)outcome;
     fed->status = status;
-    body->probe->ended[outcome]++;
+    probe->ended[outcome]++;
 }
 
 static weir_status probe_item_clone(weir_item *to, const weir_item *from)
@@ -143,6 +160,7 @@ static weir_status probe_open(weir_stage *stage, const void *config, void *state
         return WEIR_EINVAL;
     probe->stage = stage;
     ((probe_state *)state)->probe = probe;
+    probe->is_sink = weir_stage_inputs(stage) != 0;
     return WEIR_OK;
 }
 
@@ -312,12 +330,44 @@ static uint64_t value_of(const weir_item *item)
     return item->body != NULL ? *(const uint64_t *)item->body : 0;
 }
 
+static void acks_are_due(weir_timer *timer, void *user)
+{
+    (void)timer;
+    for (weir_item *item; (item = weir_probe_take(user)) != NULL;)
+        weir_item_ack(item);
+}
+
+/* Or what a fault makes of it. */
+static void ack(weir_probe *probe, weir_item *item)
+{
+    weir_testkit *kit = probe->kit;
+    weir_loop *loop = weir_stage_loop(probe->stage);
+    if (wi_kit_fault(kit, WEIR_FAULT_ACK_LOST))
+        return;
+    if (wi_kit_fault(kit, WEIR_FAULT_ACK_LATE)) {
+        got_at(probe, probe->gots.n - 1)->item = item;
+        if (probe->kept++ == 0)
+            weir_timer_start(loop, &probe->late, (1 + wi_kit_choose(kit, 20)) * WEIR_MS,
+                             acks_are_due, probe);
+        weir_stage_hold(probe->stage);
+        return;
+    }
+    weir_item_ack(item);
+    if (wi_kit_fault(kit, WEIR_FAULT_ACK_DOUBLED))
+        weir_item_ack(item);
+}
+
 static weir_status sink_on_item(weir_stage *stage, weir_in *in, weir_item *item, void *state)
 {
     (void)in;
     weir_probe *probe = ((probe_state *)state)->probe;
-    if (probe->gots.n >= probe->requested || probe->is_over)
-        probe->violations++;
+    if (probe->gots.n >= probe->requested)
+        breach(probe, "an item came that was not asked for");
+    if (probe->is_over)
+        breach(probe, "an item came after the end");
+    wi_kit_fold(probe->kit, value_of(item));
+    if (probe->look != NULL)
+        probe->look(item, probe->look_user);
     if (!list_grow(&probe->gots, sizeof(got_item))) {
         weir_item_end(item, WEIR_FAILED, WEIR_ENOMEM);
         return WEIR_ENOMEM;
@@ -326,12 +376,12 @@ static weir_status sink_on_item(weir_stage *stage, weir_in *in, weir_item *item,
             probe->gots.n++) = (got_item){ .value = value_of(item),
                                            .arrival_ns = weir_loop_now(weir_stage_loop(stage)),
                                            .item = probe->keeps ? item : NULL };
-    if (!probe->keeps) {
-        weir_item_ack(item);
-        return WEIR_OK;
+    if (probe->keeps) {
+        probe->kept++;
+        weir_stage_hold(stage);
+    } else {
+        ack(probe, item);
     }
-    probe->kept++;
-    weir_stage_hold(stage);
     return WEIR_OK;
 }
 
@@ -350,15 +400,15 @@ static void sink_on_end(weir_stage *stage, weir_in *in, weir_status status, void
     (void)in;
     weir_probe *probe = ((probe_state *)state)->probe;
     if (probe->is_over)
-        probe->violations++;
+        breach(probe, "a second end came");
     probe->is_over = true;
     probe->status = status;
 }
 
 static void sink_on_abort(weir_stage *stage, void *state)
 {
-    (void)stage;
     weir_probe *probe = ((probe_state *)state)->probe;
+    weir_timer_stop(weir_stage_loop(stage), &probe->late);
     for (weir_item *item; (item = weir_probe_take(probe)) != NULL;)
         weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
 }
@@ -451,4 +501,154 @@ weir_stage *weir_probe_stage(const weir_probe *probe)
 uint64_t weir_probe_violations(const weir_probe *probe)
 {
     return probe->violations;
+}
+
+void weir_probe_look(weir_probe *sink, void (*look)(const weir_item *item, void *user), void *user)
+{
+    for (uint32_t i = 0; i < sink->replica_count; i++) {
+        sink->replicas[i].look = look;
+        sink->replicas[i].look_user = user;
+    }
+}
+
+bool weir_probe_origin(const weir_item *item, weir_probe **ret_source, uint64_t *ret_index)
+{
+    for (; item != NULL; item = item->parent) {
+        const probe_body *body = item->type == &probe_item_type ? item->body : NULL;
+        if (body == NULL || body->probe == NULL)
+            continue;
+        *ret_source = body->probe;
+        *ret_index = body->index;
+        return true;
+    }
+    return false;
+}
+
+/* ---- For the kit's checks ---- */
+
+static const char *chain_fault(const weir_item *item)
+{
+    for (; item != NULL; item = item->parent) {
+        if (item->holds == 0)
+            return "it, or what it was made of, has ended and is still on its way";
+        const probe_body *body = item->type == &probe_item_type ? item->body : NULL;
+        if (body != NULL && body->probe != NULL &&
+            fed_at(body->probe, body->index)->outcome != NOT_ENDED)
+            return "its source was told of its end, and it is still on its way";
+    }
+    return NULL;
+}
+
+const char *wi_item_fault(const weir_item *item)
+{
+    const char *fault = chain_fault(item);
+    const weir_items *members = fault == NULL ? weir_item_members(item) : NULL;
+    for (size_t i = 0; members != NULL && i < members->n && fault == NULL; i++)
+        fault = chain_fault(members->items[i]);
+    return fault;
+}
+
+void wi_probes_cancel_one(weir_testkit *kit, const weir_loop *loop)
+{
+    uint32_t n = 0;
+    weir_probe *chosen = NULL;
+    for (weir_probe *list = kit->probes; list != NULL; list = list->next_probes)
+        for (uint32_t i = 0; i < list->replica_count; i++) {
+            weir_probe *probe = &list[i];
+            if (!probe->is_sink || probe->stage == NULL || probe->stage->loop != loop)
+                continue;
+            if (wi_kit_choose(kit, ++n) == 0)
+                chosen = probe;
+        }
+    if (chosen == NULL)
+        return;
+    wi_kit_tell(kit, "               fault: %s is cancelled", chosen->stage->node->name);
+    weir_probe_cancel(chosen);
+}
+
+static void check_kept(weir_probe *probe)
+{
+    for (uint64_t i = probe->taken; i < probe->gots.n; i++) {
+        const weir_item *item = got_at(probe, i)->item;
+        const char *fault = item != NULL ? wi_item_fault(item) : NULL;
+        if (fault != NULL) {
+            breach(probe, fault);
+            return;
+        }
+    }
+}
+
+void wi_probes_check(weir_testkit *kit)
+{
+    for (weir_probe *list = kit->probes; list != NULL; list = list->next_probes)
+        for (uint32_t i = 0; i < list->replica_count; i++)
+            if (list[i].kept != 0)
+                check_kept(&list[i]);
+}
+
+/* ---- What users expect ---- */
+
+bool weir_probe_expect(const weir_probe *sink, uint64_t n, const uint64_t *values)
+{
+    for (uint64_t i = 0; i < n && i < sink->gots.n; i++)
+        if (got_at(sink, i)->value != values[i]) {
+            wi_kit_violated(sink->kit, "expected %llu as value %llu, got %llu",
+                            (unsigned long long)values[i], (unsigned long long)i,
+                            (unsigned long long)got_at(sink, i)->value);
+            return false;
+        }
+    if (sink->gots.n == n)
+        return true;
+    wi_kit_violated(sink->kit, "expected %llu items, got %llu", (unsigned long long)n,
+                    (unsigned long long)sink->gots.n);
+    return false;
+}
+
+bool weir_probe_expect_end(const weir_probe *sink, weir_status status)
+{
+    if (sink->is_over && sink->status == status)
+        return true;
+    wi_kit_violated(sink->kit, "expected the end (%s), got %s", weir_status_text(status),
+                    sink->is_over ? weir_status_text(sink->status) : "none");
+    return false;
+}
+
+bool weir_probe_expect_demand(const weir_probe *source, uint64_t credit)
+{
+    if (weir_probe_demand(source) == credit)
+        return true;
+    wi_kit_violated(source->kit, "expected a demand of %llu, got %llu", (unsigned long long)credit,
+                    (unsigned long long)weir_probe_demand(source));
+    return false;
+}
+
+bool weir_probe_expect_outcome(const weir_probe *source, uint64_t index, weir_outcome outcome)
+{
+    bool ended = index < source->emitted && fed_at(source, index)->outcome != NOT_ENDED;
+    if (ended && fed_at(source, index)->outcome == (int)outcome)
+        return true;
+    wi_kit_violated(
+        source->kit, "expected item %llu to be %s, it is %s", (unsigned long long)index,
+        weir_outcome_name(outcome),
+        ended ? weir_outcome_name((weir_outcome)fed_at(source, index)->outcome) : "under way");
+    return false;
+}
+
+bool weir_testkit_expect_clean(weir_testkit *kit)
+{
+    if (!weir_testkit_settle(kit) || !weir_testkit_check(kit))
+        return false;
+    for (const wi_watched *w = kit->watched; w != NULL; w = w->next)
+        if (w->pipeline != NULL) {
+            wi_kit_violated(kit, "%s is still running", w->pipeline->name);
+            return false;
+        }
+    for (const weir_probe *list = kit->probes; list != NULL; list = list->next_probes)
+        for (uint32_t i = 0; i < list->replica_count; i++)
+            if (weir_probe_live(&list[i]) != 0) {
+                wi_kit_violated(kit, "%llu items of a source have not ended",
+                                (unsigned long long)weir_probe_live(&list[i]));
+                return false;
+            }
+    return true;
 }

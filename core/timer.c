@@ -1,6 +1,6 @@
 /* Timers: an intrusive pairing heap, so that starting and stopping one never allocates.
  * Fredman, Sedgewick, Sleator, Tarjan, "The pairing heap", 1986. */
-#include "wi_core.h"
+#include "wi_sim.h"
 
 static weir_timer *meld(weir_timer *a, weir_timer *b)
 {
@@ -95,8 +95,12 @@ bool wi_timers_fire(weir_loop *loop)
     uint64_t now = loop->now;
     while (loop->timers != NULL && loop->timers->due_ns <= now) {
         weir_timer *timer = loop->timers;
+        if (WI_UNLIKELY(loop->kit != NULL) && (timer = wi_sim_timer(loop)) == NULL)
+            break;
         take_out(loop, timer);
         timer->fire(timer, timer->user);
+        if (WI_UNLIKELY(loop->kit != NULL))
+            wi_sim_after(loop, WI_STEP_TIMER, NULL);
         any = true;
     }
     return any;

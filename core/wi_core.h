@@ -118,6 +118,7 @@ struct weir_loop {
     weir_item *ended_head, *ended_tail;
     uint32_t budget;
     bool in_turn, kicked, now_stale;
+    struct weir_testkit *kit; /* a virtual loop's, whose testkit steers and watches it; or NULL */
     uint32_t spin_hits; /* how often of late spinning paid */
     void *memory;
 
@@ -141,6 +142,8 @@ extern _Thread_local weir_loop *wi_here __attribute__((tls_model("initial-exec")
 
 /* Wakes the loop if it sleeps. The caller has published what there is to see. */
 void wi_loop_ring(weir_loop *loop);
+/* Is there anything for a turn to do, timers aside? */
+bool wi_loop_has_work(weir_loop *loop);
 /* Work was made ready outside a turn of an adopted loop. */
 void wi_loop_kick(weir_loop *loop);
 /* Runs nothing but ends of items that came home; for the time after the loop has stopped. */

@@ -14,9 +14,9 @@
  *     weir_probe_feed(from, 21);
  *     weir_probe_request(to, 1);
  *     weir_testkit_settle(kit);
- *     assert(weir_probe_received(to) == 1 && weir_probe_value(to, 0) == 42);
+ *     assert(weir_probe_expect(to, 1, (uint64_t[]){ 42 }));
  *     weir_probe_end(from);
- *     weir_testkit_settle(kit);
+ *     assert(weir_testkit_expect_clean(kit));   otherwise: weir_testkit_why(kit)
  *     weir_pipeline_free(p);
  *     assert(weir_testkit_free(kit) == 0);
  *
@@ -61,6 +61,65 @@ WEIR_API bool weir_testkit_settle(weir_testkit *kit);
 WEIR_API bool weir_testkit_advance(weir_testkit *kit, uint64_t ns);
 /* Advances by `ns` in steps of `step_ns` (at least 1). */
 WEIR_API bool weir_testkit_advance_by(weir_testkit *kit, uint64_t ns, uint64_t step_ns);
+
+/* ---- Simulation: the same seed, the same run ---- */
+
+/* Occasions for something to go wrong. */
+typedef enum weir_fault {
+    WEIR_FAULT_CALLBACK,    /* on_items or on_item gives WEIR_EIO when it is through */
+    WEIR_FAULT_OPEN,        /* a stage's open fails */
+    WEIR_FAULT_ALLOCATION,  /* an allocation by the kit's env, on a loop, fails */
+    WEIR_FAULT_TIMER_LATE,  /* due timers fire only after the next settling */
+    WEIR_FAULT_CLOCK_JUMP,  /* weir_testkit_advance goes up to 10 s further */
+    WEIR_FAULT_LOOP_STALL,  /* a loop gets none of the next 1 to 100 turns */
+    WEIR_FAULT_CANCEL,      /* after a step: a sink probe on that loop cancels */
+    WEIR_FAULT_ACK_LATE,    /* a sink probe acks an item after 1 to 20 ms */
+    WEIR_FAULT_ACK_LOST,    /* a sink probe forgets an item: a violation, when the kit is freed */
+    WEIR_FAULT_ACK_DOUBLED, /* a sink probe acks an item twice: a violation */
+    WEIR_FAULTS             /* how many there are */
+} weir_fault;
+
+typedef struct weir_testkit_config {
+    uint32_t loops; /* 1..64; 0: 1 */
+    uint64_t seed;  /* of entropy, choices and faults */
+    /* The seed chooses among all that may come next: the stage of those that are ready, the timer
+     * of those due at one instant, the loop, how much a turn does (vectors of 1..64), and when
+     * posts, publishes and wake-ups are seen. A loop gets turns only while it is awake, as a real
+     * one. Without: first come, first served, and all loops in a row. */
+    bool shuffle;
+    uint32_t faults_ppm[WEIR_FAULTS]; /* how often, in a million occasions */
+    /* A line for every step, borrowed for the call. Optional. */
+    void (*log)(const char *line, void *user);
+    void *user;
+} weir_testkit_config;
+
+/* Gives a kit, as weir_testkit_new does; config NULL: all defaults. On such a kit a stage that
+ * breaks the contract (emits without credit, ends an item twice, leaks one) does not abort the
+ * process in a debug build: it is a violation. */
+WEIR_API weir_testkit *weir_testkit_new_with(const weir_testkit_config *config);
+/* Has `fault` come at its nth occasion from now (1: the next), once; 0: takes that back. */
+WEIR_API void weir_testkit_fault(weir_testkit *kit, weir_fault fault, uint64_t nth);
+/* How often it came. */
+WEIR_API uint64_t weir_testkit_fault_hits(const weir_testkit *kit, weir_fault fault);
+/* A hash over what has happened: stages visited, items in and out, outcomes, time. Equal for equal
+ * seeds and tests, wherever they run. */
+WEIR_API uint64_t weir_testkit_trace(const weir_testkit *kit);
+/* Visits, tasks, timers so far. */
+WEIR_API uint64_t weir_testkit_steps(const weir_testkit *kit);
+
+/* After every step the kit looks at every edge and stage of every pipeline that weir_testkit_start
+ * started on it: credit adds up, nothing is emitted that was not granted, or granted that was not
+ * asked for, windows hold, in items and in bytes, no end overtakes data, no callback comes beneath
+ * another, on a foreign loop, or after its end, and no source hears of an item that is still on its
+ * way. When all is still, nothing may be left undone. The first breach is kept, with the names of
+ * stage and edge; weir_testkit_settle gives false from then on if the kit shuffles. */
+WEIR_API bool weir_testkit_check(weir_testkit *kit); /* false: there was a breach */
+WEIR_API uint64_t weir_testkit_violations(const weir_testkit *kit);
+/* The first breach or disappointed expectation, as a sentence; "" if there is none. Borrowed. */
+WEIR_API const char *weir_testkit_why(const weir_testkit *kit);
+/* Settles; true if there was no breach, every pipeline is over, every item that a probe emitted has
+ * ended. Otherwise weir_testkit_why says what is wrong. */
+WEIR_API bool weir_testkit_expect_clean(weir_testkit *kit);
 
 /* ---- Memory of the kit's env ---- */
 
@@ -135,6 +194,22 @@ WEIR_API weir_item *weir_probe_take(weir_probe *sink);
 WEIR_API bool weir_probe_is_over(const weir_probe *sink, weir_status *ret_status);
 
 /* ---- Either ---- */
+
+/* Shows every item that the sink gets (on any replica) to `look`, which borrows it. */
+WEIR_API void weir_probe_look(weir_probe *sink, void (*look)(const weir_item *item, void *user),
+                              void *user);
+/* The item of a source probe that `item` is, or was made of: whose, and the how manyth. False for
+ * items of others; a joined item has none, its members do. The outputs are written if true. */
+WEIR_API bool weir_probe_origin(const weir_item *item, weir_probe **ret_source,
+                                uint64_t *ret_index);
+
+/* What a test expects: true, or false with the reason in weir_testkit_why. Values: as many as `n`,
+ * and no more. */
+WEIR_API bool weir_probe_expect(const weir_probe *sink, uint64_t n, const uint64_t *values);
+WEIR_API bool weir_probe_expect_end(const weir_probe *sink, weir_status status);
+WEIR_API bool weir_probe_expect_demand(const weir_probe *source, uint64_t credit);
+WEIR_API bool weir_probe_expect_outcome(const weir_probe *source, uint64_t index,
+                                        weir_outcome outcome);
 
 /* Breaches of the contract that the probe saw: an item ended twice, an item not asked for, anything
  * after a terminal. */

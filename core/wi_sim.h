@@ -1,0 +1,25 @@
+/* What a loop of the testkit does differently: chances to choose, and a look after every step.
+ * Every call stands behind `loop->kit != NULL`, which is false for every other loop. */
+#ifndef WI_SIM_H
+#define WI_SIM_H
+
+#include "wi_core.h"
+
+typedef enum wi_step { WI_STEP_VISIT, WI_STEP_TASK, WI_STEP_TIMER, WI_STEP_FLUSH } wi_step;
+
+/* Brings the stage to the front of the ready queue whose turn the seed says it is. */
+void wi_sim_pick(weir_loop *loop);
+/* True: what could be looked at now is looked at in a later turn. */
+bool wi_sim_puts_off(weir_loop *loop);
+/* The due timer that fires next; NULL: the rest fires late. */
+weir_timer *wi_sim_timer(weir_loop *loop);
+/* Publishes some of what there is to publish; the rest stays noted. */
+void wi_sim_publish(weir_loop *loop);
+/* A stage asked for `n` more. */
+void wi_sim_asked(weir_in *in, uint64_t n);
+/* After a visit of `stage`, or (NULL) a task, a timer, a flush of credit kept back. */
+void wi_sim_after(weir_loop *loop, wi_step step, weir_stage *stage);
+/* A stage broke the contract. True: the kit reports it, so that the process need not end. */
+bool wi_sim_reports(const weir_loop *loop, const weir_stage *stage, const char *what);
+
+#endif
