@@ -183,7 +183,8 @@ static void items_tried_again_come_on_top_of_those_asked_for(void **unused)
     weir_node_policy(r.node, &(weir_error_policy){ .on_error = WEIR_ON_ERROR_RETRY,
                                                    .retries_max = 2,
                                                    .backoff_ms = 10,
-                                                   .then = WEIR_ON_ERROR_SKIP });
+                                                   .then = WEIR_ON_ERROR_SKIP,
+                                                   .budget_percent = UINT32_MAX });
     rig_start(&r);
     rig_request(&r, 40);
     rig_feed(&r, 5, 200);
