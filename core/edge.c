@@ -98,6 +98,8 @@ weir_status weir_request(weir_in *in, uint64_t n)
 
 uint64_t weir_in_outstanding(const weir_in *in)
 {
+    if (in->over)
+        return 0; /* what was granted and not used went with the edge */
     return weir_credit_add(in->demand, in->granted - in->head);
 }
 

@@ -58,6 +58,32 @@ static void a_request_of_nothing_is_invalid(void **state)
     rig_done(&r);
 }
 
+static void an_input_that_is_over_has_nothing_outstanding(void **state)
+{
+    (void)state;
+    for (int cancels = 0; cancels < 2; cancels++) {
+        rig r = rig_new();
+        rig_chain(&r, NULL);
+        rig_start(&r);
+        weir_in *in = weir_stage_in(weir_probe_stage(r.to));
+        weir_probe_keep(r.to, true); /* which holds the stage open */
+        weir_probe_request(r.to, 9);
+        rig_feed(&r, 2);
+        rig_settle(&r);
+        assert_int_equal(weir_in_outstanding(in), 7);
+        if (cancels != 0)
+            weir_probe_cancel(r.to);
+        else
+            weir_probe_end(r.from);
+        rig_settle(&r);
+        assert_int_equal(weir_in_outstanding(in), 0);
+        for (weir_item *item; (item = weir_probe_take(r.to)) != NULL;)
+            weir_item_ack(item);
+        rig_settle(&r);
+        rig_done(&r);
+    }
+}
+
 static void requests_saturate_and_unbounded_stays_so(void **state)
 {
     (void)state;
@@ -1297,6 +1323,7 @@ int main(void)
         cmocka_unit_test(what_is_emitted_never_exceeds_what_was_requested),
         cmocka_unit_test(nothing_is_emitted_without_a_request),
         cmocka_unit_test(a_request_of_nothing_is_invalid),
+        cmocka_unit_test(an_input_that_is_over_has_nothing_outstanding),
         cmocka_unit_test(requests_saturate_and_unbounded_stays_so),
         cmocka_unit_test(request_to_tops_up_and_never_over_asks),
         cmocka_unit_test(credit_in_flight_never_exceeds_the_window),

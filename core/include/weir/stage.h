@@ -149,7 +149,7 @@ WEIR_API const char *weir_in_from(const weir_in *in);
 WEIR_API weir_status weir_request(weir_in *in, uint64_t n);
 /* Tops up what is outstanding to `level`; never over-asks. */
 WEIR_API void weir_request_to(weir_in *in, uint64_t level);
-/* Asked for and not yet handed to the stage. */
+/* Asked for and not yet handed to the stage; 0 on an input that is over. */
 WEIR_API uint64_t weir_in_outstanding(const weir_in *in);
 /* No more, please: what is queued is released as aborted. Idempotent, O(1), allocates nothing. */
 WEIR_API void weir_cancel(weir_in *in);
