@@ -109,6 +109,7 @@ weir_node *weir_add(weir_pipeline *p, weir_stage_spec *spec)
     name_node(p, node);
     node->index = p->n_nodes;
     p->nodes[p->n_nodes++] = node;
+    p->checked = false;
     return node;
 }
 
@@ -139,7 +140,8 @@ static wi_link *add_link(weir_node *from, uint32_t output, weir_node *to, uint32
     link->output = output;
     link->input = input;
     if (config != NULL)
-        link->config = *config;
+        link->config = link->given = *config;
+    p->checked = false;
     if (input + 1 > to->n_in)
         to->n_in = input + 1;
     return link;
@@ -207,6 +209,7 @@ void weir_node_window(weir_node *node, const weir_edge_config *config)
         return;
     node->edge_config = *config;
     node->has_edge_config = true;
+    node->pipeline->checked = false;
 }
 
 void weir_node_place(weir_node *node, uint32_t loop_index)
@@ -216,6 +219,7 @@ void weir_node_place(weir_node *node, uint32_t loop_index)
     node->place = loop_index;
     node->placed = true;
     node->pipeline->placed = true;
+    node->pipeline->checked = false;
 }
 
 void weir_node_policy(weir_node *node, const weir_error_policy *policy)
@@ -224,6 +228,7 @@ void weir_node_policy(weir_node *node, const weir_error_policy *policy)
         return;
     node->policy = *policy;
     node->has_policy = true;
+    node->pipeline->checked = false;
     weir_error_policy *own = &node->policy;
     if (own->then == WEIR_ON_ERROR_RETRY || own->retries_max > UINT8_MAX)
         build_fail(node->pipeline, node->name, WEIR_EINVAL, "its error policy makes no sense");
@@ -395,6 +400,7 @@ static bool check_link(weir_pipeline *p, wi_link *link)
     weir_edge_config *c = &link->config;
     const weir_edge_config *of_node = &link->to->edge_config;
     bool across = link->from->place != link->to->place;
+    *c = link->given;
     if (c->window == 0)
         c->window = of_node->window;
     if (c->window == 0)

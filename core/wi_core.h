@@ -323,7 +323,8 @@ bool wi_budget_take(weir_stage *stage);
 typedef struct wi_link {
     weir_node *from, *to;
     uint32_t output, input;
-    weir_edge_config config;
+    weir_edge_config config; /* as given, until the check fills in the defaults */
+    weir_edge_config given;
     bool dead_letter;
 } wi_link;
 

@@ -105,6 +105,35 @@ static void a_port_that_is_not_there_is_refused(void **state)
     expect_refused(p, WEIR_EINVAL, "source", "no such output");
 }
 
+static void what_is_wired_after_a_check_is_checked_too(void **state)
+{
+    (void)state;
+    rig r = rig_new();
+    rig_chain(&r, NULL);
+    assert_int_equal(weir_pipeline_check(r.p), WEIR_OK);
+    for (int i = 0; i < 40; i++)
+        weir_add(r.p, weir_probe_source(weir_testkit_probe(r.kit)));
+    expect_refused(r.p, WEIR_EINVAL, "probe_source_2", "not linked");
+    assert_int_equal(weir_testkit_free(r.kit), 0);
+}
+
+static void a_window_that_is_set_after_a_check_counts(void **state)
+{
+    (void)state;
+    rig r = rig_new();
+    weir_from(r.p, weir_probe_source(r.from));
+    weir_node *to = weir_into(r.p, weir_probe_sink(r.to));
+    assert_int_equal(weir_pipeline_check(r.p), WEIR_OK);
+    weir_node_window(to, &(weir_edge_config){ .window = 3 });
+    rig_start(&r);
+    weir_probe_request(r.to, 100);
+    rig_settle(&r);
+    assert_int_equal(weir_probe_demand(r.from), 3);
+    weir_probe_cancel(r.to);
+    rig_settle(&r);
+    rig_done(&r);
+}
+
 static void a_cycle_is_refused_and_a_stage_on_it_named(void **state)
 {
     (void)state;
@@ -320,6 +349,8 @@ int main(void)
         cmocka_unit_test(a_gap_between_many_ports_is_refused),
         cmocka_unit_test(two_links_on_one_port_are_refused),
         cmocka_unit_test(a_port_that_is_not_there_is_refused),
+        cmocka_unit_test(what_is_wired_after_a_check_is_checked_too),
+        cmocka_unit_test(a_window_that_is_set_after_a_check_counts),
         cmocka_unit_test(a_cycle_is_refused_and_a_stage_on_it_named),
         cmocka_unit_test(a_lossy_stage_on_an_acked_path_is_refused_unless_declared),
         cmocka_unit_test(a_window_that_is_too_large_is_refused),
