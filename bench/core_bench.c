@@ -1,5 +1,6 @@
 /* What the engine costs per item: hops queued and fused, one at a time and by 64, across loops. */
 #include <weir/pipeline.h>
+#include <weir/stages.h>
 
 #include <pthread.h>
 #include <sched.h>
@@ -199,6 +200,36 @@ static const weir_stage_type collect_type = {
     .on_items = sum_items,
 };
 
+/* ---- Stages of the library ---- */
+
+enum { MADE_OF_EACH = 16, BATCH_OF = 64, LEGS = 4 };
+
+static weir_status make_singly(weir_loop *loop, const weir_item *item, uint32_t index, void *user,
+                               weir_item **ret_made)
+{
+    (void)item;
+    (void)user;
+    if (index == MADE_OF_EACH)
+        return WEIR_OK;
+    *ret_made = weir_item_new(loop, NULL, 0);
+    return *ret_made != NULL ? WEIR_OK : WEIR_ENOMEM;
+}
+
+static weir_stage_spec *flat_map(void)
+{
+    return weir_flat_map(make_singly, NULL);
+}
+
+static weir_stage_spec *batch(void)
+{
+    return weir_batch(&(weir_batch_config){ .count = BATCH_OF });
+}
+
+static weir_stage_spec *partition(void)
+{
+    return weir_partition(NULL, LEGS);
+}
+
 /* ---- Runs ---- */
 
 #define ROUNDS_MAX 15
@@ -208,6 +239,7 @@ typedef struct run {
     uint32_t stages; /* source and sink included */
     uint32_t vector_max, loops, window, fan;
     bool no_fuse, singly, works, place_sink;
+    weir_stage_spec *(*via)(void); /* a stage of the library, in the place of the maps */
 } run;
 
 static _Atomic uint64_t allocations;
@@ -231,6 +263,8 @@ static void wire(weir_pipeline *p, const run *r, uint64_t **sum_at)
     weir_node *source =
         weir_from(p, weir_stage_of(r->singly ? &count_singly_type : &count_type, &count));
     if (r->fan == 0) {
+        if (r->via != NULL)
+            weir_via(p, r->via());
         for (uint32_t i = 2; i < r->stages; i++)
             weir_via(p, weir_stage_of(r->works ? &work_type : &map_type, NULL));
         weir_node *sink = weir_into(p, weir_stage_of(&sum_type, sum_at));
@@ -238,10 +272,14 @@ static void wire(weir_pipeline *p, const run *r, uint64_t **sum_at)
             weir_node_place(sink, 1);
         return;
     }
-    weir_node *spread = weir_add(p, weir_stage_of(&spread_type, NULL));
+    weir_node *spread = weir_add(p, r->via != NULL ? r->via() : weir_stage_of(&spread_type, NULL));
     weir_node *sink = weir_add(p, weir_stage_of(&collect_type, sum_at));
     weir_link(source, 0, spread, 0, NULL);
     for (uint32_t i = 0; i < r->fan; i++) {
+        if (r->via != NULL) {
+            weir_link(spread, i, sink, i, NULL);
+            continue;
+        }
         weir_node *worker = weir_add(p, weir_stage_of(&map_type, NULL));
         weir_link(spread, i, worker, 0, NULL);
         weir_link(worker, 0, sink, i, NULL);
@@ -426,6 +464,17 @@ static void report_one_loop(uint64_t n, int rounds)
     printf("allocations_per_item=%.9f\n", allocations_per_item(n));
 }
 
+/* What a stage of the library adds to source and sink, per item; flat_map per item made. */
+static void report_stages(uint64_t n, int rounds)
+{
+    double bare = median_ns((run){ .n = n, .stages = 2, .no_fuse = true }, rounds);
+    printf("batch=%.3f ns\n", median_ns((run){ .n = n, .via = batch }, rounds) - bare);
+    printf("partition=%.3f ns\n",
+           median_ns((run){ .n = n, .fan = LEGS, .via = partition }, rounds) - bare);
+    run made = { .n = n / MADE_OF_EACH, .via = flat_map };
+    printf("flat_map=%.3f ns\n", median_ns(made, rounds) / MADE_OF_EACH);
+}
+
 static void report_across(uint64_t n, int rounds)
 {
     run across = { .n = n * 3, .stages = 2, .loops = 2, .place_sink = true, .window = 4096 };
@@ -453,16 +502,18 @@ int main(int argc, char **argv)
         } else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
             only = argv[++i];
         } else {
-            fprintf(stderr, "usage: core_bench [--quick] [--only loop|across]\n");
+            fprintf(stderr, "usage: core_bench [--quick] [--only loop|stages|across]\n");
             return strcmp(argv[i], "--help") == 0 ? 0 : 2;
         }
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
     uint64_t n = quick ? 2000000 : 8000000;
     int rounds = quick ? 3 : 7;
-    if (strcmp(only, "across") != 0)
+    if (*only == '\0' || strcmp(only, "loop") == 0)
         report_one_loop(n, rounds);
-    if (strcmp(only, "loop") != 0)
+    if (*only == '\0' || strcmp(only, "stages") == 0)
+        report_stages(n, rounds);
+    if (*only == '\0' || strcmp(only, "across") == 0)
         report_across(n, rounds);
     return 0;
 }

@@ -26,7 +26,7 @@ const char *weir_outcome_name(weir_outcome outcome)
 
 /* ---- Slabs ---- */
 
-static uint32_t class_for(size_t body_bytes)
+static inline uint32_t class_for(size_t body_bytes)
 {
     uint32_t i = 0;
     while (i + 1 < WI_CLASSES && class_bytes[i] - sizeof(weir_item) < body_bytes)
@@ -146,7 +146,23 @@ weir_item *weir_item_new(weir_loop *loop, const weir_item_type *type, size_t bod
     weir_item *item;
     if (body_bytes > WEIR_ITEM_SLAB_BYTES_MAX)
         return new_big(loop, type, body_bytes);
-    return weir_items_new(loop, type, body_bytes, &item, 1) == 1 ? item : NULL;
+    uint32_t which = class_for(body_bytes);
+    wi_class *c = &loop->classes[which];
+    if (WI_UNLIKELY(c->n_free == 0))
+        return weir_items_new(loop, type, body_bytes, &item, 1) == 1 ? item : NULL;
+    item = c->free[c->n_free - 1];
+    wi_set(&c->n_free, c->n_free - 1);
+    /* One by one: a header laid out first would be read back before its stores are through. */
+    item->type = type;
+    item->context = NULL;
+    item->parent = item->next = NULL;
+    item->key = 0;
+    item->cost = (uint32_t)body_bytes;
+    item->holds = 1;
+    item->attempts = 0;
+    item->status = 0;
+    item->bits = (uint8_t)which;
+    return item;
 }
 
 /* In front of an item of the heap: where its memory came from, and its body's size. */
@@ -187,22 +203,28 @@ static inline void give_back(weir_item *item)
     wi_set(&c->n_free, c->n_free + 1);
 }
 
+static inline bool tells_type(const weir_item *item)
+{
+    return item->type != NULL && item->type->ended != NULL;
+}
+
 /* Of a slab, with nobody to tell: the usual end of a plain item. */
 static inline bool is_plain(const weir_item *item)
 {
-    return item->parent == NULL && (item->bits & BIT_TICKET) == 0 &&
-           (item->type == NULL || item->type->ended == NULL);
+    return item->parent == NULL && (item->bits & BIT_TICKET) == 0 && !tells_type(item);
 }
 
+/* Siblings, or items without a parent, of one size, that end well: gives how many there are. */
 static inline size_t give_back_run(weir_loop *home, uint8_t which, weir_item **items, size_t n)
 {
+    const weir_item *parent = items[0]->parent;
     wi_class *c = &home->classes[which];
     weir_item **top = c->free + c->n_free;
     size_t i = 0;
     for (; i < n; i++) {
         weir_item *item = items[i];
-        if (item->holds != 1 || item->home != home || !is_plain(item) ||
-            (item->bits & (0x07u | BIT_BIG | BIT_TICKET)) != which)
+        if (item->holds != 1 || item->home != home || item->parent != parent || tells_type(item) ||
+            item->bits != which)
             break;
         top[i] = item;
     }
@@ -493,12 +515,15 @@ void weir_items_ack(weir_item **items, size_t n)
     /* Runs of plain items of one size go back together: the stack's top stays in a register. */
     weir_loop *here = wi_here;
     for (size_t i = 0; i < n;) {
-        uint8_t bits = items[i]->bits & (0x07u | BIT_BIG);
-        size_t from = i;
-        if (here != NULL && bits < WI_CLASSES)
-            i += give_back_run(here, bits, items + i, n - i);
-        if (i == from)
-            weir_item_end(items[i++], WEIR_ACKED, WEIR_OK);
+        weir_item *parent = items[i]->parent;
+        uint8_t bits = items[i]->bits;
+        size_t run = here != NULL && bits < WI_CLASSES ? give_back_run(here, bits, items + i, n - i)
+                                                       : 0;
+        if (run == 0)
+            weir_item_end(items[i], WEIR_ACKED, WEIR_OK);
+        else if (parent != NULL && (parent->holds = (uint8_t)(parent->holds - run)) == 0)
+            finish(parent);
+        i += run != 0 ? run : 1;
     }
 }
 
@@ -512,7 +537,7 @@ weir_status weir_item_hold(weir_item *item)
 
 /* ---- Made of one another ---- */
 
-void weir_item_derive(weir_item *child, weir_item *parent)
+static inline void derive(weir_item *child, weir_item *parent)
 {
     assert(child->parent == NULL);
     child->parent = parent;
@@ -520,6 +545,21 @@ void weir_item_derive(weir_item *child, weir_item *parent)
         child->context = parent->context;
     if (child->key == 0)
         child->key = parent->key;
+}
+
+void weir_item_derive(weir_item *child, weir_item *parent)
+{
+    derive(child, parent);
+}
+
+weir_status weir_item_derive_all(weir_item **children, size_t n, weir_item *parent)
+{
+    if (n > (size_t)(UINT8_MAX - parent->holds))
+        return WEIR_ELIMIT;
+    parent->holds = (uint8_t)(parent->holds + n);
+    for (size_t i = 0; i < n; i++)
+        derive(children[i], parent);
+    return WEIR_OK;
 }
 
 static size_t body_room(const weir_item *item)
@@ -533,7 +573,7 @@ static size_t body_room(const weir_item *item)
     return class_bytes[CLASS_OF(item->bits)] - sizeof(weir_item);
 }
 
-weir_status weir_item_clone(weir_loop *loop, weir_item *item, weir_item **ret_copy)
+weir_status weir_item_copy(weir_loop *loop, const weir_item *item, weir_item **ret_copy)
 {
     const weir_item_type *type = item->type;
     if (type != NULL && type->ended != NULL && type->clone == NULL)
@@ -547,6 +587,8 @@ weir_status weir_item_clone(weir_loop *loop, weir_item *item, weir_item **ret_co
     else
         copy->body = item->body;
     copy->cost = item->cost;
+    copy->context = item->context;
+    copy->key = item->key;
     if (type != NULL && type->clone != NULL) {
         weir_status status = type->clone(copy, item);
         if (status != WEIR_OK) {
@@ -555,9 +597,16 @@ weir_status weir_item_clone(weir_loop *loop, weir_item *item, weir_item **ret_co
             return status;
         }
     }
-    weir_item_derive(copy, item);
     *ret_copy = copy;
     return WEIR_OK;
+}
+
+weir_status weir_item_clone(weir_loop *loop, weir_item *item, weir_item **ret_copy)
+{
+    weir_status status = weir_item_copy(loop, item, ret_copy);
+    if (status == WEIR_OK)
+        weir_item_derive(*ret_copy, item);
+    return status;
 }
 
 weir_status weir_item_writable(weir_loop *loop, weir_item **item)
@@ -565,9 +614,20 @@ weir_status weir_item_writable(weir_loop *loop, weir_item **item)
     return weir_item_is_shared(*item) ? weir_item_clone(loop, *item, item) : WEIR_OK;
 }
 
+/* Whether the members were held by nobody else when they were joined, stands in the body's last
+ * word: only such members may be handed out on another loop than that of their holds. */
+typedef struct joined_body {
+    weir_items items;
+    bool is_sole_holder;
+} joined_body;
+
 static void joined_ended(weir_item *item, weir_outcome outcome, weir_status status)
 {
     const weir_items *members = weir_item_body(item);
+    if (outcome == WEIR_ACKED) {
+        weir_items_ack(members->items, members->n);
+        return;
+    }
     for (size_t i = 0; i < members->n; i++)
         weir_item_end(members->items[i], outcome, status);
 }
@@ -577,9 +637,9 @@ static const weir_item_type joined_clone_type = { .name = "items" };
 
 static weir_status joined_clone(weir_item *to, const weir_item *from)
 {
-    weir_items *body = weir_item_body(to);
+    joined_body *body = weir_item_body(to);
     (void)from;
-    body->items = (weir_item **)(void *)(body + 1);
+    body->items.items = (weir_item **)(void *)(body + 1);
     to->type = &joined_clone_type;
     return WEIR_OK;
 }
@@ -587,23 +647,27 @@ static weir_status joined_clone(weir_item *to, const weir_item *from)
 static const weir_item_type joined_type = { .name = "items",
                                             .ended = joined_ended,
                                             .clone = joined_clone };
+/* What is left of a joined item whose members were taken out of it. */
+static const weir_item_type split_type = { .name = "split" };
 
 weir_status weir_items_join(weir_loop *loop, weir_item **members, size_t n, weir_item **ret_joined)
 {
     if (n == 0 || n > UINT16_MAX)
         return WEIR_EINVAL;
-    size_t bytes = sizeof(weir_items) + n * sizeof(weir_item *);
+    size_t bytes = sizeof(joined_body) + n * sizeof(weir_item *);
     weir_item *joined = weir_item_new(loop, &joined_type, bytes);
     if (joined == NULL)
         return WEIR_ENOMEM;
-    weir_items *body = weir_item_body(joined);
-    body->n = n;
-    body->items = (weir_item **)(void *)(body + 1);
+    joined_body *body = weir_item_body(joined);
+    weir_item **to = (weir_item **)(void *)(body + 1);
     uint64_t cost = 0;
+    bool is_shared = false;
     for (size_t i = 0; i < n; i++) {
-        body->items[i] = members[i];
+        to[i] = members[i];
         cost += members[i]->cost;
+        is_shared |= weir_item_is_shared(members[i]);
     }
+    *body = (joined_body){ { n, to }, !is_shared };
     joined->cost = cost > UINT32_MAX ? UINT32_MAX : (uint32_t)cost;
     joined->context = n == 1 ? members[0]->context : NULL;
     joined->key = members[0]->key;
@@ -615,6 +679,19 @@ const weir_items *weir_item_members(const weir_item *item)
 {
     bool is_joined = item->type == &joined_type || item->type == &joined_clone_type;
     return is_joined ? weir_item_body(item) : NULL;
+}
+
+weir_status weir_items_split(weir_loop *loop, weir_item *joined, const weir_items **ret_members)
+{
+    const joined_body *body = weir_item_body(joined);
+    if (weir_item_members(joined) == NULL)
+        return WEIR_EINVAL;
+    if (joined->type != &joined_type || joined->holds != 1 || joined->parent != NULL ||
+        (!body->is_sole_holder && joined->home != loop))
+        return WEIR_EUNSUPPORTED;
+    joined->type = &split_type;
+    *ret_members = &body->items;
+    return WEIR_OK;
 }
 
 /* ---- Tickets ---- */

@@ -3,6 +3,8 @@
 
 #include <assert.h>
 
+enum { VECTOR_MAX = 64 };
+
 weir_status wi_queue_init(wi_queue *queue, const weir_env *env, uint32_t capacity)
 {
     weir_item **items = weir_memory_new(env, capacity * sizeof *items);
@@ -59,8 +61,42 @@ weir_item *wi_queue_pop(wi_queue *queue)
 
 void wi_queue_emit(wi_queue *queue, weir_out *out)
 {
-    while (queue->n > 0 && weir_out_fits(out, wi_queue_first(queue)->cost))
-        weir_emit(out, wi_queue_pop(queue));
+    for (uint32_t gone = 1; queue->n > 0 && gone > 0; queue->n -= gone) {
+        weir_item **first = queue->items + queue->head;
+        uint32_t run = queue->capacity - queue->head;
+        uint64_t bytes = 0;
+        run = run < queue->n ? run : queue->n;
+        run = run < VECTOR_MAX ? run : VECTOR_MAX;
+        for (uint32_t i = 0; i < run; i++)
+            bytes += first[i]->cost;
+        gone = wi_emit_fitting(out, first, run);
+        for (uint32_t i = gone; i < run; i++)
+            bytes -= first[i]->cost; /* of those that stay */
+        queue->bytes -= bytes;
+        queue->head += gone;
+        if (queue->head == queue->capacity)
+            queue->head = 0;
+    }
+}
+
+uint32_t wi_emit_fitting(weir_out *out, weir_item **items, uint32_t n)
+{
+    uint64_t credit = weir_out_credit(out), rest = 0;
+    n = n < credit ? n : (uint32_t)credit;
+    if (n == 0 || !weir_out_fits(out, items[0]->cost))
+        return 0;
+    for (uint32_t i = 1; i < n; i++)
+        rest += items[i]->cost;
+    weir_emit(out, items[0]);
+    /* With one in flight, what fits as a whole fits one by one. */
+    if (n > 1 && rest <= UINT32_MAX && weir_out_fits(out, (uint32_t)rest)) {
+        weir_emit_all(out, items + 1, n - 1);
+        return n;
+    }
+    uint32_t gone = 1;
+    for (; gone < n && weir_out_fits(out, items[gone]->cost); gone++)
+        weir_emit(out, items[gone]);
+    return gone;
 }
 
 void wi_queue_abort(wi_queue *queue)

@@ -24,6 +24,9 @@ void wi_queue_emit(wi_queue *queue, weir_out *out);
 /* Ends all as aborted. */
 void wi_queue_abort(wi_queue *queue);
 
+/* Emits items[0 …) as long as they fit, in vectors; gives how many went. */
+uint32_t wi_emit_fitting(weir_out *out, weir_item **items, uint32_t n);
+
 /* Ends `out`: WEIR_OK as an end, another status as an error. */
 void wi_end_with(weir_out *out, weir_status status);
 

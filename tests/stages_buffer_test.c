@@ -1,5 +1,5 @@
 /* buffer: holding, rejecting, dropping. */
-#include "stages_rig.h"
+#include "stages_failing.h"
 
 static weir_stage_spec *buffer_of(uint32_t items_max, weir_overflow overflow)
 {
@@ -61,6 +61,51 @@ static void a_full_buffer_drops_the_newest(void **unused)
     assert_ended(&r, WEIR_FILTERED, 3);
     rig_request(&r, 5);
     assert_got(&r, 1, 2);
+    rig_finish(&r);
+}
+
+static void a_full_buffer_drops_all_that_it_holds(void **unused)
+{
+    (void)unused;
+    rig r = rig_buffer(3, WEIR_OVERFLOW_DROP_ALL);
+    rig_feed(&r, 1, 5);
+    assert_ended(&r, WEIR_FILTERED, 3);
+    rig_request(&r, 5);
+    assert_got(&r, 4, 5);
+    rig_finish(&r);
+}
+
+static void a_full_buffer_fails_the_pipeline(void **unused)
+{
+    (void)unused;
+    rig r = rig_buffer(2, WEIR_OVERFLOW_FAIL);
+    rig_feed(&r, 1, 2);
+    assert_int_equal(weir_pipeline_status(r.pipeline), WEIR_OK);
+    rig_feed(&r, 3, 2);
+    assert_int_equal(weir_pipeline_status(r.pipeline), WEIR_EOVERLOAD);
+    assert_outcome(&r, 0, WEIR_ABORTED, WEIR_ECANCELED);
+    assert_outcome(&r, 2, WEIR_REJECTED, WEIR_EOVERLOAD);
+    rig_done(&r);
+}
+
+static void a_buffer_keeps_to_the_window_of_bytes_below(void **unused)
+{
+    (void)unused;
+    rig r = rig_of(buffer_of(20, WEIR_OVERFLOW_HOLD));
+    weir_node *second = NULL;
+    weir_pipeline_free(r.pipeline);
+    r.pipeline = weir_testkit_pipeline(r.kit);
+    weir_from(r.pipeline, weir_probe_source(r.from));
+    weir_via(r.pipeline, buffer_of(20, WEIR_OVERFLOW_HOLD));
+    second = weir_via(r.pipeline, weir_batch(&(weir_batch_config){ .count = 100 }));
+    weir_node_window(second, &(weir_edge_config){ .window_bytes = 100 });
+    weir_into(r.pipeline, weir_probe_sink(r.to));
+    rig_start(&r);
+    const uint32_t costs[] = { 40, 40, 40, 300, 1, 99, 1 };
+    for (size_t i = 0; i < sizeof costs / sizeof *costs; i++)
+        weir_probe_feed_item(r.from, &(weir_probe_item){ .value = i, .cost = costs[i] });
+    rig_request(&r, 1);
+    assert_int_equal(rig_stats(&r, 2).items_in, 7); /* one after the other, as room comes */
     rig_finish(&r);
 }
 
@@ -142,6 +187,23 @@ static void a_bad_config_is_found_while_building(void **unused)
     assert_int_equal(weir_pipeline_check(r.pipeline), WEIR_EINVAL);
     weir_pipeline_free(r.pipeline);
     assert_int_equal(weir_testkit_free(r.kit), 0);
+    assert_refused(buffer_of(1, (weir_overflow)(WEIR_OVERFLOW_FAIL + 1)));
+}
+
+static weir_stage_spec *a_small_buffer(void)
+{
+    return buffer_of(5, WEIR_OVERFLOW_DROP_ALL);
+}
+
+static weir_stage_spec *a_batch(void)
+{
+    return weir_batch(&(weir_batch_config){ .count = 7, .wait_us = 100 });
+}
+
+static void any_allocation_may_fail(void **unused)
+{
+    (void)unused;
+    fail_every_allocation((const stage_maker[]){ a_small_buffer, a_batch, NULL }, false);
 }
 
 int main(void)
@@ -151,6 +213,9 @@ int main(void)
         cmocka_unit_test(a_full_buffer_rejects_the_new_item),
         cmocka_unit_test(a_full_buffer_drops_the_oldest),
         cmocka_unit_test(a_full_buffer_drops_the_newest),
+        cmocka_unit_test(a_full_buffer_drops_all_that_it_holds),
+        cmocka_unit_test(a_full_buffer_fails_the_pipeline),
+        cmocka_unit_test(a_buffer_keeps_to_the_window_of_bytes_below),
         cmocka_unit_test(a_lossy_buffer_never_withholds_demand),
         cmocka_unit_test(bytes_bound_a_buffer_too),
         cmocka_unit_test(a_holding_buffer_full_of_bytes_asks_for_no_more),
@@ -158,6 +223,7 @@ int main(void)
         cmocka_unit_test(a_cancel_aborts_what_is_buffered),
         cmocka_unit_test(an_abort_ends_what_is_buffered),
         cmocka_unit_test(a_bad_config_is_found_while_building),
+        cmocka_unit_test(any_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* flat_map. */
-#include "stages_rig.h"
+#include "stages_failing.h"
 
 /* As many items as the value says, numbered value * 1000 + index. */
 static weir_status count_out(weir_loop *loop, const weir_item *item, uint32_t index, void *user,
@@ -200,6 +200,185 @@ static void items_tried_again_come_on_top_of_those_asked_for(void **unused)
     rig_done(&r);
 }
 
+/* The same by up to three at once. */
+static weir_status count_out_all(weir_loop *loop, const weir_item *item, uint32_t index, void *user,
+                                 weir_item **ret_made, size_t n, size_t *ret_n)
+{
+    for (size_t i = 0; i < n && i < 3; i++) {
+        weir_item *made = NULL;
+        weir_status status = count_out(loop, item, index + (uint32_t)i, user, &made);
+        if (status != WEIR_OK || made == NULL)
+            return status;
+        ret_made[(*ret_n)++] = made;
+        if (value_of(item) == 13 && index + i == 4)
+            return WEIR_EPROTO;
+    }
+    return WEIR_OK;
+}
+
+static weir_stage_spec *flat_map_all(void)
+{
+    return weir_flat_map_of(&(weir_flat_map_config){ .next_all = count_out_all });
+}
+
+static void items_may_be_made_many_at_once(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(flat_map_all());
+    rig_request(&r, 4);
+    rig_feed(&r, 0, 4);
+    assert_got(&r, 1000, 2000, 2001, 3000);
+    rig_request(&r, 1000);
+    rig_feed(&r, 100, 1);
+    assert_received(&r, 106);
+    assert_int_equal(weir_probe_value(r.to, 105), 100099);
+    rig_finish(&r);
+}
+
+static void what_was_made_along_with_a_failure_stays_out(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(flat_map_all());
+    rig_request(&r, 100);
+    rig_feed(&r, 13, 1);
+    assert_received(&r, 5);
+    assert_outcome(&r, 0, WEIR_FAILED, WEIR_EPROTO);
+    rig_finish(&r);
+}
+
+static void the_items_asked_ahead_may_be_set(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(weir_flat_map_of(&(weir_flat_map_config){ .next = count_out, .ahead = 3 }));
+    rig_request(&r, 100);
+    assert_demand(&r, 3);
+    rig_finish(&r);
+}
+
+static weir_status count_calls(weir_loop *loop, const weir_item *item, uint32_t index, void *user,
+                               weir_item **ret_made)
+{
+    ++*(uint32_t *)user;
+    return count_out(loop, item, index, NULL, ret_made);
+}
+
+static void items_are_made_ahead_of_demand_as_many_as_set(void **unused)
+{
+    (void)unused;
+    for (uint32_t prefetch = 0; prefetch <= 64; prefetch += 16) {
+        uint32_t calls = 0;
+        rig r = rig_with(weir_flat_map_of(
+            &(weir_flat_map_config){ .next = count_calls, .user = &calls, .prefetch = prefetch }));
+        rig_request(&r, 2);
+        rig_feed(&r, 500, 2);
+        assert_received(&r, 2);
+        assert_int_equal(calls, 2 + (prefetch != 0 ? prefetch : 1));
+        rig_request(&r, 10);
+        assert_int_equal(calls, 12 + (prefetch != 0 ? prefetch : 1));
+        rig_cancel(&r);
+        rig_done(&r);
+    }
+}
+
+static void an_item_is_begun_only_when_there_is_demand_for_what_it_makes(void **unused)
+{
+    (void)unused;
+    uint32_t calls = 0;
+    rig r =
+        rig_with(weir_flat_map_of(&(weir_flat_map_config){ .next = count_calls, .user = &calls }));
+    rig_request(&r, 2);
+    rig_feed(&r, 2, 2);
+    assert_received(&r, 2);
+    assert_int_equal(calls, 3); /* the third says that there are no more */
+    rig_finish(&r);
+}
+
+static void the_items_made_of_one_may_be_limited(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(
+        weir_flat_map_of(&(weir_flat_map_config){ .next_all = count_out_all, .made_max = 5 }));
+    rig_request(&r, 100);
+    rig_feed(&r, 5, 2);
+    assert_received(&r, 10);
+    assert_outcome(&r, 0, WEIR_ACKED, WEIR_OK);
+    assert_outcome(&r, 1, WEIR_FAILED, WEIR_ELIMIT);
+    rig_finish(&r);
+}
+
+static void flat_map_allocates_nothing_per_item(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(flat_map_all());
+    rig_request(&r, WEIR_UNBOUNDED);
+    rig_feed(&r, 100, 10);
+    uint64_t before = weir_testkit_allocations(r.kit);
+    rig_feed(&r, 90, 15);
+    assert_int_equal(weir_testkit_allocations(r.kit), before);
+    rig_finish(&r);
+}
+
+static void flat_map_keeps_to_a_window_of_bytes(void **unused)
+{
+    (void)unused;
+    rig r = rig_new(1);
+    weir_from(r.pipeline, weir_probe_source(r.from));
+    weir_via(r.pipeline, flat_map_all());
+    weir_node *sink = weir_into(r.pipeline, weir_probe_sink(r.to));
+    weir_node_window(sink, &(weir_edge_config){ .window_bytes = 20 }); /* two of eight bytes */
+    rig_start(&r);
+    for (int i = 0; i < 4; i++)
+        assert_true(weir_probe_feed(r.from, 50));
+    weir_probe_request(r.to, 30);
+    while (weir_loop_turn(weir_testkit_loop(r.kit, 0))) {
+        weir_edge_stats edge;
+        assert_int_equal(weir_pipeline_edge_stats(r.pipeline, 1, &edge), WEIR_OK);
+        assert_true(edge.bytes <= 20);
+    }
+    assert_received(&r, 30);
+    rig_finish(&r);
+}
+
+static void settings_of_flat_map_may_change_while_it_runs(void **unused)
+{
+    (void)unused;
+    weir_flat_map_config config = { .next = count_out, .ahead = 2 };
+    rig r = rig_with(weir_flat_map_of(&config));
+    rig_request(&r, 100);
+    assert_demand(&r, 2);
+    config.ahead = 50;
+    assert_int_equal(
+        weir_pipeline_change(r.pipeline, "flat_map", &config, sizeof config, NULL, NULL), WEIR_OK);
+    assert_true(weir_testkit_settle(r.kit));
+    assert_demand(&r, 50);
+    rig_feed(&r, 3, 10);
+    assert_received(&r, 75);
+    rig_finish(&r);
+}
+
+static weir_stage_spec *one_by_one(void)
+{
+    return weir_flat_map(count_out, NULL);
+}
+
+static void any_allocation_may_fail(void **unused)
+{
+    (void)unused;
+    fail_every_allocation((const stage_maker[]){ flat_map_all, NULL }, false);
+    fail_every_allocation((const stage_maker[]){ one_by_one, NULL }, false);
+}
+
+static void what_makes_no_sense_is_refused(void **unused)
+{
+    (void)unused;
+    assert_refused(weir_flat_map(NULL, NULL));
+    assert_refused(weir_flat_map_of(NULL));
+    assert_refused(
+        weir_flat_map_of(&(weir_flat_map_config){ .next = count_out, .next_all = count_out_all }));
+    assert_refused(weir_flat_map_of(&(weir_flat_map_config){ .next = count_out, .ahead = 1025 }));
+    assert_refused(weir_flat_map_of(&(weir_flat_map_config){ .next = count_out, .prefetch = 65 }));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +395,17 @@ int main(void)
         cmocka_unit_test(a_cancel_aborts_the_item_in_hand_and_those_waiting),
         cmocka_unit_test(an_abort_ends_what_is_held),
         cmocka_unit_test(items_tried_again_come_on_top_of_those_asked_for),
+        cmocka_unit_test(items_may_be_made_many_at_once),
+        cmocka_unit_test(what_was_made_along_with_a_failure_stays_out),
+        cmocka_unit_test(the_items_asked_ahead_may_be_set),
+        cmocka_unit_test(items_are_made_ahead_of_demand_as_many_as_set),
+        cmocka_unit_test(an_item_is_begun_only_when_there_is_demand_for_what_it_makes),
+        cmocka_unit_test(the_items_made_of_one_may_be_limited),
+        cmocka_unit_test(flat_map_allocates_nothing_per_item),
+        cmocka_unit_test(flat_map_keeps_to_a_window_of_bytes),
+        cmocka_unit_test(settings_of_flat_map_may_change_while_it_runs),
+        cmocka_unit_test(any_allocation_may_fail),
+        cmocka_unit_test(what_makes_no_sense_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,8 +18,7 @@ static weir_status buffer_check(const void *config, const char **why)
 {
     const weir_buffer_config *c = config;
     *why = c->items_max > ITEMS_MAX ? "items_max is at most 1048576" : "no such overflow";
-    return c->items_max > ITEMS_MAX || c->overflow > WEIR_OVERFLOW_DROP_NEWEST ? WEIR_EINVAL
-                                                                               : WEIR_OK;
+    return c->items_max > ITEMS_MAX || c->overflow > WEIR_OVERFLOW_FAIL ? WEIR_EINVAL : WEIR_OK;
 }
 
 /* Emits what fits, and asks for what there is room for. */
@@ -97,17 +96,23 @@ static bool buffer_has_room(const buffer *b, const weir_item *item)
 }
 
 /* Makes room for `item` if that is the rule; otherwise takes it. Gives whether there is room. */
-static bool buffer_overflows(buffer *b, weir_in *in, weir_item *item)
+static bool buffer_overflows(weir_stage *stage, buffer *b, weir_in *in, weir_item *item)
 {
     switch (b->overflow) {
     case WEIR_OVERFLOW_DROP_OLDEST:
         while (!buffer_has_room(b, item))
             weir_drop(in, wi_queue_pop(&b->held));
         return true;
+    case WEIR_OVERFLOW_DROP_ALL:
+        while (b->held.n > 0)
+            weir_drop(in, wi_queue_pop(&b->held));
+        return true;
     case WEIR_OVERFLOW_DROP_NEWEST:
         weir_drop(in, item);
         return false;
     default:
+        if (b->overflow == WEIR_OVERFLOW_FAIL)
+            weir_stage_fail(stage, WEIR_EOVERLOAD, "the buffer is full");
         weir_item_end(item, WEIR_REJECTED, WEIR_EOVERLOAD);
         return false;
     }
@@ -118,12 +123,10 @@ static weir_status buffer_on_items(weir_stage *stage, weir_in *in, weir_item **i
 {
     buffer *b = state;
     weir_out *out = weir_stage_out(stage);
-    for (size_t i = 0; i < n; i++) {
-        if (b->held.n == 0 && weir_out_fits(out, items[i]->cost))
-            weir_emit(out, items[i]);
-        else if (buffer_has_room(b, items[i]) || buffer_overflows(b, in, items[i]))
+    uint32_t gone = b->held.n == 0 ? wi_emit_fitting(out, items, (uint32_t)n) : 0;
+    for (size_t i = gone; i < n; i++)
+        if (buffer_has_room(b, items[i]) || buffer_overflows(stage, b, in, items[i]))
             wi_queue_push(&b->held, items[i]);
-    }
     buffer_run(stage, b);
     return WEIR_OK;
 }
@@ -171,7 +174,7 @@ static const weir_stage_type lossy_buffer_type = BUFFER_TYPE(true);
 
 weir_stage_spec *weir_buffer(const weir_buffer_config *config)
 {
-    bool drops = config != NULL && (config->overflow == WEIR_OVERFLOW_DROP_OLDEST ||
-                                    config->overflow == WEIR_OVERFLOW_DROP_NEWEST);
+    bool drops = config != NULL && (config->overflow >= WEIR_OVERFLOW_DROP_OLDEST &&
+                                    config->overflow <= WEIR_OVERFLOW_DROP_ALL);
     return weir_stage_of(drops ? &lossy_buffer_type : &buffer_type, config);
 }

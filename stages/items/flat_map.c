@@ -1,158 +1,165 @@
 /* flat_map: makes any number of items of each, as many as are asked for at a time. */
 #include <weir/stages.h>
 
+#include <string.h>
+
+#include "family.h"
 #include "queue.h"
 
-/* An item is held at most 255 times. So the first few children hang on it directly, and the rest on
- * joints, empty items that hold it once for many. */
-enum { DIRECT_MAX = 64, JOINT_CHILDREN = 250 };
-
-typedef struct flat_map_config {
-    weir_status (*next)(weir_loop *loop, const weir_item *item, uint32_t index, void *user,
-                        weir_item **ret_made);
-    void *user;
-} flat_map_config;
+enum { AHEAD_MAX = 1024, VECTOR_MAX = 64 };
 
 typedef struct flat_map {
     wi_queue waiting;
-    weir_item *item;  /* being taken apart */
-    weir_item *ready; /* made of it, one ahead of demand: only so is it known which is the last */
-    weir_item *joint;
-    uint32_t made; /* of `item` */
-    uint32_t joint_children;
+    wi_family family;             /* of the item that is being taken apart */
+    weir_item *ready[VECTOR_MAX]; /* made ahead of demand: one at least, or it would not be known
+                                     which is the last */
+    uint32_t n_ready;
     bool is_over;
     weir_status status;
 } flat_map;
 
 static weir_status flat_map_check(const void *config, const char **why)
 {
-    if (((const flat_map_config *)config)->next != NULL)
-        return WEIR_OK;
-    *why = "needs a function";
-    return WEIR_EINVAL;
+    const weir_flat_map_config *c = config;
+    *why = (c->next == NULL) == (c->next_all == NULL) ? "needs one function, next or next_all"
+           : c->ahead > AHEAD_MAX                     ? "ahead is at most 1024"
+                                                      : "prefetch is at most 64";
+    bool is_sane = (c->next == NULL) != (c->next_all == NULL) && c->ahead <= AHEAD_MAX;
+    return is_sane && c->prefetch <= VECTOR_MAX ? WEIR_OK : WEIR_EINVAL;
 }
 
 static weir_status flat_map_open(weir_stage *stage, const void *config, void *state)
 {
-    (void)config;
-    return wi_queue_init(&((flat_map *)state)->waiting, weir_stage_env(stage), WEIR_FLAT_MAP_AHEAD);
+    uint32_t ahead = ((const weir_flat_map_config *)config)->ahead;
+    return wi_queue_init(&((flat_map *)state)->waiting, weir_stage_env(stage),
+                         ahead != 0 ? ahead : WEIR_FLAT_MAP_AHEAD);
 }
 
-static void drop_joint(flat_map *f)
+static void flat_map_on_abort(weir_stage *stage, void *state)
 {
-    if (f->joint != NULL)
-        weir_item_ack(f->joint);
-    f->joint = NULL;
-}
-
-static void flat_map_abort(flat_map *f)
-{
-    drop_joint(f);
-    if (f->ready != NULL)
-        weir_item_end(f->ready, WEIR_ABORTED, WEIR_ECANCELED);
-    if (f->item != NULL)
-        weir_item_end(f->item, WEIR_ABORTED, WEIR_ECANCELED);
-    f->ready = f->item = NULL;
+    (void)stage;
+    flat_map *f = state;
+    while (f->n_ready > 0)
+        weir_item_end(f->ready[--f->n_ready], WEIR_ABORTED, WEIR_ECANCELED);
+    weir_item *item = wi_family_leave(&f->family);
+    if (item != NULL)
+        weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
     wi_queue_abort(&f->waiting);
 }
 
 static void flat_map_close(weir_stage *stage, void *state)
 {
-    flat_map_abort(state);
+    flat_map_on_abort(stage, state);
     wi_queue_done(&((flat_map *)state)->waiting, weir_stage_env(stage));
 }
 
-static weir_status new_joint(weir_loop *loop, flat_map *f)
+static void flat_map_on_cancel(weir_stage *stage, weir_out *out, void *state)
 {
-    weir_item *joint = weir_item_new(loop, NULL, 0);
-    if (joint == NULL)
-        return WEIR_ENOMEM;
-    weir_status status = weir_item_hold(f->item);
-    if (status != WEIR_OK) {
-        weir_item_ack(joint);
-        return status;
-    }
-    weir_item_derive(joint, f->item);
-    drop_joint(f);
-    f->joint = joint;
-    f->joint_children = 0;
-    return WEIR_OK;
+    (void)out;
+    flat_map_on_abort(stage, state);
+    weir_cancel(weir_stage_in(stage));
 }
 
-/* Makes `made` a child of the current item; on an error it is still the caller's. */
-static weir_status adopt(weir_loop *loop, flat_map *f, weir_item *made)
+/* Lets the user's function make up to `n`; gives how many it made. Less than `n`: there are no
+ * more, or it failed. */
+static size_t make(const weir_flat_map_config *config, weir_loop *loop, const wi_family *family,
+                   weir_item **made, size_t n, weir_status *ret_status)
 {
-    weir_item *parent = f->item;
-    if (f->made >= WEIR_FLAT_MAP_MADE_MAX)
-        return WEIR_ELIMIT;
-    if (f->made >= DIRECT_MAX) {
-        if (f->joint == NULL || f->joint_children == JOINT_CHILDREN) {
-            weir_status status = new_joint(loop, f);
-            if (status != WEIR_OK)
-                return status;
+    uint32_t index = (uint32_t)family->made;
+    weir_status status = WEIR_OK;
+    size_t got = 0;
+    while (got < n && status == WEIR_OK) {
+        size_t more = 0;
+        made[got] = NULL;
+        if (config->next_all != NULL) {
+            status = config->next_all(loop, family->item, index + (uint32_t)got, config->user,
+                                      made + got, n - got, &more);
+        } else {
+            status = config->next(loop, family->item, index + (uint32_t)got, config->user,
+                                  made + got);
+            more = made[got] != NULL;
         }
-        f->joint_children++;
-        parent = f->joint;
+        got += more;
+        if (more == 0)
+            break;
     }
-    weir_status status = weir_item_hold(parent);
-    if (status != WEIR_OK)
-        return status;
-    weir_item_derive(made, parent);
-    f->made++;
-    return WEIR_OK;
+    *ret_status = status;
+    return got;
 }
 
-/* Makes the next item, or is through with the current one. */
-static void make_one(weir_stage *stage, flat_map *f)
+/* Makes up to `n` more, or is through with the current item. */
+static void flat_map_fill(weir_stage *stage, flat_map *f, size_t n)
 {
-    const flat_map_config *config = weir_stage_config(stage);
+    const weir_flat_map_config *config = weir_stage_config(stage);
     weir_loop *loop = weir_stage_loop(stage);
-    weir_item *made = NULL;
-    weir_status status = config->next(loop, f->item, f->made, config->user, &made);
-    if (status == WEIR_OK && made != NULL)
-        status = adopt(loop, f, made);
-    if (status == WEIR_OK && made != NULL) {
-        f->ready = made;
-        return;
+    weir_item **made = f->ready + f->n_ready;
+    uint64_t most = config->made_max != 0 ? config->made_max : WEIR_FLAT_MAP_MADE_MAX;
+    uint64_t left = most - f->family.made;
+    weir_status status;
+    size_t got = make(config, loop, &f->family, made, n <= left ? n : left + 1, &status),
+           kept = got;
+    bool is_through = got < n || status != WEIR_OK;
+    if (got > left) {
+        kept = (size_t)left;
+        status = WEIR_ELIMIT;
     }
-    if (made != NULL)
-        weir_item_end(made, WEIR_ABORTED, status);
-    drop_joint(f);
-    weir_item *item = f->item;
-    f->item = NULL;
+    if (kept > 0) {
+        weir_status adopted = wi_family_adopt(&f->family, loop, made, kept);
+        kept = adopted == WEIR_OK ? kept : 0;
+        status = status == WEIR_OK ? adopted : status;
+    }
+    for (size_t i = kept; i < got; i++)
+        weir_item_end(made[i], WEIR_ABORTED, status);
+    f->n_ready += (uint32_t)kept;
+    if (!is_through && status == WEIR_OK)
+        return;
+    weir_item *item = wi_family_leave(&f->family);
     if (status != WEIR_OK)
         weir_fail(stage, item, status, "cannot make the next item");
     else
-        weir_item_end(item, f->made > 0 ? WEIR_ACKED : WEIR_FILTERED, WEIR_OK);
+        weir_item_end(item, f->family.made > 0 ? WEIR_ACKED : WEIR_FILTERED, WEIR_OK);
+}
+
+/* Emits what is ready and fits; gives how many are to be ready: for the demand, and those ahead. */
+static uint32_t flat_map_emit(weir_stage *stage, flat_map *f)
+{
+    uint32_t prefetch = ((const weir_flat_map_config *)weir_stage_config(stage))->prefetch;
+    weir_out *out = weir_stage_out(stage);
+    uint32_t gone = wi_emit_fitting(out, f->ready, f->n_ready);
+    f->n_ready -= gone;
+    memmove(f->ready, f->ready + gone, f->n_ready * sizeof *f->ready);
+    uint64_t want = f->n_ready == 0 ? weir_out_credit(out) : 0; /* what is left fits no more */
+    want = weir_credit_add(want, prefetch != 0 ? prefetch : 1);
+    return want < VECTOR_MAX ? (uint32_t)want : VECTOR_MAX;
+}
+
+/* True if there is an item to make more of; a new one is begun only if there is demand for it. */
+static bool flat_map_has_item(flat_map *f, const weir_out *out)
+{
+    if (f->family.item == NULL && f->waiting.n > 0 && weir_out_credit(out) > f->n_ready)
+        wi_family_begin(&f->family, wi_queue_pop(&f->waiting));
+    return f->family.item != NULL;
 }
 
 static void flat_map_run(weir_stage *stage, flat_map *f)
 {
     weir_out *out = weir_stage_out(stage);
-    for (;;) {
-        if (f->ready != NULL) {
-            if (!weir_out_fits(out, f->ready->cost))
-                break;
-            weir_emit(out, f->ready);
-            f->ready = NULL;
-        }
-        if (f->item == NULL) {
-            if (weir_out_credit(out) == 0 || f->waiting.n == 0)
-                break;
-            f->item = wi_queue_pop(&f->waiting);
-            f->made = 0;
-        }
-        make_one(stage, f);
-    }
-    uint32_t held = f->waiting.n + (f->item != NULL || f->ready != NULL);
+    uint32_t before;
+    do {
+        uint32_t want = flat_map_emit(stage, f);
+        before = f->n_ready;
+        while (f->n_ready < want && flat_map_has_item(f, out))
+            flat_map_fill(stage, f, want - f->n_ready);
+    } while (f->n_ready > before);
+    uint32_t held = f->waiting.n + (f->family.item != NULL || f->n_ready > 0);
     if (f->is_over) {
         if (held == 0)
             wi_end_with(out, f->status);
         return;
     }
-    uint64_t credit = weir_out_credit(out);
-    uint64_t level = credit < WEIR_FLAT_MAP_AHEAD ? credit : WEIR_FLAT_MAP_AHEAD;
-    weir_request_to(weir_stage_in(stage), weir_credit_sub(level, held));
+    uint32_t ahead = ((const weir_flat_map_config *)weir_stage_config(stage))->ahead;
+    uint64_t credit = weir_out_credit(out), level = ahead != 0 ? ahead : WEIR_FLAT_MAP_AHEAD;
+    weir_request_to(weir_stage_in(stage), weir_credit_sub(credit < level ? credit : level, held));
 }
 
 static void flat_map_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
@@ -189,22 +196,22 @@ static void flat_map_on_end(weir_stage *stage, weir_in *in, weir_status status, 
     flat_map_run(stage, f);
 }
 
-static void flat_map_on_cancel(weir_stage *stage, weir_out *out, void *state)
+static weir_status flat_map_on_change(weir_stage *stage, const void *config, void *state)
 {
-    (void)out;
-    flat_map_abort(state);
-    weir_cancel(weir_stage_in(stage));
-}
-
-static void flat_map_on_abort(weir_stage *stage, void *state)
-{
-    (void)stage;
-    flat_map_abort(state);
+    flat_map *f = state;
+    while (f->waiting.capacity < ((const weir_flat_map_config *)config)->ahead) {
+        weir_status status = wi_queue_grow(&f->waiting, weir_stage_env(stage));
+        if (status != WEIR_OK)
+            return status;
+    }
+    if (!weir_out_is_over(weir_stage_out(stage)))
+        flat_map_run(stage, f);
+    return WEIR_OK;
 }
 
 static const weir_stage_type flat_map_type = {
     .name = "flat_map",
-    .config_size = sizeof(flat_map_config),
+    .config_size = sizeof(weir_flat_map_config),
     .state_size = sizeof(flat_map),
     .check = flat_map_check,
     .open = flat_map_open,
@@ -214,12 +221,18 @@ static const weir_stage_type flat_map_type = {
     .on_end = flat_map_on_end,
     .on_cancel = flat_map_on_cancel,
     .on_abort = flat_map_on_abort,
+    .on_change = flat_map_on_change,
 };
+
+weir_stage_spec *weir_flat_map_of(const weir_flat_map_config *config)
+{
+    return weir_stage_of(&flat_map_type, config);
+}
 
 weir_stage_spec *weir_flat_map(weir_status (*next)(weir_loop *loop, const weir_item *item,
                                                    uint32_t index, void *user,
                                                    weir_item **ret_made),
                                void *user)
 {
-    return weir_stage_of(&flat_map_type, &(flat_map_config){ .next = next, .user = user });
+    return weir_flat_map_of(&(weir_flat_map_config){ .next = next, .user = user });
 }

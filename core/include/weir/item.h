@@ -99,6 +99,11 @@ static inline void weir_item_ack(weir_item *item)
 /* One more hold, for fan-out on one loop; the shared body is read-only from here on. WEIR_ELIMIT
  * at 255 holds. */
 WEIR_API weir_status weir_item_hold(weir_item *item) WEIR_MUST_USE;
+/* Makes a copy with a body of its own on `loop`, with the same type, key, cost and context, and
+ * without a parent: derive it from what keeps `item` alive. Errors: WEIR_ENOMEM, WEIR_EUNSUPPORTED
+ * (a type that cannot be cloned), or what its type's `clone` says. */
+WEIR_API weir_status weir_item_copy(weir_loop *loop, const weir_item *item,
+                                    weir_item **ret_copy) WEIR_MUST_USE;
 /* Makes a copy with a body of its own on `loop`; the copy's end is passed on to `item`, one of
  * whose holds it takes. On an error nothing changed. */
 WEIR_API weir_status weir_item_clone(weir_loop *loop, weir_item *item,
@@ -111,6 +116,11 @@ WEIR_API weir_status weir_item_writable(weir_loop *loop, weir_item **item) WEIR_
  * child inherits context and key where it has none. A child has one parent; for more, join. */
 WEIR_API void weir_item_derive(weir_item *child, weir_item *parent);
 
+/* The same for `n` children, each with a hold of its own on `parent`; that of the caller stays.
+ * WEIR_ELIMIT if that were more than 255 holds: nothing changed. */
+WEIR_API weir_status weir_item_derive_all(weir_item **children, size_t n,
+                                          weir_item *parent) WEIR_MUST_USE;
+
 /* The body of an item made by weir_items_join. */
 typedef struct weir_items {
     size_t n;
@@ -122,6 +132,13 @@ WEIR_API weir_status weir_items_join(weir_loop *loop, weir_item **members, size_
                                      weir_item **ret_joined) WEIR_MUST_USE;
 /* The members of a joined item, or NULL if it is none. */
 WEIR_API const weir_items *weir_item_members(const weir_item *item);
+/* Takes the members out of `joined` again: gives one hold of each, in an array that is the caller's
+ * to read and write until it ends `joined`, whose end they no longer hear. `loop` is the caller's.
+ * WEIR_EINVAL if `joined` is no joined item; WEIR_EUNSUPPORTED if it is held by others too, was
+ * made of another item, or came from another loop with members that others hold: then nothing
+ * changed, and who wants items of their own makes copies (weir_item_copy) derived from `joined`. */
+WEIR_API weir_status weir_items_split(weir_loop *loop, weir_item *joined,
+                                      const weir_items **ret_members) WEIR_MUST_USE;
 
 /* ---- Tickets: to hear of an item's end on its way ---- */
 
