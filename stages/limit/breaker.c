@@ -109,7 +109,8 @@ static wi_verdict verdict_on(const wi_circuit *c, weir_outcome outcome, weir_sta
         return WI_CALL_GOOD;
     if (outcome == WEIR_ABORTED || outcome == WEIR_REJECTED)
         return WI_CALL_IGNORED;
-    return (atomic_load(&c->failures) & WEIR_FAILURE(status)) != 0 ? WI_CALL_FAILED : WI_CALL_IGNORED;
+    return (atomic_load(&c->failures) & WEIR_FAILURE(status)) != 0 ? WI_CALL_FAILED
+                                                                   : WI_CALL_IGNORED;
 }
 
 static void call_ended(void *memory, weir_outcome outcome, weir_status status)

@@ -76,8 +76,8 @@ wi_circuit *wi_circuit_new(const weir_env *env, const weir_breaker_config *confi
         return NULL;
     c->env = env;
     c->replicas = replicas;
-    c->block_calls = (config->window_calls + WI_CIRCUIT_BLOCKS - 1) / WI_CIRCUIT_BLOCKS;
-    c->block_ns = config->window_ms * WEIR_MS / WI_CIRCUIT_BLOCKS;
+    c->block_calls = (config->window_calls + WI_CIRCUIT_PARTS - 1) / WI_CIRCUIT_PARTS;
+    c->block_ns = config->window_ms * WEIR_MS / WI_CIRCUIT_PARTS;
     atomic_init(&c->word, 1 << 2 | WEIR_BREAKER_CLOSED);
     if (wi_waiters_init(&c->waiters) != WEIR_OK)
         goto fail_waiters;

@@ -6,7 +6,8 @@
 
 #include "gate.h"
 
-enum { WI_CIRCUIT_BLOCKS = 10 };
+/* Ten make the window; one more is being filled with calls. */
+enum { WI_CIRCUIT_BLOCKS = 11, WI_CIRCUIT_PARTS = 10 };
 
 /* A tenth of the window, as one replica saw it; written by its loop alone. */
 typedef struct wi_circuit_block {

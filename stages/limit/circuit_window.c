@@ -1,5 +1,5 @@
-/* Ten blocks a replica, each of an epoch: of so much time, or of so many calls of all replicas. A
- * replica counts in its own, so that the good case shares nothing; sums are for the others. */
+/* Blocks for each replica, each of an epoch: of so much time, or of so many calls of all replicas.
+ * A replica counts in its own, so that the good case shares nothing; sums are for the others. */
 #include "circuit_window.h"
 
 enum { EPOCH_BITS = 44 };
@@ -66,13 +66,15 @@ void wi_circuit_add(wi_circuit *c, uint32_t replica, uint64_t era, uint64_t now_
         turn_over(c, era, epoch);
 }
 
-/* When the newest block has just been filled, the window is the ten before it. */
+/* Of time, the block that is being filled is the last tenth; of calls, it comes on top of the ten
+ * that are full, so that there are never fewer than the window says. */
 wi_circuit_sums wi_circuit_sum(wi_circuit *c, uint64_t era, uint64_t now_ns)
 {
     wi_circuit_sums sums = { 0 };
     uint64_t epoch = epoch_at(c, now_ns);
+    uint64_t n = c->block_ns != 0 ? WI_CIRCUIT_PARTS : WI_CIRCUIT_BLOCKS;
     for (uint32_t r = 0; r < c->replicas; r++)
-        for (uint64_t i = 0; i < WI_CIRCUIT_BLOCKS && i <= epoch; i++) {
+        for (uint64_t i = 0; i < n && i <= epoch; i++) {
             uint64_t at = epoch - i;
             const wi_circuit_block *b = &c->tallies[r].blocks[at % WI_CIRCUIT_BLOCKS];
             if (atomic_load_explicit(&b->key, memory_order_acquire) == key_of(era, at))
