@@ -59,6 +59,7 @@ typedef struct weir_semaphore_config {
  *             another replica) is held, up to 64. Enforcing: as asked of the output, at most 64;
  *             what finds no permit is rejected with `status`, and another is asked for.
  *   order     of arrival, in each replica; replicas that wait are woken in the order they came.
+ *   with      weir_rate_limit: that goes below, so that what has its token is not kept from going.
  *   permits   come back at the end of the turn in which an item ended.
  *   change    all but `enforce` (weir_pipeline_change); with fewer permits none passes until as
  * many have come back. */
