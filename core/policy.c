@@ -195,6 +195,8 @@ static bool dead_letter(weir_stage *stage, weir_item *item, weir_status status)
         return false;
     if (!wi_list_add(&retry->dead, retry->env, item))
         return false;
+    if (stage->node->policy.on_error != WEIR_ON_ERROR_RETRY)
+        item->attempts = 0; /* those of stages before do not count */
     wi_item_note(item, WEIR_DEAD_LETTERED, status); /* what its source hears, at best */
     wi_count(&stage->stats.dead_lettered, 1);
     wi_retry_dead_letters(exec);

@@ -503,6 +503,14 @@ weir_loop *weir_pipeline_loop(const weir_pipeline *p, uint32_t index)
     return atomic_load(&p->made) && index < p->n_parts ? p->parts[index].loop : NULL;
 }
 
+void *weir_node_shared(const weir_node *node, const weir_stage_type *type)
+{
+    const weir_pipeline *p = node != NULL ? node->pipeline : NULL;
+    if (p == NULL || node->spec->type != type || !atomic_load(&p->made))
+        return NULL;
+    return p->shared[node->index];
+}
+
 /* ---- weir_run: threads of our own ---- */
 
 typedef struct runner {

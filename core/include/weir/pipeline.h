@@ -163,6 +163,10 @@ WEIR_API weir_status weir_pipeline_change(weir_pipeline *pipeline, const char *s
                                           const weir_on_changed *on_changed,
                                           const char **ret_why) WEIR_MUST_USE;
 
+/* What `share` of the node's stage made, if that is of `type` and the pipeline has been started;
+ * otherwise NULL. Borrowed until the pipeline is freed or weir_run returns. Any thread. */
+WEIR_API void *weir_node_shared(const weir_node *node, const weir_stage_type *type);
+
 /* ---- Looking at it, from any thread while it runs or stands ---- */
 
 #define WEIR_DURATION_BUCKETS 28 /* bucket i: up to 128 ns << i; the last: longer */

@@ -1,0 +1,16 @@
+/* The sliding window of a circuit: calls, failures and slow ones of the last calls, or time. */
+#ifndef WI_CIRCUIT_WINDOW_H
+#define WI_CIRCUIT_WINDOW_H
+
+#include "circuit.h"
+
+typedef struct wi_circuit_sums {
+    uint32_t calls, failed, slow;
+} wi_circuit_sums;
+
+void wi_circuit_add(wi_circuit *circuit, uint32_t replica, uint64_t era, uint64_t now_ns,
+                    bool failed, bool slow);
+/* Of the window that ends now; now_ns 0: of what was added last. */
+wi_circuit_sums wi_circuit_sum(wi_circuit *circuit, uint64_t era, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,259 @@
+/* The gate of the limiting stages: holds or rejects what may not pass, and waits for it. */
+#include "gate.h"
+
+/* ---- Passing ---- */
+
+/* With tickets, where the kind has them; without memory for one its item fails. */
+static void emit(wi_gate *g, weir_item **items, size_t n)
+{
+    weir_stage *stage = g->stage;
+    size_t made = n;
+    if (g->kind->ticket != NULL) {
+        made = weir_tickets(weir_stage_loop(stage), g->kind->ticket, items, n);
+        if (g->under_way == 0 && made > 0)
+            weir_stage_hold(stage); /* ends come to an open stage */
+        g->under_way += made;
+        g->kind->passed(g, items, made, n);
+    }
+    weir_emit_all(weir_stage_out(stage), items, made);
+    for (size_t i = made; i < n; i++)
+        weir_fail(stage, items[i], WEIR_ENOMEM, "no memory to follow the item");
+}
+
+/* Lets pass what may of items[0..n), all of which fit below; rejects, or stops, where one may not.
+ * Gives how many are done with. */
+static size_t pass(wi_gate *g, weir_item **items, size_t n)
+{
+    size_t done = 0;
+    while (done < n) {
+        size_t passed = g->kind->take(g, items + done, n - done);
+        if (passed > 0)
+            emit(g, items + done, passed);
+        done += passed;
+        if (done == n || g->reject == WEIR_OK)
+            break;
+        weir_reject(g->stage, items[done++], g->reject, g->kind->why);
+    }
+    return done;
+}
+
+/* Says whether the limit is in the way. */
+static bool pass_held(wi_gate *g)
+{
+    weir_out *out = weir_stage_out(g->stage);
+    for (weir_item *item; (item = wi_queue_first(&g->held)) != NULL;) {
+        if (!weir_out_fits(out, item->cost))
+            return false;
+        bool passes = g->kind->take(g, &item, 1) > 0;
+        if (!passes && g->reject == WEIR_OK)
+            return true;
+        (void)wi_queue_pop(&g->held);
+        if (passes)
+            emit(g, &item, 1);
+        else
+            weir_reject(g->stage, item, g->reject, g->kind->why);
+    }
+    return false;
+}
+
+/* Asks for what may pass. Says whether the limit is in the way. */
+static bool ask(wi_gate *g)
+{
+    weir_in *in = weir_stage_in(g->stage);
+    uint64_t credit = weir_out_credit(weir_stage_out(g->stage));
+    uint64_t most = credit < WI_GATE_AHEAD_MAX ? credit : WI_GATE_AHEAD_MAX;
+    if (most == 0)
+        return false;
+    weir_request_to(in, g->reject != WEIR_OK ? most : g->kind->look(g, most));
+    return weir_in_outstanding(in) == 0;
+}
+
+static bool attempt(wi_gate *g)
+{
+    g->wait_ns = 0;
+    if (pass_held(g))
+        return true;
+    if (g->held.n != 0)
+        return false;
+    if (!g->is_over)
+        return ask(g);
+    wi_end_with(weir_stage_out(g->stage), g->status);
+    return false;
+}
+
+/* ---- Waiting ---- */
+
+static void timer_fired(weir_timer *timer, void *user)
+{
+    (void)timer;
+    wi_gate_run(user);
+}
+
+static void wait_over(wi_gate *g)
+{
+    g->waiter.begun = false;
+    weir_stage_release(g->stage);
+}
+
+static void woken(weir_task *task, void *user)
+{
+    (void)task;
+    wi_gate *g = user;
+    wait_over(g);
+    wi_gate_run(g);
+    if (g->is_cut || g->kind->look(g, 1) > 0) /* there is room that it had no use for */
+        wi_waiters_wake(g->waiters, false);
+}
+
+static bool wait_begin(wi_gate *g)
+{
+    if (g->waiters == NULL || g->waiter.begun)
+        return false;
+    g->waiter.begun = true;
+    weir_stage_hold(g->stage);
+    wi_waiters_add(g->waiters, &g->waiter);
+    return true;
+}
+
+static void wait_end(wi_gate *g)
+{
+    if (g->waiter.begun && wi_waiters_remove(g->waiters, &g->waiter))
+        wait_over(g);
+}
+
+void wi_gate_run(wi_gate *g)
+{
+    if (g->is_cut)
+        return;
+    bool in_the_way = attempt(g);
+    if (in_the_way && wait_begin(g))
+        in_the_way = attempt(g); /* what was let go before we were on the list */
+    if (!in_the_way)
+        wait_end(g);
+    if (in_the_way && g->wait_ns != 0)
+        weir_timer_start(weir_stage_loop(g->stage), &g->timer, g->wait_ns, timer_fired, g);
+}
+
+void wi_gate_change(wi_gate *g, weir_status reject)
+{
+    g->reject = reject;
+    weir_timer_stop(weir_stage_loop(g->stage), &g->timer); /* it waits for the old limit */
+    if (!weir_out_is_over(weir_stage_out(g->stage)))
+        wi_gate_run(g);
+}
+
+/* ---- Ends ---- */
+
+static void settle(weir_task *task, void *user)
+{
+    (void)task;
+    wi_gate *g = user;
+    g->kind->settle(g);
+    wi_gate_run(g);
+    weir_stage_release(g->stage);
+}
+
+void wi_gate_ended(wi_gate *g)
+{
+    if (!g->settle.queued) {
+        weir_stage_hold(g->stage);
+        weir_loop_defer(weir_stage_loop(g->stage), &g->settle);
+    }
+    if (--g->under_way == 0)
+        weir_stage_release(g->stage);
+}
+
+/* ---- The stage ---- */
+
+weir_status wi_gate_open(wi_gate *g, weir_stage *stage, const wi_gate_kind *kind,
+                         wi_waiters *waiters, weir_status reject)
+{
+    g->stage = stage;
+    g->kind = kind;
+    g->waiters = waiters;
+    g->reject = reject;
+    g->settle = (weir_task)WEIR_TASK(settle, g);
+    g->waiter.task = (weir_task)WEIR_TASK(woken, g);
+    g->waiter.loop = weir_stage_loop(stage);
+    return wi_queue_init(&g->held, weir_stage_env(stage), WI_GATE_AHEAD_MAX);
+}
+
+/* Do all of them fit below? Byte windows make it a matter of their costs. */
+static bool all_fit(const weir_out *out, weir_item *const *items, size_t n)
+{
+    uint64_t cost = 0;
+    for (size_t i = 0; i < n; i++)
+        cost += items[i]->cost;
+    return n <= weir_out_credit(out) && cost <= UINT32_MAX && weir_out_fits(out, (uint32_t)cost);
+}
+
+weir_status wi_gate_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
+                             void *state)
+{
+    (void)in;
+    wi_gate *g = state;
+    size_t done = 0;
+    if (g->held.n == 0 && all_fit(weir_stage_out(stage), items, n))
+        done = pass(g, items, n);
+    for (; done < n; done++)
+        if (g->is_cut)
+            weir_item_end(items[done], WEIR_ABORTED, WEIR_ECANCELED);
+        else if (g->held.n < g->held.capacity)
+            wi_queue_push(&g->held, items[done]);
+        else
+            weir_fail(stage, items[done], WEIR_ELIMIT, "no room for an item that is tried again");
+    wi_gate_run(g);
+    return WEIR_OK;
+}
+
+static void give_up(wi_gate *g)
+{
+    g->is_cut = true;
+    if (g->kind->cut != NULL)
+        g->kind->cut(g);
+    weir_timer_stop(weir_stage_loop(g->stage), &g->timer);
+    wi_queue_abort(&g->held);
+    wait_end(g);
+}
+
+void wi_gate_close(weir_stage *stage, void *state)
+{
+    wi_gate *g = state;
+    give_up(g);
+    wi_queue_done(&g->held, weir_stage_env(stage));
+}
+
+void wi_gate_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+{
+    (void)stage;
+    (void)out;
+    (void)credit;
+    wi_gate_run(state);
+}
+
+void wi_gate_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
+{
+    (void)in;
+    wi_gate *g = state;
+    g->is_over = true;
+    g->status = status;
+    if (g->held.n > 0)
+        wi_gate_run(g);
+    else {
+        wait_end(g);
+        wi_end_with(weir_stage_out(stage), status);
+    }
+}
+
+void wi_gate_on_cancel(weir_stage *stage, weir_out *out, void *state)
+{
+    (void)out;
+    give_up(state);
+    weir_cancel(weir_stage_in(stage));
+}
+
+void wi_gate_on_abort(weir_stage *stage, void *state)
+{
+    (void)stage;
+    give_up(state);
+}

@@ -1,0 +1,100 @@
+/* What the limiting stages share: a gate that lets items pass as a limit allows, holds or rejects
+ * the others, asks for no more than may pass, and hears how what has passed ends. */
+#ifndef WI_GATE_H
+#define WI_GATE_H
+
+#include <weir/stage.h>
+
+#include "queue.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { WI_GATE_AHEAD_MAX = 64 };
+
+/* ---- Gates of all loops that wait for one of them to let go ---- */
+
+typedef struct wi_waiter wi_waiter;
+struct wi_waiter {
+    weir_task task;
+    weir_loop *loop;
+    wi_waiter *next;
+    bool listed; /* under the lock */
+    bool begun;  /* the gate's own: until it is called off, or woken */
+};
+
+typedef struct wi_waiters {
+    pthread_mutex_t lock;
+    atomic_uint n;
+    wi_waiter *head, *tail;
+} wi_waiters;
+
+weir_status wi_waiters_init(wi_waiters *waiters);
+void wi_waiters_done(wi_waiters *waiters);
+/* Posts to the one that waits longest, or to all. Any thread. */
+void wi_waiters_wake(wi_waiters *waiters, bool all);
+
+void wi_waiters_add(wi_waiters *waiters, wi_waiter *waiter);
+/* False if its task has been posted. */
+bool wi_waiters_remove(wi_waiters *waiters, wi_waiter *waiter);
+
+/* ---- The gate ---- */
+
+typedef struct wi_gate wi_gate;
+
+typedef struct wi_gate_kind {
+    /* Lets the first of items[0..n) pass, as many as may now: gives how many. */
+    size_t (*take)(wi_gate *gate, weir_item *const *items, size_t n);
+    /* How many items, up to `most`, would find room. */
+    uint64_t (*look)(wi_gate *gate, uint64_t most);
+    /* Both, when they give less than they could: set gate->wait_ns to try again by time; a kind
+     * with waiters is woken besides. */
+
+    /* Kinds that hear of ends, by tickets: items[0..n) were replaced by tickets just now; the first
+     * `made` were, the others fail and never passed. */
+    const weir_ticket_type *ticket;
+    void (*passed)(wi_gate *gate, weir_item *const *items, size_t made, size_t n);
+    /* What ended since the last time: once at the end of the turn. */
+    void (*settle)(wi_gate *gate);
+    void (*cut)(wi_gate *gate); /* it takes no more. Optional */
+    const char *why;            /* of what is rejected */
+} wi_gate_kind;
+
+/* The first member of each such stage's state. */
+struct wi_gate {
+    weir_stage *stage;
+    const wi_gate_kind *kind;
+    wi_waiters *waiters; /* NULL: nobody wakes it */
+    weir_status reject;  /* of what may not pass; WEIR_OK: it is held */
+    wi_queue held;
+    wi_waiter waiter;
+    weir_timer timer;
+    weir_task settle;
+    uint64_t wait_ns, under_way;
+    bool is_over, is_cut;
+    weir_status status;
+};
+
+weir_status wi_gate_open(wi_gate *gate, weir_stage *stage, const wi_gate_kind *kind,
+                         wi_waiters *waiters, weir_status reject);
+/* One that has passed has ended: the kind's ticket calls it. */
+void wi_gate_ended(wi_gate *gate);
+/* Lets pass and asks for what may be, after the limit has changed. Loop thread of the gate. */
+void wi_gate_run(wi_gate *gate);
+
+/* Has new settings: looks anew at what they allow. */
+void wi_gate_change(wi_gate *gate, weir_status reject);
+
+/* The callbacks, for the types of stages. */
+void wi_gate_close(weir_stage *stage, void *state);
+void wi_gate_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state);
+weir_status wi_gate_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
+                             void *state);
+void wi_gate_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state);
+void wi_gate_on_cancel(weir_stage *stage, weir_out *out, void *state);
+void wi_gate_on_abort(weir_stage *stage, void *state);
+#define WI_GATE_CALLBACKS                                                                 \
+    .close = wi_gate_close, .on_demand = wi_gate_on_demand, .on_items = wi_gate_on_items, \
+    .on_end = wi_gate_on_end, .on_cancel = wi_gate_on_cancel, .on_abort = wi_gate_on_abort
+
+#endif
