@@ -268,6 +268,7 @@ static void rate_limit_on_abort(weir_stage *stage, void *state)
 
 static const weir_stage_type rate_limit_type = {
     .name = "rate_limit",
+    .at_once = 1,
     .config_size = sizeof(weir_rate_limit_config),
     .state_size = sizeof(rate_limit),
     .share = rate_limit_share,
