@@ -5,7 +5,6 @@
  * stage plus the window, so the ring of `window` slots cannot overflow. On one loop a grant is seen
  * at once; across loops both ends publish their counter, once a drain or at half the window. */
 #include "wi_hot.h"
-#include "wi_plant.h"
 #include "wi_sim.h"
 
 #include <assert.h>
@@ -273,7 +272,8 @@ void weir_cancel(weir_in *in)
     in->stage->n_open_in--;
     in->stage->in_ready &= ~(UINT64_C(1) << in->index);
     in->stage->in_ending &= ~(UINT64_C(1) << in->index);
-    in->stage->must_release |= UINT64_C(1) << in->index;
+    if (!WI_PLANT(10))
+        in->stage->must_release |= UINT64_C(1) << in->index;
     wi_ready(in->stage);
     if (edge->is_cross) {
         wi_edge_note_dirty_in(edge);
@@ -408,7 +408,8 @@ void wi_edges_publish(weir_loop *loop)
     loop->dirty_out = loop->dirty_in = NULL;
     for (wi_edge *edge = outs; edge != NULL; edge = edge->next_dirty_out) {
         edge->out_published = edge->out.tail;
-        atomic_store_explicit(&edge->tail_shared, edge->out.tail, memory_order_release);
+        if (!WI_PLANT(7) || !edge->ended)
+            atomic_store_explicit(&edge->tail_shared, edge->out.tail, memory_order_release);
         if (edge->ended)
             atomic_store_explicit(&edge->end_shared, 1 - (int)edge->end_status,
                                   memory_order_release);
@@ -428,6 +429,8 @@ void wi_edges_publish(weir_loop *loop)
     for (wi_edge *edge = ins, *next; edge != NULL; edge = next) {
         next = edge->next_dirty_in;
         edge->on_dirty_in = false;
+        if (WI_PLANT(5))
+            continue;
         wi_loop_ring(edge->out.stage->loop);
     }
 }

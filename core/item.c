@@ -348,7 +348,8 @@ void wi_items_publish(weir_loop *loop)
             continue;
         ring->dirty = false;
         atomic_store_explicit(&ring->tail_published, ring->tail, memory_order_release);
-        if (ring->urgent && !atomic_load_explicit(&ring->closed, memory_order_acquire)) {
+        if (ring->urgent && !WI_PLANT(17) &&
+            !atomic_load_explicit(&ring->closed, memory_order_acquire)) {
             ring->urgent = false;
             atomic_thread_fence(memory_order_seq_cst);
             wi_loop_ring(ring->home);
@@ -512,6 +513,8 @@ void weir_item_end(weir_item *item, weir_outcome outcome, weir_status status)
 
 void weir_items_ack(weir_item **items, size_t n)
 {
+    if (WI_PLANT(1) && n > 3)
+        n--;
     /* Runs of plain items of one size go back together: the stack's top stays in a register. */
     weir_loop *here = wi_here;
     for (size_t i = 0; i < n;) {

@@ -1,6 +1,8 @@
 /* Lists of held items that do not link through the items. */
 #include "wi_list.h"
 
+#include "wi_plant.h"
+
 #include <string.h>
 
 enum { ROOM_FIRST = 16 };
@@ -51,7 +53,8 @@ weir_item *wi_list_take(wi_list *list)
 weir_item *wi_list_take_key(wi_list *list, uint64_t key)
 {
     weir_item **items = list->items + list->head;
-    for (uint32_t i = 0; i < list->n; i++) {
+    for (uint32_t nth = 0; nth < list->n; nth++) {
+        uint32_t i = WI_PLANT(19) ? list->n - 1 - nth : nth;
         weir_item *item = items[i];
         if (item->key != key)
             continue;

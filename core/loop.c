@@ -152,6 +152,8 @@ static bool run_deferred(weir_loop *loop)
     while (task != NULL) {
         weir_task *next = task->next;
         task->queued = 0;
+        if (WI_PLANT(18) && next != NULL)
+            next = NULL;
         task->run(task, task->user);
         if (WI_UNLIKELY(loop->kit != NULL))
             wi_sim_after(loop, WI_STEP_TASK, NULL);

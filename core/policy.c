@@ -1,6 +1,7 @@
 /* What becomes of failed items: skip, retry, dead letter, or stop; the same for every stage. */
 #include "wi_core.h"
 #include "wi_list.h"
+#include "wi_plant.h"
 
 #include <assert.h>
 
@@ -92,10 +93,41 @@ static weir_item *waiter_take(waiter *w)
 
 static bool key_waits(const wi_retry *retry, uint64_t key)
 {
-    for (uint32_t i = 0; i < retry->room && key != 0; i++)
+    for (uint32_t i = 0; i < retry->room && key != 0 && !WI_PLANT(6); i++)
         if (retry->waiters[i].active && retry->waiters[i].item->key == key)
             return true;
     return false;
+}
+
+/* Exponential backoff with half of it random: AWS Architecture Blog, "Exponential Backoff And
+ * Jitter" (2015), "equal jitter". */
+static uint64_t backoff_ns(weir_stage *stage, const weir_error_policy *policy, uint32_t attempts)
+{
+    uint64_t ms = policy->backoff_ms;
+    for (uint32_t i = 0; i < attempts && ms < policy->backoff_ms_max; i++)
+        ms *= 2;
+    if (ms > policy->backoff_ms_max)
+        ms = policy->backoff_ms_max;
+    uint64_t half = ms * WEIR_MS / 2;
+    return half + (half != 0 ? weir_loop_entropy(stage->loop) % (half + 1) : 0);
+}
+
+static void try_again(weir_timer *timer, void *user);
+
+/* Needs a free waiter. */
+static void wait_turn(weir_stage *stage, weir_in *in, weir_item *item)
+{
+    wi_retry *retry = stage->exec->retry;
+    waiter *w = retry->free;
+    retry->free = w->next;
+    w->stage = stage;
+    w->in = in;
+    w->item = item;
+    w->active = true;
+    w->next = NULL;
+    retry->n_used++;
+    weir_timer_start(stage->loop, &w->timer,
+                     backoff_ns(stage, &stage->node->policy, item->attempts), try_again, w);
 }
 
 /* The waiter is given back first: the item may fail again at once and take one. What stood behind
@@ -108,12 +140,19 @@ static void try_again(weir_timer *timer, void *user)
     wi_retry *retry = w->retry;
     (void)timer;
     weir_item *item = waiter_take(w);
+    if (!wi_stage_fits(stage->exec, item)) { /* into a window of bytes below: not a try */
+        wait_turn(stage, in, item);
+        return;
+    }
     uint64_t key = item->key;
     wi_count(&stage->stats.retried, 1);
     wi_stage_redeliver(stage, in, item);
     while (key != 0 && !key_waits(retry, key) &&
            (item = wi_list_take_key(&retry->behind, key)) != NULL)
-        wi_stage_redeliver(stage->exec, in, item);
+        if (wi_stage_fits(stage->exec, item))
+            wi_stage_redeliver(stage->exec, in, item);
+        else
+            wait_turn(stage->exec, in, item);
     wi_stage_ready(stage->exec);
 }
 
@@ -132,19 +171,6 @@ size_t wi_retry_hold_keys(weir_stage *stage, weir_in *in, weir_item **items, siz
     return kept;
 }
 
-/* Exponential backoff with half of it random: AWS Architecture Blog, "Exponential Backoff And
- * Jitter" (2015), "equal jitter". */
-static uint64_t backoff_ns(weir_stage *stage, const weir_error_policy *policy, uint32_t attempts)
-{
-    uint64_t ms = policy->backoff_ms;
-    for (uint32_t i = 0; i < attempts && ms < policy->backoff_ms_max; i++)
-        ms *= 2;
-    if (ms > policy->backoff_ms_max)
-        ms = policy->backoff_ms_max;
-    uint64_t half = ms * WEIR_MS / 2;
-    return half + (half != 0 ? weir_loop_entropy(stage->loop) % (half + 1) : 0);
-}
-
 static bool schedule_retry(weir_stage *stage, weir_item *item)
 {
     weir_stage *exec = stage->exec;
@@ -159,16 +185,7 @@ static bool schedule_retry(weir_stage *stage, weir_item *item)
         return false; /* told of the end, or wanting no more, it is handed no item again */
     if (!wi_budget_take(stage))
         return false;
-    waiter *w = retry->free;
-    retry->free = w->next;
-    w->stage = stage;
-    w->in = in;
-    w->item = item;
-    w->active = true;
-    w->next = NULL;
-    retry->n_used++;
-    weir_timer_start(stage->loop, &w->timer, backoff_ns(stage, policy, item->attempts), try_again,
-                     w);
+    wait_turn(stage, in, item);
     item->attempts++;
     return true;
 }

@@ -1,5 +1,6 @@
 /* Running: replicas on loops, threads of our own, shutdown in its three ways. */
 #include "wi_core.h"
+#include "wi_plant.h"
 
 #include <event2/event.h>
 #include <signal.h>
@@ -259,7 +260,10 @@ static weir_status make_replica(weir_pipeline *p, weir_loop **loops, uint32_t re
     fuse(p, replica);
     for (uint32_t i = 0; i < p->n_nodes; i++) {
         weir_stage *s = &p->stages[replica * p->n_nodes + i];
-        s->gated = s->auto_demand && s->n_out != 0 && s->out[0]->edge->window_bytes != 0;
+        uint64_t at_once = s->auto_demand ? UINT64_MAX : s->type->at_once;
+        for (uint32_t k = 0; k < s->n_out; k++)
+            if (s->out[k]->edge->window_bytes != 0)
+                s->gated |= at_once & (UINT64_C(1) << k);
     }
     return WEIR_OK;
 }
@@ -460,7 +464,7 @@ static void arm_drain(weir_task *task, void *user)
     uint64_t wait = p->has_deadline && !p->closing ? p->drain_ms * WEIR_MS : UINT64_MAX;
     p->has_deadline = false;
     pthread_mutex_unlock(&p->lock);
-    if (wait != UINT64_MAX)
+    if (wait != UINT64_MAX && !WI_PLANT(13))
         weir_timer_start(p->parts[0].loop, &p->drain_timer, wait, drain_is_late, p);
 }
 

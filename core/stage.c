@@ -236,6 +236,8 @@ void wi_stage_top_up(weir_stage *stage)
     uint64_t level = stage->out[0]->granted - stage->out[0]->tail;
     if (stage->retry != NULL)
         level = weir_credit_sub(level, wi_retry_waiting(stage->retry));
+    if (WI_PLANT(3))
+        level = weir_credit_sub(level, stage->stats.filtered);
     uint64_t outstanding = weir_credit_add(in->demand, in->granted - in->head);
     if (outstanding < level) {
         if (WI_UNLIKELY(stage->loop->kit != NULL))
@@ -374,19 +376,31 @@ static size_t drop_expired(weir_stage *stage, weir_in *in, weir_item **items, si
     return kept;
 }
 
-/* A stage that emits all it gets must not get what the byte window below has no room for. */
-static size_t what_fits(const weir_stage *stage, weir_item **items, size_t n)
+static size_t what_fits_one(const weir_out *out, weir_item **items, size_t n)
 {
-    const weir_out *out = stage->out[0];
     uint64_t window = out->edge->window_bytes, bytes = wi_bytes_in_flight(out);
-    if (out->over)
-        return n;
     for (size_t i = 0; i < n; i++) {
         if (bytes != 0 && bytes + items[i]->cost > window)
             return i;
         bytes += items[i]->cost;
     }
     return n;
+}
+
+/* A stage that emits all it gets must not get what the byte windows below have no room for. */
+static size_t what_fits(const weir_stage *stage, weir_item **items, size_t n)
+{
+    for (uint64_t bits = stage->gated; bits != 0 && n != 0; bits &= bits - 1) {
+        const weir_out *out = stage->out[__builtin_ctzll(bits)];
+        if (!out->over)
+            n = what_fits_one(out, items, n);
+    }
+    return n;
+}
+
+bool wi_stage_fits(const weir_stage *stage, weir_item *item)
+{
+    return what_fits(stage, &item, 1) != 0;
 }
 
 /* Takes out what is over or must wait; gives how many are left to hand over. */
@@ -407,7 +421,7 @@ static bool take_vectors(weir_stage *stage, weir_in *in)
 {
     wi_edge *edge = in->edge;
     uint64_t mask = edge->out.mask, tail = wi_tail(in), taken = 0, left = WI_VECTOR_MAX;
-    bool gated = stage->gated, is_pure = stage->type->transform != NULL;
+    bool gated = stage->gated != 0, is_pure = stage->type->transform != NULL;
     uint64_t vector_max = is_pure ? WI_VECTOR_MAX : stage->loop->config.vector_max;
     stage->current_in = in;
     while (left > 0 && tail != in->head && !in->over) {
@@ -421,7 +435,7 @@ static bool take_vectors(weir_stage *stage, weir_in *in)
         if (WI_UNLIKELY(stage->retry != NULL) && (n = wi_retry_vector(stage, items, n)) == 0)
             break; /* the next retry does */
         if (WI_UNLIKELY(edge->window_bytes != 0))
-            for (size_t i = 0; i < n; i++)
+            for (size_t i = WI_PLANT(9); i < n; i++)
                 in->bytes += items[i]->cost;
         wi_set(&in->head, in->head + n);
         left -= n;
@@ -554,7 +568,7 @@ static void take_demand(weir_stage *stage)
             wi_retry_dead_letters(stage);
             continue;
         }
-        if (stage->out[i]->over)
+        if (stage->out[i]->over && !WI_PLANT(11))
             continue;
         if (stage->type->on_demand != NULL)
             stage->type->on_demand(stage, stage->out[i], weir_out_credit(stage->out[i]),

@@ -22,8 +22,6 @@ typedef struct wi_watched {
     weir_pipeline *pipeline; /* NULL once it has finished: its owner may free it */
     wi_wrap *wraps;          /* one for each stage, replica-major */
     uint64_t *asked;         /* of each edge: requested, ever */
-    int asked_how;           /* the shutdown that is under way, as the pipeline says it */
-    uint64_t asked_ns;
 } wi_watched;
 
 typedef struct wi_stall {

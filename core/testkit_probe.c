@@ -38,7 +38,7 @@ struct weir_probe {
     bool keeps, is_over, is_sink;
     void (*look)(const weir_item *item, void *user);
     void *look_user;
-    weir_timer late; /* of acks that a fault holds back */
+    weir_timer late;    /* of acks that a fault holds back */
     weir_status status; /* of the terminal: to send, or received */
 };
 
@@ -105,8 +105,8 @@ static got_item *got_at(const weir_probe *probe, uint64_t index)
 static void breach(weir_probe *probe, const char *what)
 {
     probe->violations++;
-    wi_kit_violated(probe->kit, "%s: %s",
-                    probe->stage != NULL ? probe->stage->node->name : "probe", what);
+    wi_kit_violated(probe->kit, "%s: %s", probe->stage != NULL ? probe->stage->node->name : "probe",
+                    what);
 }
 
 static void probe_item_ended(weir_item *item, weir_outcome outcome, weir_status status)
@@ -124,8 +124,8 @@ static void probe_item_ended(weir_item *item, weir_outcome outcome, weir_status 
         breach(probe, "an item's end was told beneath a callback");
     wi_kit_fold(probe->kit, body->index);
     wi_kit_fold(probe->kit, (uint64_t)outcome << 8 | (uint8_t)status);
-    wi_kit_tell(probe->kit, "               item %llu ended: %s",
-                (unsigned long long)body->index, weir_outcome_name(outcome));
+    wi_kit_tell(probe->kit, "               item %llu ended: %s", (unsigned long long)body->index,
+                weir_outcome_name(outcome));
     fed->outcome = (int)outcome;
     fed->status = status;
     probe->ended[outcome]++;
@@ -262,10 +262,9 @@ void weir_probe_end(weir_probe *source)
 
 void weir_probe_end_error(weir_probe *source, weir_status status)
 {
-    if (source->is_ending)
-        return;
+    if (!source->is_ending)
+        source->status = status;
     source->is_ending = true;
-    source->status = status;
     source_push(source);
 }
 
@@ -627,11 +626,28 @@ bool weir_probe_expect_outcome(const weir_probe *source, uint64_t index, weir_ou
     bool ended = index < source->emitted && fed_at(source, index)->outcome != NOT_ENDED;
     if (ended && fed_at(source, index)->outcome == (int)outcome)
         return true;
-    wi_kit_violated(
-        source->kit, "expected item %llu to be %s, it is %s", (unsigned long long)index,
-        weir_outcome_name(outcome),
-        ended ? weir_outcome_name((weir_outcome)fed_at(source, index)->outcome) : "under way");
+    wi_kit_violated(source->kit, "expected item %llu to be %s, it is %s", (unsigned long long)index,
+                    weir_outcome_name(outcome),
+                    ended ? weir_outcome_name((weir_outcome)fed_at(source, index)->outcome)
+                          : "under way");
     return false;
+}
+
+/* Those on their way home between loops have ended. */
+static uint64_t items_live(const weir_testkit *kit)
+{
+    uint64_t live = 0;
+    for (bool any = true; any;) {
+        any = false;
+        for (uint32_t i = 0; i < kit->loop_count; i++)
+            any |= wi_loop_quiesce(kit->loops[i]);
+    }
+    for (uint32_t i = 0; i < kit->loop_count; i++) {
+        weir_loop_stats stats;
+        weir_loop_stats_get(kit->loops[i], &stats);
+        live += stats.items_live;
+    }
+    return live;
 }
 
 bool weir_testkit_expect_clean(weir_testkit *kit)
@@ -650,5 +666,8 @@ bool weir_testkit_expect_clean(weir_testkit *kit)
                                 (unsigned long long)weir_probe_live(&list[i]));
                 return false;
             }
-    return true;
+    uint64_t live = items_live(kit);
+    if (live != 0)
+        wi_kit_violated(kit, "%llu items were never ended", (unsigned long long)live);
+    return live == 0;
 }

@@ -163,9 +163,9 @@ void wi_wrap_stage(wi_wrap *w, weir_testkit *kit, weir_stage *stage)
     w->type = *real;
     w->type.open = on_open;
     w->type.close = on_close;
-#define WRAP(callback)           \
-    if (real->callback != NULL)  \
-        w->type.callback = callback
+#define WRAP(callback)          \
+    if (real->callback != NULL) \
+    w->type.callback = callback
     WRAP(on_demand);
     WRAP(on_items);
     WRAP(on_item);

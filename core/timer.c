@@ -1,5 +1,6 @@
 /* Timers: an intrusive pairing heap, so that starting and stopping one never allocates.
  * Fredman, Sedgewick, Sleator, Tarjan, "The pairing heap", 1986. */
+#include "wi_plant.h"
 #include "wi_sim.h"
 
 static weir_timer *meld(weir_timer *a, weir_timer *b)
@@ -44,7 +45,7 @@ static weir_timer *meld_siblings(weir_timer *first)
     while (pairs != NULL) {
         weir_timer *next = pairs->sibling;
         pairs->sibling = NULL;
-        root = meld(root, pairs);
+        root = WI_PLANT(16) && root != NULL && next == NULL ? root : meld(root, pairs);
         pairs = next;
     }
     return root;

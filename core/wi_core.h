@@ -119,7 +119,7 @@ struct weir_loop {
     uint32_t budget;
     bool in_turn, kicked, now_stale;
     struct weir_testkit *kit; /* a virtual loop's, whose testkit steers and watches it; or NULL */
-    uint32_t spin_hits; /* how often of late spinning paid */
+    uint32_t spin_hits;       /* how often of late spinning paid */
     void *memory;
 
     wi_class classes[WI_CLASSES];
@@ -236,10 +236,10 @@ struct weir_stage {
     weir_loop *loop;
     /* Port bits: something to do. */
     uint64_t in_ready, in_ending, must_release, out_demand, out_cancelled;
+    uint64_t gated; /* outputs with a window of bytes, into which it emits what it gets at once */
     bool queued, opened, closed, auto_demand, draining, aborting;
     bool must_drain, must_abort;
     bool takes_late; /* asynchronous: takes retries also after its input is over */
-    bool gated;      /* emits what it gets into a window of bytes */
     uint8_t clock_state;
     uint32_t sample, sample_every;
     uint32_t n_in, n_out, n_open_in, n_open_out;
@@ -281,6 +281,8 @@ weir_status wi_stage_open(weir_stage *stage);
 void wi_stage_clock(weir_stage *stage, uint64_t now);
 /* Asks its input for what its output has credit for. */
 void wi_stage_top_up(weir_stage *stage);
+/* Would a stage that emits what it gets have room for it? */
+bool wi_stage_fits(const weir_stage *stage, weir_item *item);
 /* Hands items to a stage that has them already paid for: again, after a retry's wait. */
 void wi_stage_redeliver(weir_stage *stage, weir_in *in, weir_item *item);
 

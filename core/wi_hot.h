@@ -3,6 +3,7 @@
 #define WI_HOT_H
 
 #include "wi_core.h"
+#include "wi_plant.h"
 
 static inline void wi_ready(weir_stage *stage)
 {
@@ -65,7 +66,7 @@ void wi_edge_note_owed(wi_edge *edge);
 static inline void wi_grant(wi_edge *edge, uint64_t n)
 {
     weir_in *in = &edge->in;
-    if (in->demand != WEIR_UNBOUNDED)
+    if (in->demand != WEIR_UNBOUNDED && !WI_PLANT(4))
         wi_set(&in->demand, in->demand - n);
     wi_set(&in->granted, in->granted + n);
     if (edge->is_cross) {
@@ -81,7 +82,7 @@ static inline void wi_grant(wi_edge *edge, uint64_t n)
 static inline void wi_settle(wi_edge *edge, bool force)
 {
     weir_in *in = &edge->in;
-    uint64_t room = in->head + edge->window - in->granted;
+    uint64_t room = in->head + edge->window + WI_PLANT(8) - in->granted;
     uint64_t owed = in->demand < room ? in->demand : room;
     if (in->over)
         return;

@@ -106,12 +106,12 @@ static void broadcast_on_cancel(weir_stage *stage, weir_out *out, void *state)
     broadcast_ask(stage);
 }
 
-#define BROADCAST_TYPE(lossy_)                                                   \
-    {                                                                            \
-        .name = "broadcast", .config_size = sizeof(weir_broadcast_config),       \
-        .outputs = WEIR_PORTS_MANY, .lossy = (lossy_), .check = broadcast_check, \
-        .on_demand = broadcast_on_demand, .on_items = broadcast_on_items,        \
-        .on_cancel = broadcast_on_cancel                                         \
+#define BROADCAST_TYPE(lossy_)                                                               \
+    {                                                                                        \
+        .name = "broadcast", .config_size = sizeof(weir_broadcast_config),                   \
+        .outputs = WEIR_PORTS_MANY, .lossy = (lossy_), .at_once = (lossy_) ? 0 : UINT64_MAX, \
+        .check = broadcast_check, .on_demand = broadcast_on_demand,                          \
+        .on_items = broadcast_on_items, .on_cancel = broadcast_on_cancel                     \
     }
 
 static const weir_stage_type broadcast_type = BROADCAST_TYPE(false);

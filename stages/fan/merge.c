@@ -68,11 +68,11 @@ static weir_status merge_on_items(weir_stage *stage, weir_in *in, weir_item **it
 {
     merge *m = state;
     weir_out *out = weir_stage_out(stage);
-    uint64_t credit = m->held.n == 0 ? weir_out_credit(out) : 0;
-    size_t passed = n < credit ? n : (size_t)credit;
-    if (passed > 0)
-        weir_emit_all(out, items, passed);
-    for (size_t i = passed; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
+        if (m->held.n == 0 && weir_out_fits(out, items[i]->cost)) {
+            weir_emit(out, items[i]);
+            continue;
+        }
         uint32_t tail = (m->held.head + m->held.n) % m->held.capacity;
         m->from[tail] = (uint8_t)weir_in_index(in);
         m->held_of[weir_in_index(in)]++;

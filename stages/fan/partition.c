@@ -111,6 +111,7 @@ static void partition_on_cancel(weir_stage *stage, weir_out *out, void *state)
 
 static const weir_stage_type partition_type = {
     .name = "partition",
+    .at_once = UINT64_MAX,
     .config_size = sizeof(partition_config),
     .outputs = WEIR_PORTS_MANY,
     .check = partition_check,

@@ -48,6 +48,7 @@ static const weir_stage_type tap_type = {
     .name = "tap",
     .config_size = sizeof(weir_tap_config),
     .outputs = 2,
+    .at_once = UINT64_C(1) << MAIN,
     .on_demand = tap_on_demand,
     .on_items = tap_on_items,
     .on_cancel = tap_on_cancel,

@@ -46,6 +46,7 @@ static weir_status take_on_items(weir_stage *stage, weir_in *in, weir_item **ite
 
 static const weir_stage_type take_type = {
     .name = "take",
+    .at_once = 1,
     .config_size = sizeof(take_config),
     .state_size = sizeof(take),
     .check = take_check,

@@ -134,6 +134,7 @@ static weir_status rate_limit_on_change(weir_stage *stage, const void *config, v
 
 static const weir_stage_type rate_limit_type = {
     .name = "rate_limit",
+    .at_once = 1,
     .config_size = sizeof(weir_rate_limit_config),
     .state_size = sizeof(wi_gate),
     .share = rate_limit_share,

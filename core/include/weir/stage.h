@@ -39,6 +39,10 @@ typedef struct weir_stage_type {
     int inputs, outputs; /* 0: one; else WEIR_PORTS_NONE, WEIR_PORTS_MANY, or the number */
     bool lossy;          /* may drop items: refused on acked paths unless its node is best-effort */
     bool acks;           /* its items' ends matter: a source that commits what was settled */
+    /* Bits of the outputs on which on_items emits all that it takes, at once: it is handed no more
+     * than fits their byte windows. Other stages look at weir_out_fits, and hold what does not fit.
+     * A stage of one input and output without on_demand is taken to be such a one. */
+    uint64_t at_once;
 
     /* One value for all replicas of a node: made before the first open, on the thread that starts
      * the pipeline (or swaps the stage in); freed after the last close. For pools, limits and

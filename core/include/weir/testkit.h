@@ -74,7 +74,7 @@ typedef enum weir_fault {
     WEIR_FAULT_LOOP_STALL,  /* a loop gets none of the next 1 to 100 turns */
     WEIR_FAULT_CANCEL,      /* after a step: a sink probe on that loop cancels */
     WEIR_FAULT_ACK_LATE,    /* a sink probe acks an item after 1 to 20 ms */
-    WEIR_FAULT_ACK_LOST,    /* a sink probe forgets an item: a violation, when the kit is freed */
+    WEIR_FAULT_ACK_LOST,    /* a sink probe forgets an item: weir_testkit_expect_clean tells */
     WEIR_FAULT_ACK_DOUBLED, /* a sink probe acks an item twice: a violation */
     WEIR_FAULTS             /* how many there are */
 } weir_fault;
@@ -117,8 +117,8 @@ WEIR_API bool weir_testkit_check(weir_testkit *kit); /* false: there was a breac
 WEIR_API uint64_t weir_testkit_violations(const weir_testkit *kit);
 /* The first breach or disappointed expectation, as a sentence; "" if there is none. Borrowed. */
 WEIR_API const char *weir_testkit_why(const weir_testkit *kit);
-/* Settles; true if there was no breach, every pipeline is over, every item that a probe emitted has
- * ended. Otherwise weir_testkit_why says what is wrong. */
+/* Settles; true if there was no breach, every pipeline is over and every item has ended. Otherwise
+ * weir_testkit_why says what is wrong. */
 WEIR_API bool weir_testkit_expect_clean(weir_testkit *kit);
 
 /* ---- Memory of the kit's env ---- */

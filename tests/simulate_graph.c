@@ -1,0 +1,357 @@
+/* Random graphs over all rows of the stage table, and some stages of the simulation's own. */
+#include "simulate_world.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- Stages of its own ---- */
+
+static size_t fifths(weir_stage *stage, weir_item **items, size_t n, void *state)
+{
+    uint64_t *seen = state;
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (++*seen % 5 == 0)
+            weir_fail(stage, items[i], WEIR_EIO, "a fifth");
+        else if (*seen % 7 == 0)
+            weir_item_end(items[i], WEIR_FILTERED, WEIR_OK);
+        else
+            items[kept++] = items[i];
+    }
+    return kept;
+}
+
+static weir_status fourths(weir_stage *stage, weir_in *in, weir_item *item, void *state)
+{
+    uint64_t *seen = state;
+    (void)in;
+    if (++*seen % 4 == 0)
+        weir_fail(stage, item, WEIR_EIO, "a fourth");
+    else
+        weir_emit(weir_stage_out(stage), item);
+    return WEIR_OK;
+}
+
+static const weir_stage_type fifths_type = { .name = "fifths",
+                                             .state_size = sizeof(uint64_t),
+                                             .transform = fifths };
+static const weir_stage_type fourths_type = { .name = "fourths",
+                                              .state_size = sizeof(uint64_t),
+                                              .on_item = fourths };
+static const weir_stage_type pass_type = { .name = "pass" };
+
+/* Operations that end after a random while, or not at all. */
+typedef struct later {
+    weir_timer timer;
+    weir_op *op;
+    weir_status status;
+} later;
+
+static void later_fire(weir_timer *timer, void *user)
+{
+    later *l = user;
+    (void)timer;
+    weir_op_done(l->op, l->status, "later");
+}
+
+static void later_start(weir_op *op, void *state)
+{
+    later *l = op->work;
+    weir_loop *loop = weir_stage_loop(op->stage);
+    uint64_t luck = weir_loop_entropy(loop) % 16;
+    (void)state;
+    l->op = op;
+    l->status = luck % 4 == 0 ? WEIR_EUNAVAILABLE : WEIR_OK;
+    if (luck < 4)
+        weir_op_done(op, l->status, "at once");
+    else if (luck < 15)
+        weir_timer_start(loop, &l->timer, luck * 3 * WEIR_MS, later_fire, l);
+}
+
+static void later_cancel(weir_op *op, weir_status status, void *state)
+{
+    later *l = op->work;
+    (void)state;
+    weir_timer_stop(weir_stage_loop(op->stage), &l->timer);
+    weir_op_done(op, status, "cancelled");
+}
+
+static const weir_async_type later_type = {
+    .name = "later", .work_size = sizeof(later), .start = later_start, .cancel = later_cancel
+};
+
+static weir_stage_spec *later_stage(world *w, world_node *node)
+{
+    weir_async_options options = { .in_flight = 1 + roll(w, 8),
+                                   .unordered = one_in(w, 2),
+                                   .timeout_ms = one_in(w, 4) ? 0 : 20 };
+    node->traits = STAGE_DROPS | STAGE_TIMED | (options.unordered ? 0 : STAGE_ORDERED);
+    node->may_fail = true;
+    w->may_hang |= options.timeout_ms == 0;
+    return weir_async_of(&later_type, &options, NULL);
+}
+
+weir_stage_spec *world_own_stage(world *w, world_node *node)
+{
+    node->outputs = 1;
+    node->traits = STAGE_PASSES | STAGE_ORDERED;
+    switch (roll(w, 7)) {
+    case 0:
+        return weir_stage_of(&pass_type, NULL);
+    case 1:
+        node->traits = STAGE_DROPS | STAGE_ORDERED;
+        node->may_fail = node->at_once = true;
+        return weir_stage_of(&fifths_type, NULL);
+    case 2:
+        node->traits = STAGE_DROPS | STAGE_ORDERED;
+        node->may_fail = node->at_once = true;
+        return weir_stage_of(&fourths_type, NULL);
+    case 3:
+        node->traits = STAGE_JOINS | STAGE_ORDERED | STAGE_TIMED;
+        return weir_batch(&(weir_batch_config){ .count = 1 + roll(w, 5), .wait_us = 1000 });
+    case 4:
+        return weir_buffer(&(weir_buffer_config){ .items_max = 1 + roll(w, 10) });
+    case 5:
+        node->traits |= STAGE_ENDS;
+        return weir_take(1 + roll(w, 100));
+    default:
+        return later_stage(w, node);
+    }
+}
+
+/* ---- Nodes ---- */
+
+static const char *const how_names[] = { "default", "skip", "retry", "dead_letter", "stop" };
+
+static weir_edge_config any_edge(world *w)
+{
+    return (weir_edge_config){ .window = one_in(w, 2) ? 1 + roll(w, 8) : 0,
+                               .window_bytes = one_in(w, 4) ? 1 + roll(w, 200) : 0,
+                               .error_jumps = one_in(w, 5) };
+}
+
+static void dress(world *w, world_node *node)
+{
+    weir_edge_config edge = any_edge(w);
+    weir_node_window(node->node, &edge);
+    node->place = w->is_placed ? roll(w, w->loops) : 0;
+    if (w->is_placed)
+        weir_node_place(node->node, node->place);
+    world_say(w, "node %s, loop %u: input window %u, bytes %llu%s", node->name, node->place,
+              edge.window, (unsigned long long)edge.window_bytes,
+              edge.error_jumps ? ", errors jump" : "");
+}
+
+static uint32_t add_node(world *w, weir_stage_spec *spec, const char *name)
+{
+    world_node *node = &w->nodes[w->n_nodes];
+    node->node = weir_add(w->pipeline, spec);
+    snprintf(node->name, sizeof node->name, "%s#%u", name, w->n_nodes);
+    return w->n_nodes++;
+}
+
+static route joined_routes(route a, route b)
+{
+    return (route){ .paths = a.paths + b.paths,
+                    .makes = a.makes || b.makes,
+                    .joins = a.joins || b.joins,
+                    .unordered = a.unordered || b.unordered,
+                    .unkeyed = a.unkeyed || b.unkeyed };
+}
+
+static void link_to(world *w, uint32_t from, uint32_t to, uint32_t input)
+{
+    world_node *a = &w->nodes[from], *b = &w->nodes[to];
+    weir_link(a->node, a->linked++, b->node, input, NULL);
+    world_say(w, "link %s -> %s input %u", a->name, b->name, input);
+    for (uint32_t s = 0; s < w->n_sources; s++)
+        b->from[s] = joined_routes(b->from[s], a->from[s]);
+}
+
+/* What the stage itself does to the routes of what comes to it. */
+static void route_through(world *w, world_node *node)
+{
+    bool ordered = (node->traits & STAGE_ORDERED) != 0;
+    bool keyed = ordered || (node->traits & STAGE_BY_KEY) != 0;
+    if (node->retries) {
+        ordered &= !node->may_fail && !w->has_faults;
+        keyed &= !node->may_fail || node->at_once;
+    }
+    for (uint32_t s = 0; s < w->n_sources; s++) {
+        route *way = &node->from[s];
+        /* a joined item has one key, and its members may have others */
+        bool mixes = node->retries && node->may_fail && way->joins;
+        way->makes |= (node->traits & STAGE_MAKES) != 0;
+        way->joins |= (node->traits & STAGE_JOINS) != 0;
+        way->unordered |= !ordered;
+        way->unkeyed |= !keyed || mixes;
+    }
+    w->all_pass &= (node->traits & (STAGE_PASSES | STAGE_COPIES | STAGE_JOINS)) != 0 &&
+                   (node->traits & (STAGE_DROPS | STAGE_LOSSY | STAGE_ENDS | STAGE_MAKES)) == 0 &&
+                   ((node->traits & STAGE_JOINS) == 0 || w->item_bytes_max == 0);
+}
+
+static void add_sink(world *w, uint32_t from, bool is_dead_letter)
+{
+    world_sink *sink = &w->sinks[w->n_sinks];
+    sink->world = w;
+    sink->index = w->n_sinks++;
+    sink->probe = weir_testkit_probe(w->kit);
+    uint32_t index = add_node(w, weir_probe_sink(sink->probe), "sink");
+    dress(w, &w->nodes[index]);
+    if (is_dead_letter) {
+        weir_node_dead_letter(w->nodes[from].node, w->nodes[index].node, 0);
+        world_say(w, "dead letters of %s -> %s", w->nodes[from].name, w->nodes[index].name);
+    } else {
+        link_to(w, from, index, 0);
+    }
+    for (uint32_t s = 0; s < w->n_sources; s++) {
+        sink->from[s] = is_dead_letter ? w->nodes[from].from[s] : w->nodes[index].from[s];
+        sink->from[s].unordered |= is_dead_letter;
+        sink->from[s].unkeyed |= is_dead_letter;
+    }
+    weir_probe_look(sink->probe, world_arrived, sink);
+}
+
+/* Before what comes after it, which takes over its routes. */
+static void any_policy(world *w, uint32_t index)
+{
+    world_node *node = &w->nodes[index];
+    if (one_in(w, 2))
+        return;
+    weir_error_policy policy = { .on_error = (weir_on_error)roll(w, 5),
+                                 .then = WEIR_ON_ERROR_SKIP,
+                                 .retries_max = 1 + roll(w, 3),
+                                 .backoff_ms = 1 + roll(w, 20),
+                                 .waiting_max = 1 + roll(w, 10) };
+    if (policy.on_error == WEIR_ON_ERROR_RETRY && one_in(w, 3))
+        policy.then = one_in(w, 2) ? WEIR_ON_ERROR_STOP : WEIR_ON_ERROR_DEAD_LETTER;
+    node->has_dead_letter = policy.on_error == WEIR_ON_ERROR_DEAD_LETTER ||
+                            policy.then == WEIR_ON_ERROR_DEAD_LETTER;
+    node->retries = policy.on_error == WEIR_ON_ERROR_RETRY;
+    weir_node_policy(node->node, &policy);
+    world_say(w, "policy of %s: %s, then %s, %u tries, %u ms, %u wait", node->name,
+              how_names[policy.on_error], how_names[policy.then], policy.retries_max,
+              policy.backoff_ms, policy.waiting_max);
+}
+
+/* ---- The graph ---- */
+
+static uint32_t rows(void)
+{
+    uint32_t n = 0;
+    while (stage_row_at(n) != NULL)
+        n++;
+    return n;
+}
+
+static const stage_row *row_named(const char *name)
+{
+    const stage_row *row;
+    for (uint32_t i = 0; (row = stage_row_at(i)) != NULL; i++)
+        if (strcmp(row->name, name) == 0)
+            return row;
+    return NULL;
+}
+
+bool sim_has_stage(const char *name)
+{
+    return row_named(name) != NULL;
+}
+
+/* Outputs to go on from, by their nodes. */
+typedef struct ends {
+    uint32_t nodes[WORLD_NODES_MAX], n;
+} ends;
+
+static uint32_t take_end(world *w, ends *e)
+{
+    uint32_t at = roll(w, e->n), node = e->nodes[at];
+    e->nodes[at] = e->nodes[--e->n];
+    return node;
+}
+
+static void add_stage(world *w, ends *e, const stage_row *row)
+{
+    world_node *node = &w->nodes[w->n_nodes];
+    uint32_t inputs = 1;
+    weir_stage_spec *spec;
+    if (row == NULL) {
+        spec = world_own_stage(w, node);
+    } else {
+        inputs = (uint32_t)row->inputs;
+        node->outputs = (uint32_t)row->outputs;
+        node->traits = row->traits;
+        node->may_fail = (row->traits & STAGE_PASSES) == 0;
+        spec = row->make();
+    }
+    uint32_t index = add_node(w, spec, row != NULL ? row->name : "own");
+    dress(w, node);
+    if (node->traits & STAGE_LOSSY)
+        weir_node_best_effort(node->node);
+    for (uint32_t i = 0; i < inputs; i++)
+        link_to(w, take_end(w, e), index, i);
+    /* what takes its inputs in turn can wait for one that waits for another */
+    for (uint32_t s = 0; s < w->n_sources && inputs > 1 && strcmp(row->name, "merge") != 0; s++)
+        w->may_hang |= node->from[s].paths > 1;
+    any_policy(w, index);
+    route_through(w, node);
+    w->may_hang |= (node->traits & STAGE_INVENTS) != 0;
+    w->swallows |= node->outputs == 0 || (node->traits & STAGE_MAKES) != 0;
+    if (node->has_dead_letter)
+        add_sink(w, index, true);
+    for (uint32_t i = 0; i < node->outputs; i++)
+        e->nodes[e->n++] = index;
+}
+
+static void add_source(world *w, ends *e)
+{
+    world_source *source = &w->sources[w->n_sources];
+    source->probe = weir_testkit_probe(w->kit);
+    uint32_t index = add_node(w, weir_probe_source(source->probe), "source");
+    world_node *node = &w->nodes[index];
+    node->traits = STAGE_PASSES | STAGE_ORDERED;
+    if (w->is_placed)
+        weir_node_place(node->node, source->place = roll(w, w->loops));
+    world_say(w, "node %s, loop %u", node->name, source->place);
+    node->from[w->n_sources++].paths = 1;
+    e->nodes[e->n++] = index;
+}
+
+static const stage_row *any_row(world *w, const ends *e)
+{
+    const stage_row *row = NULL;
+    if (one_in(w, 3))
+        return NULL;
+    row = stage_row_at(roll(w, rows()));
+    bool fits = (uint32_t)row->inputs <= e->n && (row->outputs > 0 || e->n > 1) &&
+                e->n + (uint32_t)row->outputs < 8;
+    return fits ? row : NULL;
+}
+
+void world_build(world *w)
+{
+    ends e = { .n = 0 };
+    const stage_row *wanted = w->options->stage != NULL ? row_named(w->options->stage) : NULL;
+    w->is_placed = w->loops > 1 && !one_in(w, 3);
+    w->replicas = w->is_placed ? 1 : w->loops;
+    w->all_pass = true;
+    for (uint32_t n = 1 + (roll(w, 3) == 0); n > 0; n--)
+        add_source(w, &e);
+    uint32_t stages = 1 + roll(w, 6), when = roll(w, stages);
+    for (uint32_t i = 0; i < stages; i++) {
+        while (wanted != NULL && i == when && (uint32_t)wanted->inputs > e.n)
+            if (w->n_sources < WORLD_SOURCES_MAX)
+                add_source(w, &e);
+            else
+                add_stage(w, &e, row_named("broadcast_holds"));
+        if (e.n == 0)
+            break;
+        add_stage(w, &e, wanted != NULL && i == when ? wanted : any_row(w, &e));
+    }
+    while (e.n > 1 && one_in(w, 2))
+        add_stage(w, &e, row_named("merge"));
+    while (e.n > 0)
+        add_sink(w, take_end(w, &e), false);
+}
