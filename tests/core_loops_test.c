@@ -524,6 +524,19 @@ static void offloaded_work_comes_back_in_order(void **state)
     }
 }
 
+/* Lets the others run for a moment; however busy the machine is, not for much longer. */
+static void let_run_us(uint64_t us)
+{
+    struct timespec t;
+    uint64_t end = 0, now;
+    do {
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        now = (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+        end = end == 0 ? now + us : end;
+        sched_yield();
+    } while (now < end);
+}
+
 /* Work that ends on another thread, while timeouts and contexts cancel it on the loop. */
 typedef struct enders {
     pthread_mutex_t lock;
@@ -610,8 +623,7 @@ static void an_end_from_a_thread_races_with_an_abort(void **state)
         weir_node_place(weir_via(p, weir_async_of(&racing_type, &options, &(pointer){ e })), 1);
         weir_into(p, spec(&checker_type, &to));
         assert_int_equal(pthread_create(&runner, NULL, run_pipeline, p), 0);
-        for (uint64_t i = 0; i < round * 3; i++)
-            sched_yield();
+        let_run_us(round * 3);
         weir_pipeline_shutdown(p, (weir_shutdown)(round % 2), 0);
         join_pipeline(runner);
         assert_int_equal(sum_of_ends(&from), from.made);
@@ -631,8 +643,7 @@ static void a_shutdown_at_any_moment_ends_every_item_once(void **state)
         pthread_t runner;
         weir_pipeline *p = line(1 + (uint32_t)(round % 4), &from, &to);
         assert_int_equal(pthread_create(&runner, NULL, run_pipeline, p), 0);
-        for (uint64_t i = 0; i < round * 7919 % 500; i++)
-            sched_yield();
+        let_run_us(round * 7919 % 500);
         weir_pipeline_shutdown(p, (weir_shutdown)(round % 3), (uint32_t)(round % 5));
         if (round % 7 == 0)
             weir_pipeline_shutdown(p, WEIR_ABORT, 0);
