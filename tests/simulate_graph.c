@@ -182,10 +182,13 @@ static void route_through(world *w, world_node *node)
         route *way = &node->from[s];
         /* a joined item has one key, and its members may have others */
         bool mixes = node->retries && node->may_fail && way->joins;
-        way->makes |= (node->traits & STAGE_MAKES) != 0;
+        /* windows that overlap have members in common; what expands comes in between its like */
+        bool overlaps = (node->traits & STAGE_COPIES) != 0 && node->outputs == 1;
+        bool expands = (node->traits & STAGE_MAKES) != 0 && (node->traits & STAGE_PASSES) != 0;
+        way->makes |= (node->traits & STAGE_MAKES) != 0 || overlaps;
         way->joins |= (node->traits & STAGE_JOINS) != 0;
-        way->unordered |= !ordered;
-        way->unkeyed |= !keyed || mixes;
+        way->unordered |= !ordered || overlaps || expands;
+        way->unkeyed |= !keyed || mixes || overlaps || expands;
     }
     w->all_pass &= (node->traits & (STAGE_PASSES | STAGE_COPIES | STAGE_JOINS)) != 0 &&
                    (node->traits & (STAGE_DROPS | STAGE_LOSSY | STAGE_ENDS | STAGE_MAKES)) == 0 &&

@@ -82,6 +82,16 @@ static void rate_limit_keeps_to_a_window_of_bytes(void **state)
     passes_all_within_the_window(weir_rate_limit(&config), 1, ITEMS);
 }
 
+static void limits_keep_to_a_window_of_bytes(void **state)
+{
+    (void)state;
+    passes_all_within_the_window(weir_semaphore(&(weir_semaphore_config){ .permits = 100 }), 1,
+                                 ITEMS);
+    passes_all_within_the_window(weir_breaker(&(weir_breaker_config){ 0 }), 1, ITEMS);
+    passes_all_within_the_window(weir_timeout(&(weir_timeout_config){ .timeout_ms = 1000 }), 1,
+                                 ITEMS);
+}
+
 static void merge_keeps_to_a_window_of_bytes(void **state)
 {
     (void)state;
@@ -135,6 +145,7 @@ int main(void)
         cmocka_unit_test(broadcast_keeps_to_the_windows_of_all_legs),
         cmocka_unit_test(partition_keeps_to_the_windows_of_all_legs),
         cmocka_unit_test(rate_limit_keeps_to_a_window_of_bytes),
+        cmocka_unit_test(limits_keep_to_a_window_of_bytes),
         cmocka_unit_test(merge_keeps_to_a_window_of_bytes),
         cmocka_unit_test(tap_keeps_to_the_window_of_its_main_output),
         cmocka_unit_test(retries_keep_to_a_window_of_bytes),

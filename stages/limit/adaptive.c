@@ -194,6 +194,7 @@ static weir_status adaptive_open(weir_stage *stage, const void *config, void *st
 
 static const weir_stage_type adaptive_type = {
     .name = "adaptive_limit",
+    .at_once = 1,
     .config_size = sizeof(weir_adaptive_limit_config),
     .state_size = sizeof(wi_permit_gate),
     .share = adaptive_share,

@@ -178,6 +178,7 @@ static weir_status breaker_on_change(weir_stage *stage, const void *config, void
 
 static const weir_stage_type breaker_type = {
     .name = "breaker",
+    .at_once = 1,
     .config_size = sizeof(weir_breaker_config),
     .state_size = sizeof(breaker),
     .share = breaker_share,

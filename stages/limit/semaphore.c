@@ -103,6 +103,7 @@ static weir_status semaphore_on_change(weir_stage *stage, const void *config, vo
 
 static const weir_stage_type semaphore_type = {
     .name = "semaphore",
+    .at_once = 1,
     .config_size = sizeof(weir_semaphore_config),
     .state_size = sizeof(wi_permit_gate),
     .share = semaphore_share,

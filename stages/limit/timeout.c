@@ -252,6 +252,7 @@ static void timeout_on_demand(weir_stage *stage, weir_out *out, uint64_t credit,
 
 static const weir_stage_type timeout_type = {
     .name = "timeout",
+    .at_once = 1,
     .config_size = sizeof(weir_timeout_config),
     .state_size = sizeof(timeout),
     .check = timeout_check,
