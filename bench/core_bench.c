@@ -344,6 +344,89 @@ static double hop_ns(run r, int rounds)
     return median(values, rounds);
 }
 
+/* ---- Limits: what one in the way adds, when it lets all pass ---- */
+
+/* Retries are in order by key: most items that are retried have none. */
+static size_t unkey_transform(weir_stage *stage, weir_item **items, size_t n, void *state)
+{
+    (void)stage;
+    (void)state;
+    for (size_t i = 0; i < n; i++)
+        items[i]->key = 0;
+    return n;
+}
+
+static const weir_stage_type unkey_type = { .name = "unkey", .transform = unkey_transform };
+
+typedef enum limit_kind {
+    LIMIT_NONE,
+    LIMIT_RATE,
+    LIMIT_SEMAPHORE,
+    LIMIT_ADAPTIVE,
+    LIMIT_BREAKER,
+    LIMIT_TIMEOUT,
+    LIMIT_RETRY,
+    LIMIT_RETRY_KEYED
+} limit_kind;
+
+static weir_stage_spec *limit_of(limit_kind kind)
+{
+    switch (kind) {
+    case LIMIT_RATE:
+        return weir_rate_limit(
+            &(weir_rate_limit_config){ .rate = 1000000000, .burst = 1000000000 });
+    case LIMIT_SEMAPHORE:
+        return weir_semaphore(&(weir_semaphore_config){ .permits = 1000000 });
+    case LIMIT_ADAPTIVE:
+        return weir_adaptive_limit(&(weir_adaptive_limit_config){ .limit_min = 1000 });
+    case LIMIT_BREAKER:
+        return weir_breaker(&(weir_breaker_config){ .window_ms = 10000 });
+    case LIMIT_TIMEOUT:
+        return weir_timeout(&(weir_timeout_config){ .timeout_ms = 10000, .in_flight = 4096 });
+    default:
+        return weir_stage_of(kind == LIMIT_RETRY_KEYED ? &map_type : &unkey_type, NULL);
+    }
+}
+
+/* Source, four of them, sink; none of them: maps. */
+static double limits_ns(limit_kind kind, uint64_t n)
+{
+    _Atomic uint64_t sum = 0;
+    uint64_t *sum_at = (uint64_t *)&sum;
+    weir_pipeline *p =
+        weir_pipeline_new(&(weir_pipeline_config){ .loops = 1, .no_fuse = true, .pin = true });
+    weir_from(p, weir_stage_of(&count_type, &(count_config){ .n = n }));
+    for (int i = 0; i < 4; i++) {
+        weir_node *node = weir_via(p, limit_of(kind));
+        if (kind >= LIMIT_RETRY)
+            weir_node_policy(node, &(weir_error_policy){ .on_error = WEIR_ON_ERROR_RETRY });
+    }
+    weir_into(p, weir_stage_of(&sum_type, &sum_at));
+    uint64_t from = now_ns();
+    weir_status status = weir_run(p);
+    uint64_t took = now_ns() - from;
+    if (status != WEIR_OK) {
+        fprintf(stderr, "core_bench: %s\n", weir_pipeline_why(p));
+        exit(1);
+    }
+    weir_pipeline_free(p);
+    return (double)took / (double)n / 4;
+}
+
+static void report_limits(uint64_t n, int rounds)
+{
+    static const char *const names[] = { "map",     "rate_limit", "semaphore", "adaptive_limit",
+                                         "breaker", "timeout",    "retry",     "retry_keyed" };
+    double values[LIMIT_RETRY_KEYED + 1][ROUNDS_MAX];
+    for (int i = 0; i < rounds; i++) /* in turn, so that all see the same machine */
+        for (int kind = 0; kind <= LIMIT_RETRY_KEYED; kind++)
+            values[kind][i] = limits_ns((limit_kind)kind, n);
+    double map = median(values[LIMIT_NONE], rounds);
+    printf("limit_none=%.3f ns\n", map);
+    for (int kind = 1; kind <= LIMIT_RETRY_KEYED; kind++)
+        printf("limit_%s=%.3f ns\n", names[kind], median(values[kind], rounds) - map);
+}
+
 /* ---- What is not time per item ---- */
 
 static double allocations_per_item(uint64_t n)
@@ -502,18 +585,21 @@ int main(int argc, char **argv)
         } else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
             only = argv[++i];
         } else {
-            fprintf(stderr, "usage: core_bench [--quick] [--only loop|stages|across]\n");
+            fprintf(stderr, "usage: core_bench [--quick] [--only loop|stages|limits|across]\n");
             return strcmp(argv[i], "--help") == 0 ? 0 : 2;
         }
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
     uint64_t n = quick ? 2000000 : 8000000;
     int rounds = quick ? 3 : 7;
-    if (*only == '\0' || strcmp(only, "loop") == 0)
+    bool all = only[0] == '\0';
+    if (all || strcmp(only, "loop") == 0)
         report_one_loop(n, rounds);
-    if (*only == '\0' || strcmp(only, "stages") == 0)
+    if (all || strcmp(only, "stages") == 0)
         report_stages(n, rounds);
-    if (*only == '\0' || strcmp(only, "across") == 0)
+    if (all || strcmp(only, "limits") == 0)
+        report_limits(n / 4, rounds);
+    if (all || strcmp(only, "across") == 0)
         report_across(n, rounds);
     return 0;
 }

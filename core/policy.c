@@ -65,6 +65,22 @@ uint32_t wi_retry_tries_left(const wi_retry *retry)
     return retry != NULL ? retry->n_used + retry->behind.n : 0;
 }
 
+/* How many of the first have no key in common; it may be fewer than that, by chance. */
+static size_t distinct_keys(weir_item *const *items, size_t n)
+{
+    uint64_t seen[32] = { 0 };
+    for (size_t i = 0; i < n; i++) {
+        if (items[i]->key == 0)
+            continue;
+        uint64_t hash = items[i]->key * UINT64_C(0x9e3779b97f4a7c15) >> 53; /* 11 bits */
+        uint64_t bit = UINT64_C(1) << (hash & 63);
+        if (seen[hash >> 6] & bit)
+            return i;
+        seen[hash >> 6] |= bit;
+    }
+    return n;
+}
+
 size_t wi_retry_vector(const weir_stage *stage, weir_item *const *items, size_t n)
 {
     const wi_retry *retry = stage->retry;
@@ -73,10 +89,7 @@ size_t wi_retry_vector(const weir_stage *stage, weir_item *const *items, size_t 
         return 0;
     if (n > most - waiting)
         n = most - waiting;
-    for (size_t i = 0; i < n && retry->room != 0; i++)
-        if (items[i]->key != 0)
-            return i != 0 ? i : 1;
-    return n;
+    return retry->room != 0 ? distinct_keys(items, n) : n;
 }
 
 static weir_item *waiter_take(waiter *w)
@@ -213,7 +226,7 @@ static bool dead_letter(weir_stage *stage, weir_item *item, weir_status status)
     if (!wi_list_add(&retry->dead, retry->env, item))
         return false;
     if (stage->node->policy.on_error != WEIR_ON_ERROR_RETRY)
-        item->attempts = 0; /* those of stages before do not count */
+        item->attempts = 0;                         /* those of stages before do not count */
     wi_item_note(item, WEIR_DEAD_LETTERED, status); /* what its source hears, at best */
     wi_count(&stage->stats.dead_lettered, 1);
     wi_retry_dead_letters(exec);

@@ -295,8 +295,8 @@ void wi_retry_dead_letters(weir_stage *stage);
 uint32_t wi_retry_waiting(const wi_retry *retry);
 /* The same without dead letters: items that will be handed to the stage again. NULL is fine. */
 uint32_t wi_retry_tries_left(const wi_retry *retry);
-/* How many of items[0..n) may be handed over at once: none while as many wait as may, and those
- * with a key one by one, so that none passes an earlier one that fails. */
+/* How many of items[0..n) may be handed over at once: none while as many wait as may, and of
+ * those with a key one each, so that none passes an earlier one that fails. */
 size_t wi_retry_vector(const weir_stage *stage, weir_item *const *items, size_t n);
 /* Gives up all that wait, as aborted; without or with the dead letters. */
 void wi_retry_cancel(wi_retry *retry);

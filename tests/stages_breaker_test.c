@@ -286,7 +286,8 @@ static void what_began_before_the_last_change_of_state_counts_no_more(void **unu
     advance(&r, 1101);
     rig_feed(&r, 10, 1);
     assert_state(&r, HALF_OPEN);
-    for (int i = 0; i < 6; i++)
+    weir_item *last = weir_probe_take(r.to);
+    for (int i = 0; i < 5; i++)
         end_oldest(&r, WEIR_EIO); /* late, of the time before */
     assert_state(&r, HALF_OPEN);
     end_oldest(&r, WEIR_OK);
@@ -294,6 +295,12 @@ static void what_began_before_the_last_change_of_state_counts_no_more(void **unu
     end_oldest(&r, WEIR_OK);
     end_oldest(&r, WEIR_OK);
     assert_state(&r, CLOSED);
+    rig_feed(&r, 20, 1);
+    end_oldest(&r, WEIR_OK);
+    weir_item_end(last, WEIR_FAILED, WEIR_EIO);
+    assert_true(weir_testkit_settle(r.kit));
+    assert_int_equal(look(&r).calls, 1);
+    assert_int_equal(look(&r).failed, 0);
     rig_abort_and_done(&r);
 }
 
