@@ -397,6 +397,31 @@ static void members_of_a_shared_item_are_copied(void **unused)
     rig_abort_and_done(&r);
 }
 
+static void members_go_on_themselves_on_another_loop_too(void **unused)
+{
+    (void)unused;
+    rig r = rig_new(2);
+    weir_from(r.pipeline, weir_probe_source(r.from));
+    weir_via(r.pipeline, weir_batch(&(weir_batch_config){ .count = 2 }));
+    weir_node_place(weir_via(r.pipeline, weir_unbatch()), 1);
+    weir_node_place(weir_into(r.pipeline, weir_probe_sink(r.to)), 1);
+    weir_probe_keep(r.to, true);
+    rig_start(&r);
+    rig_request(&r, 10);
+    rig_feed(&r, 1, 4);
+    assert_got(&r, 1, 2, 3, 4);
+    for (int i = 0; i < 4; i++) {
+        weir_item *item = weir_probe_take(r.to);
+        assert_string_equal(item->type->name, "probe");
+        weir_item_end(item, i == 1 ? WEIR_FAILED : WEIR_ACKED, i == 1 ? WEIR_EIO : WEIR_OK);
+    }
+    assert_true(weir_testkit_settle(r.kit));
+    assert_outcome(&r, 0, WEIR_ACKED, WEIR_OK);
+    assert_outcome(&r, 1, WEIR_FAILED, WEIR_EIO);
+    assert_ended(&r, WEIR_ACKED, 3);
+    rig_finish(&r);
+}
+
 /* ---- conflate ---- */
 
 static weir_status sum_up(weir_item *held, const weir_item *item, void *user)
@@ -569,6 +594,7 @@ int main(void)
         cmocka_unit_test(what_is_no_joined_item_is_passed_on),
         cmocka_unit_test(cancel_and_abort_end_the_members_that_unbatch_holds),
         cmocka_unit_test(members_of_a_shared_item_are_copied),
+        cmocka_unit_test(members_go_on_themselves_on_another_loop_too),
         cmocka_unit_test(conflate_passes_on_what_is_asked_for),
         cmocka_unit_test(conflate_never_pushes_back_and_puts_together),
         cmocka_unit_test(conflate_keeps_the_latest_by_default),

