@@ -780,6 +780,64 @@ static void a_stage_that_does_not_fit_is_refused(void **unused)
     finish(&r);
 }
 
+/* Ends its output at once, but has something under way until told. */
+static weir_stage *holder;
+
+static weir_status holder_open(weir_stage *stage, const void *config, void *state)
+{
+    (void)config;
+    (void)state;
+    holder = stage;
+    weir_stage_hold(stage);
+    return WEIR_OK;
+}
+
+static const weir_stage_type holder_type = { .name = "holder", .open = holder_open };
+
+static void a_swap_waits_until_nothing_is_under_way(void **unused)
+{
+    (void)unused;
+    note n = { 0 };
+    rig r = rig_new();
+    rig_chain(&r, weir_stage_of(&holder_type, NULL));
+    rig_start(&r);
+    request(&r, 100);
+    feed(&r, 0, 10);
+    assert_int_equal(weir_pipeline_swap(r.p, "holder", keeper_of(0), NOTIFY(&n), NULL), WEIR_OK);
+    feed(&r, 10, 10);
+    assert_int_equal(n.n, 0);
+    assert_int_equal(keepers_open, 0);
+    assert_order(r.to, 10);
+    weir_stage_release(holder);
+    rig_settle(&r);
+    assert_int_equal(n.n, 1);
+    assert_order(r.to, 20);
+    finish(&r);
+}
+
+static void a_cancel_after_the_old_ones_end_is_told_to_the_new_one(void **unused)
+{
+    (void)unused;
+    for (uint32_t loops = 1; loops <= 2; loops++) {
+        rig r = rig_with(loops, (weir_pipeline_config){ 0 });
+        weir_from(r.p, weir_probe_source(r.from));
+        weir_node_place(weir_via(r.p, weir_stage_of(&holder_type, NULL)), 0);
+        weir_node_place(weir_into(r.p, weir_probe_sink(r.to)), loops - 1);
+        rig_start(&r);
+        request(&r, 100);
+        feed(&r, 0, 10);
+        swap_to(&r, "holder", keeper_of(0));
+        weir_probe_cancel(r.to);
+        rig_settle(&r);
+        assert_false(weir_pipeline_is_finished(r.p));
+        weir_stage_release(holder);
+        rig_settle(&r);
+        assert_true(weir_probe_is_cancelled(r.from));
+        rig_done(&r);
+        assert_int_equal(keepers_open, 0);
+    }
+}
+
 /* In the middle of a swap, which waits for demand. */
 static rig rig_in_a_swap(note *n)
 {
@@ -1442,6 +1500,7 @@ static void another_thread_changes_what_runs(void **unused)
         for (uint32_t i = 0; placed && i < 5; i++)
             weir_node_place(nodes[i], i / 2);
         pthread_t thread;
+        assert_int_equal(weir_pipeline_check(c.p), WEIR_OK); /* before others look at it */
         assert_int_equal(pthread_create(&thread, NULL, change_it, &c), 0);
         assert_int_equal(weir_run(c.p), WEIR_OK);
         atomic_store(&c.over, true);
@@ -1479,6 +1538,8 @@ int main(void)
         cmocka_unit_test(a_merge_is_swapped_with_an_input_that_is_over),
         cmocka_unit_test(a_new_stage_that_cannot_open_fails_the_pipeline),
         cmocka_unit_test(a_stage_that_does_not_fit_is_refused),
+        cmocka_unit_test(a_swap_waits_until_nothing_is_under_way),
+        cmocka_unit_test(a_cancel_after_the_old_ones_end_is_told_to_the_new_one),
         cmocka_unit_test(an_abort_in_a_swap_ends_all),
         cmocka_unit_test(a_cancel_in_a_swap_ends_all),
         cmocka_unit_test(an_end_in_a_swap_comes_after_what_is_queued),
