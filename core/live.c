@@ -282,6 +282,8 @@ static void share_setting(weir_stage *stage, const void *config)
 
 static wi_live_result apply_setting(wi_live *live, weir_stage *stage, weir_status *status)
 {
+    if (stage->spec != live->made_for)
+        return WI_LIVE_GONE; /* it ends in the place of the one that this is for */
     if (live->undoing) {
         (void)give_setting(stage, live->config_before, live->before);
         return WI_LIVE_DONE;
@@ -339,6 +341,7 @@ static weir_status merge(wi_live *live, const void *change, const char **why)
     if (setting == NULL)
         return WEIR_ENOMEM;
     live->setting = setting;
+    live->made_for = node->spec;
     *why = "its configuration is refused";
     memcpy(setting->config, node->setting != NULL ? node->setting->config : node->spec->config,
            type->config_size);

@@ -29,6 +29,7 @@ static weir_status make_stage(weir_pipeline *p, weir_stage *s, weir_node *node, 
     const weir_stage_type *type = node->spec->type;
     s->type = type;
     s->node = node;
+    s->spec = node->spec;
     s->config = node->spec->config;
     s->loop = loop;
     s->exec = s->fused_tail = s;

@@ -150,7 +150,8 @@ static void set_new(weir_stage *stage, wi_live *live)
     stage->type = live->type;
     if (WI_UNLIKELY(stage->loop->kit != NULL))
         wi_sim_swapped(stage);
-    stage->config = live->config;
+    stage->spec = live->spec_new;
+    stage->config = live->spec_new->config;
     stage->shared = live->shared_new;
     stage->state = live->states[stage->replica];
     live->states[stage->replica] = NULL;
@@ -329,7 +330,7 @@ static void accept(wi_live *live)
     weir_stage_spec *old = node->spec;
     void **shared = &live->pipeline->shared[node->index], *old_shared = *shared;
     live->type = live->spec->type;
-    live->config = live->spec->config;
+    live->spec_new = live->spec;
     live->shared_new = *shared = live->shared;
     node->spec = live->spec;
     live->spec = old;

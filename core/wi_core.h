@@ -264,8 +264,9 @@ struct weir_stage {
     uint64_t state_since;
     wi_part *part;
     const weir_node *node;
-    const void *config;  /* the present one */
-    wi_setting *setting; /* where it lives: NULL, in the spec */
+    const weir_stage_spec *spec; /* what it was made of: with a swap, not always its node's */
+    const void *config;          /* the present one */
+    wi_setting *setting;         /* where it lives: NULL, in the spec */
     void *shared;
     weir_in *current_in; /* whose items it was handed last */
     wi_retry *retry;     /* of the policy: NULL if it keeps no items */

@@ -38,6 +38,7 @@ struct wi_live {
     bool keep;          /* what belongs to it is in use until the pipeline has ended */
 
     wi_setting *setting, *before;
+    const weir_stage_spec *made_for;
     const void *config_before;
 
     uint32_t link, window;
@@ -46,8 +47,8 @@ struct wi_live {
     wi_retry **retries; /* per replica */
 
     weir_stage_spec *spec; /* the new one; the old one once it is accepted, as `shared` */
+    const weir_stage_spec *spec_new;
     const weir_stage_type *type;
-    const void *config;
     void *shared, *shared_new;
     void **states; /* per replica */
     bool told_end;
