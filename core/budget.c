@@ -54,7 +54,7 @@ static bool take(wi_budget *b, const weir_error_policy *policy)
 bool wi_budget_take(weir_stage *stage)
 {
     wi_budget *b = &((weir_node *)(uintptr_t)stage->node)->budget;
-    const weir_error_policy *policy = &stage->node->policy;
+    const weir_error_policy *policy = &stage->policy;
     uint64_t slot_ns = policy->budget_ms * WEIR_MS / WI_BUDGET_SLOTS;
     if (policy->budget_percent == UINT32_MAX)
         return true;

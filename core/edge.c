@@ -13,12 +13,15 @@ weir_status wi_edge_init(wi_edge *edge, const weir_env *env, const weir_edge_con
                          bool is_cross)
 {
     uint64_t slots = 1;
-    while (slots < config->window)
+    while (slots < config->window_max)
         slots *= 2;
     edge->slots = weir_memory_new(env, slots * sizeof *edge->slots);
     if (edge->slots == NULL)
         return WEIR_ENOMEM;
     edge->window = config->window;
+    edge->window_min = config->window_min;
+    edge->window_max = config->window_max;
+    edge->latency_ns = config->latency_us * WEIR_US;
     edge->window_bytes = config->window_bytes;
     edge->item_bytes_max = config->item_bytes_max;
     edge->error_jumps = config->error_jumps;
@@ -82,11 +85,22 @@ void wi_edges_flush_owed(weir_loop *loop)
     }
 }
 
+uint64_t wi_in_use_surplus(weir_in *in, uint64_t n)
+{
+    uint64_t used = n < in->surplus ? n : in->surplus;
+    in->surplus -= used;
+    in->stage->in_ready |= UINT64_C(1) << in->index; /* some may be there already */
+    wi_ready(in->stage);
+    return weir_credit_sub(n, used);
+}
+
 weir_status weir_request(weir_in *in, uint64_t n)
 {
     if (n == 0)
         return WEIR_EINVAL;
     if (in->over)
+        return WEIR_OK;
+    if (WI_UNLIKELY(in->surplus != 0) && (n = wi_in_use_surplus(in, n)) == 0)
         return WEIR_OK;
     if (WI_UNLIKELY(in->stage->loop->kit != NULL))
         wi_sim_asked(in, n);
@@ -99,7 +113,7 @@ uint64_t weir_in_outstanding(const weir_in *in)
 {
     if (in->over)
         return 0; /* what was granted and not used went with the edge */
-    return weir_credit_add(in->demand, in->granted - in->head);
+    return weir_credit_add(in->demand, in->granted - in->head - in->surplus);
 }
 
 void weir_request_to(weir_in *in, uint64_t level)
@@ -126,6 +140,52 @@ bool weir_out_fits(const weir_out *out, uint32_t cost)
         return true;
     uint64_t bytes = wi_bytes_in_flight(out);
     return bytes == 0 || bytes + cost <= out->edge->window_bytes;
+}
+
+/* ---- Windows ---- */
+
+#define SIZE_EVERY_NS (100 * WEIR_MS)
+
+void wi_edge_set_window(wi_edge *edge, uint64_t window)
+{
+    if (window == edge->window)
+        return;
+    wi_set(&edge->window, window);
+    wi_count(&edge->resizes, 1);
+    wi_settle(edge, true);
+}
+
+/* How long the stage was not waiting for items: busy, without credit, or asking for none. */
+static uint64_t worked_ns(const weir_stage *stage, uint64_t now)
+{
+    uint64_t busy = 0, since = now - stage->state_since;
+    uint64_t other = stage->stats.blocked_ns + stage->stats.idle_ns;
+    for (const weir_stage *s = stage; s != NULL; s = s->fused_next)
+        busy += s->stats.busy_ns;
+    return busy + other + (stage->clock_state != WI_STARVED ? since : 0);
+}
+
+void wi_edge_size_itself(wi_edge *edge)
+{
+    weir_in *in = &edge->in;
+    uint64_t now = in->stage->loop->now, took = now - edge->sized_ns;
+    if (took < SIZE_EVERY_NS)
+        return;
+    uint64_t n = in->head - edge->sized_head, worked = worked_ns(in->stage, now);
+    uint64_t work_ns = worked - edge->sized_work_ns, size = edge->window_max;
+    bool is_first = edge->sized_ns == 0;
+    edge->sized_ns = now;
+    edge->sized_head = in->head;
+    edge->sized_work_ns = worked;
+    if (is_first || n == 0)
+        return;
+    work_ns = work_ns < took ? work_ns : took; /* a sampled figure, or in two of its parts */
+    if (work_ns != 0 && (double)n / (double)work_ns * (double)edge->latency_ns < (double)size)
+        size = (uint64_t)((double)n / (double)work_ns * (double)edge->latency_ns + 0.5);
+    size = size > edge->window_min ? size : edge->window_min;
+    uint64_t window = edge->window;
+    window = size > window ? window + (size - window + 1) / 2 : window - (window - size + 1) / 2;
+    wi_edge_set_window(edge, window);
 }
 
 /* ---- Items ---- */
@@ -221,7 +281,7 @@ static void close_out(weir_out *out)
 void weir_end_error(weir_out *out, weir_status status)
 {
     wi_edge *edge = out->edge;
-    if (out->over)
+    if (out->over || (WI_UNLIKELY(out->stage->swap != NULL) && wi_swap_keeps_end(out)))
         return;
     close_out(out);
     edge->ended = true;
@@ -277,10 +337,12 @@ void weir_cancel(weir_in *in)
     wi_ready(in->stage);
     if (edge->is_cross) {
         wi_edge_note_dirty_in(edge);
-    } else if (!edge->out.over) {
+    } else if (!edge->out.over || edge->out.parked) {
+        if (!edge->out.parked) /* else its stage has ended it, and the next one is told */
+            edge->out.stage->out_cancelled |= UINT64_C(1) << edge->out.index;
         edge->out.cancelled = true;
+        edge->out.parked = false;
         close_out(&edge->out);
-        edge->out.stage->out_cancelled |= UINT64_C(1) << edge->out.index;
     }
 }
 

@@ -73,11 +73,11 @@ static bool begin(wi_live *live)
     return post(live) || advance(live);
 }
 
-/* Under the lock: none before it concerns the same node. */
+/* Under the lock: none before it concerns the same node, or any fused chain. */
 static bool may_begin(const wi_live *live)
 {
     for (const wi_live *before = live->pipeline->changes; before != live; before = before->next)
-        if (before->node == live->node)
+        if (before->node == live->node || (before->is_structural && live->is_structural))
             return false;
     return true;
 }
@@ -105,7 +105,14 @@ static void tell(wi_live *live)
     const char *why = status == WEIR_OK ? "" : live->any ? live->why : "its stages have closed";
     weir_on_changed told = live->on_changed;
     weir_pipeline *p = live->pipeline;
-    wi_live_free(live);
+    if (live->keep) {
+        pthread_mutex_lock(&p->lock);
+        live->next = p->retired;
+        p->retired = live;
+        pthread_mutex_unlock(&p->lock);
+    } else {
+        wi_live_free(live);
+    }
     if (told.done != NULL)
         told.done(p, status, why, told.user);
 }
@@ -121,18 +128,19 @@ static void unlink_change(wi_live *live)
     p->n_changes--;
 }
 
-void wi_live_step_done(wi_live *live, weir_status status, const char *why)
+void wi_live_step_done(wi_live *live, wi_live_result result, weir_status status, const char *why)
 {
     weir_pipeline *p = live->pipeline;
     wi_live *over = NULL;
     pthread_mutex_lock(&p->lock);
     wi_part *part = stage_at(live)->part;
+    live->any |= result == WI_LIVE_DONE;
     if (status != WEIR_OK && live->status == WEIR_OK) {
         live->status = status;
         live->why = why;
         live->undoing = live->can_undo;
     }
-    if (!advance(live)) {
+    if ((live->status != WEIR_OK && !live->undoing) || !advance(live)) {
         unlink_change(live);
         live->next = NULL;
         over = live;
@@ -155,13 +163,12 @@ static void live_task(weir_task *task, void *user)
     wi_live *live = user;
     weir_stage *stage = stage_at(live);
     weir_status status = WEIR_OK;
+    wi_live_result result = WI_LIVE_GONE;
     (void)task;
-    if (stage->opened && !stage->closed) {
-        live->any = true;
-        if (live->apply(live, stage, &status) == WI_LIVE_WAITS)
-            return;
-    }
-    wi_live_step_done(live, status, "a replica could not take it");
+    if (stage->opened && !stage->closed)
+        result = live->apply(live, stage, &status);
+    if (result != WI_LIVE_WAITS)
+        wi_live_step_done(live, result, status, "a replica could not take it");
 }
 
 /* Under the lock: somebody is left to be changed. */
@@ -197,6 +204,29 @@ void wi_live_enqueue(wi_live *live)
     live->pipeline->n_changes++;
     if (may_begin(live))
         (void)begin(live); /* there is somebody */
+}
+
+void wi_live_free_retired(weir_pipeline *p)
+{
+    while (p->retired != NULL) {
+        wi_live *next = p->retired->next;
+        wi_live_free(p->retired);
+        p->retired = next;
+    }
+}
+
+/* Takes it; for changes that need no more than being admitted. */
+static weir_status submit(wi_live *live, const char **why)
+{
+    weir_pipeline *p = live->pipeline;
+    pthread_mutex_lock(&p->lock);
+    weir_status status = wi_live_admit(live, why);
+    if (status == WEIR_OK)
+        wi_live_enqueue(live);
+    pthread_mutex_unlock(&p->lock);
+    if (status != WEIR_OK)
+        wi_live_free(live);
+    return status;
 }
 
 /* ---- Settings ---- */
@@ -252,6 +282,8 @@ static void share_setting(weir_stage *stage, const void *config)
 
 static wi_live_result apply_setting(wi_live *live, weir_stage *stage, weir_status *status)
 {
+    if (stage->spec != live->made_for)
+        return WI_LIVE_GONE; /* it ends in the place of the one that this is for */
     if (live->undoing) {
         (void)give_setting(stage, live->config_before, live->before);
         return WI_LIVE_DONE;
@@ -309,6 +341,7 @@ static weir_status merge(wi_live *live, const void *change, const char **why)
     if (setting == NULL)
         return WEIR_ENOMEM;
     live->setting = setting;
+    live->made_for = node->spec;
     *why = "its configuration is refused";
     memcpy(setting->config, node->setting != NULL ? node->setting->config : node->spec->config,
            type->config_size);
@@ -355,5 +388,141 @@ weir_status weir_pipeline_change(weir_pipeline *p, const char *stage, const void
     pthread_mutex_unlock(&p->lock);
     if (status != WEIR_OK)
         wi_live_free(live);
+    return status;
+}
+
+/* ---- Windows ---- */
+
+static wi_live_result apply_window(wi_live *live, weir_stage *stage, weir_status *status)
+{
+    wi_edge *edge = stage->in[live->link]->edge;
+    (void)status;
+    if (edge->is_fused)
+        return wi_live_unfuse(live, stage);
+    wi_edge_set_window(edge, live->window);
+    return WI_LIVE_DONE;
+}
+
+static const wi_link *link_to(const weir_node *node, uint32_t input)
+{
+    const weir_pipeline *p = node->pipeline;
+    for (uint32_t i = 0; i < p->n_links; i++)
+        if (p->links[i].to == node && p->links[i].input == input)
+            return &p->links[i];
+    return NULL;
+}
+
+static weir_status can_set_window(const weir_node *node, uint32_t input, uint32_t window,
+                                  const char **why)
+{
+    const wi_link *link = link_to(node, input);
+    *why = "there is no such input";
+    if (link == NULL)
+        return WEIR_ENOTFOUND;
+    *why = "this window sizes itself";
+    if (link->config.latency_us != 0)
+        return WEIR_EINVAL;
+    *why = "a window is 1 to window_max items";
+    return window == 0 || window > link->config.window_max ? WEIR_EINVAL : WEIR_OK;
+}
+
+weir_status weir_pipeline_set_window(weir_pipeline *p, const char *stage, uint32_t input,
+                                     uint32_t window, const weir_on_changed *on_changed,
+                                     const char **ret_why)
+{
+    const char *ignored, **why = ret_why != NULL ? ret_why : &ignored;
+    wi_live *live;
+    weir_status status = wi_live_new(p, stage, on_changed, &live, why);
+    if (status != WEIR_OK)
+        return status;
+    live->apply = apply_window;
+    live->is_structural = true;
+    live->link = input;
+    live->window = window;
+    if (atomic_load(&p->made)) /* else it is refused as not running */
+        status = can_set_window(live->node, input, window, why);
+    if (status == WEIR_OK)
+        return submit(live, why);
+    wi_live_free(live);
+    return status;
+}
+
+/* ---- Error policies ---- */
+
+static wi_live_result apply_policy(wi_live *live, weir_stage *stage, weir_status *status)
+{
+    wi_retry **fresh = live->retries != NULL ? &live->retries[stage->replica] : NULL;
+    (void)status;
+    if (fresh != NULL && wi_stage_is_fused(stage))
+        return wi_live_unfuse(live, stage); /* a chain keeps no items */
+    stage->policy = live->policy;
+    if (fresh == NULL)
+        return WI_LIVE_DONE; /* what waits still does */
+    if (stage->retry == NULL || wi_retry_room(stage->retry) < wi_retry_room(*fresh)) {
+        wi_retry *old = stage->retry;
+        if (old != NULL)
+            wi_retry_move(old, *fresh);
+        stage->retry = *fresh;
+        *fresh = old;
+    }
+    wi_stage_ready(stage->exec); /* there may be room for more to wait */
+    return WI_LIVE_DONE;
+}
+
+static void policy_done(wi_live *live)
+{
+    const weir_pipeline *p = live->pipeline;
+    for (uint32_t r = 0; live->retries != NULL && r < p->n_replicas; r++)
+        wi_retry_free(live->retries[r], p->env);
+    weir_memory_free(p->env, live->retries);
+}
+
+static weir_status policy_memory(wi_live *live)
+{
+    const weir_pipeline *p = live->pipeline;
+    weir_status status = WEIR_OK;
+    if (live->policy.on_error != WEIR_ON_ERROR_RETRY)
+        return WEIR_OK;
+    live->retries = weir_memory_new(p->env, p->n_replicas * sizeof(wi_retry *));
+    if (live->retries == NULL)
+        return WEIR_ENOMEM;
+    for (uint32_t r = 0; r < p->n_replicas && status == WEIR_OK; r++)
+        status = wi_retry_new(p->env, &live->policy, &live->retries[r]);
+    return status;
+}
+
+static weir_status can_set_policy(wi_live *live, const weir_error_policy *policy, const char **why)
+{
+    *why = "this error policy makes no sense";
+    if (policy == NULL)
+        return WEIR_EINVAL;
+    live->policy = *policy;
+    if (!wi_policy_complete(&live->policy))
+        return WEIR_EINVAL;
+    *why = "the stage has no link for its dead letters";
+    if ((policy->on_error == WEIR_ON_ERROR_DEAD_LETTER ||
+         policy->then == WEIR_ON_ERROR_DEAD_LETTER) &&
+        !live->node->has_dead_letter)
+        return WEIR_EINVAL;
+    *why = "no memory for the change";
+    return atomic_load(&live->pipeline->made) ? policy_memory(live) : WEIR_OK;
+}
+
+weir_status weir_pipeline_set_policy(weir_pipeline *p, const char *stage,
+                                     const weir_error_policy *policy,
+                                     const weir_on_changed *on_changed, const char **ret_why)
+{
+    const char *ignored, **why = ret_why != NULL ? ret_why : &ignored;
+    wi_live *live;
+    weir_status status = wi_live_new(p, stage, on_changed, &live, why);
+    if (status != WEIR_OK)
+        return status;
+    live->apply = apply_policy;
+    live->done = policy_done;
+    live->is_structural = true;
+    status = can_set_policy(live, policy, why);
+    if (status == WEIR_OK)
+        return submit(live, why);
+    wi_live_free(live);
     return status;
 }

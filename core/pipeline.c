@@ -106,6 +106,7 @@ weir_node *weir_add(weir_pipeline *p, weir_stage_spec *spec)
     }
     node->pipeline = p;
     node->spec = spec;
+    node->acks = spec->type->acks;
     name_node(p, node);
     node->index = p->n_nodes;
     p->nodes[p->n_nodes++] = node;
@@ -113,7 +114,7 @@ weir_node *weir_add(weir_pipeline *p, weir_stage_spec *spec)
     return node;
 }
 
-static uint32_t ports_of(int declared)
+uint32_t wi_ports_of(int declared)
 {
     return declared == WEIR_PORTS_ONE    ? 1
            : declared == WEIR_PORTS_NONE ? 0
@@ -157,11 +158,11 @@ void weir_link(weir_node *from, uint32_t output, weir_node *to, uint32_t input,
         build_fail(p, from->name, WEIR_EINVAL, "linked to a node of another pipeline");
         return;
     }
-    if (output >= ports_of(from->spec->type->outputs)) {
+    if (output >= wi_ports_of(from->spec->type->outputs)) {
         build_fail(p, from->name, WEIR_EINVAL, "has no such output");
         return;
     }
-    if (input >= ports_of(to->spec->type->inputs)) {
+    if (input >= wi_ports_of(to->spec->type->inputs)) {
         build_fail(p, to->name, WEIR_EINVAL, "has no such input");
         return;
     }
@@ -222,6 +223,22 @@ void weir_node_place(weir_node *node, uint32_t loop_index)
     node->pipeline->checked = false;
 }
 
+bool wi_policy_complete(weir_error_policy *policy)
+{
+    policy->budget_percent = policy->budget_percent != 0 ? policy->budget_percent : 20;
+    policy->budget_per_second = policy->budget_per_second != 0 ? policy->budget_per_second : 10;
+    policy->budget_ms = policy->budget_ms != 0 ? policy->budget_ms : 10000;
+    bool is_sane = policy->then != WEIR_ON_ERROR_RETRY && policy->retries_max <= UINT8_MAX;
+    bool has_budget = (policy->budget_percent <= 1000 || policy->budget_percent == UINT32_MAX) &&
+                      policy->budget_per_second <= 1000000 && policy->budget_ms >= 1000 &&
+                      policy->budget_ms <= 60000;
+    policy->retries_max = policy->retries_max != 0 ? policy->retries_max : 3;
+    policy->backoff_ms = policy->backoff_ms != 0 ? policy->backoff_ms : 50;
+    policy->backoff_ms_max = policy->backoff_ms_max != 0 ? policy->backoff_ms_max : 5000;
+    policy->waiting_max = policy->waiting_max != 0 ? policy->waiting_max : 256;
+    return is_sane && has_budget;
+}
+
 void weir_node_policy(weir_node *node, const weir_error_policy *policy)
 {
     if (node == NULL || policy == NULL)
@@ -229,19 +246,8 @@ void weir_node_policy(weir_node *node, const weir_error_policy *policy)
     node->policy = *policy;
     node->has_policy = true;
     node->pipeline->checked = false;
-    weir_error_policy *own = &node->policy;
-    if (own->then == WEIR_ON_ERROR_RETRY || own->retries_max > UINT8_MAX)
+    if (!wi_policy_complete(&node->policy))
         build_fail(node->pipeline, node->name, WEIR_EINVAL, "its error policy makes no sense");
-    own->budget_percent = own->budget_percent != 0 ? own->budget_percent : 20;
-    own->budget_per_second = own->budget_per_second != 0 ? own->budget_per_second : 10;
-    own->budget_ms = own->budget_ms != 0 ? own->budget_ms : 10000;
-    if ((own->budget_percent > 1000 && own->budget_percent != UINT32_MAX) ||
-        own->budget_per_second > 1000000 || own->budget_ms < 1000 || own->budget_ms > 60000)
-        build_fail(node->pipeline, node->name, WEIR_EINVAL, "its retry budget makes no sense");
-    own->retries_max = own->retries_max != 0 ? own->retries_max : 3;
-    own->backoff_ms = own->backoff_ms != 0 ? own->backoff_ms : 50;
-    own->backoff_ms_max = own->backoff_ms_max != 0 ? own->backoff_ms_max : 5000;
-    own->waiting_max = own->waiting_max != 0 ? own->waiting_max : 256;
 }
 
 void weir_node_dead_letter(weir_node *node, weir_node *to, uint32_t input)
@@ -250,7 +256,7 @@ void weir_node_dead_letter(weir_node *node, weir_node *to, uint32_t input)
         return;
     if (!node->has_policy)
         weir_node_policy(node, &(weir_error_policy){ .on_error = WEIR_ON_ERROR_DEAD_LETTER });
-    if (node->has_dead_letter || input >= ports_of(to->spec->type->inputs)) {
+    if (node->has_dead_letter || input >= wi_ports_of(to->spec->type->inputs)) {
         build_fail(node->pipeline, node->name, WEIR_EINVAL, "its dead letters cannot go there");
         return;
     }
@@ -292,13 +298,19 @@ static bool check_ports(weir_pipeline *p, weir_node *node)
     uint32_t n_in = (uint32_t)__builtin_popcountll(ins);
     uint32_t n_out = (uint32_t)__builtin_popcountll(outs);
     bool in_ok = type->inputs == WEIR_PORTS_MANY ? n_in == node->n_in
-                                                 : n_in == ports_of(type->inputs);
+                                                 : n_in == wi_ports_of(type->inputs);
     bool out_ok = type->outputs == WEIR_PORTS_MANY ? n_out == node->n_out
-                                                   : n_out == ports_of(type->outputs);
+                                                   : n_out == wi_ports_of(type->outputs);
     if (!in_ok || !out_ok)
         build_fail(p, node->name, WEIR_EINVAL,
                    in_ok ? "an output is not linked" : "an input is not linked");
     return in_ok && out_ok;
+}
+
+bool wi_type_has_ports(const weir_stage_type *type, uint32_t n_in, uint32_t n_out)
+{
+    return (type->inputs == WEIR_PORTS_MANY || n_in == wi_ports_of(type->inputs)) &&
+           (type->outputs == WEIR_PORTS_MANY || n_out == wi_ports_of(type->outputs));
 }
 
 /* What is left over lies on a cycle or below one: upstream, as far as there are nodes, is on it. */
@@ -354,7 +366,7 @@ bool wi_node_is_acked(const weir_node *node)
     seen[node->index / 64] |= UINT64_C(1) << node->index % 64;
     while (depth > 0) {
         const weir_node *at = p->nodes[stack[--depth]];
-        if (at->spec->type->acks)
+        if (at->acks)
             return true;
         for (uint32_t i = 0; i < p->n_links; i++) {
             uint32_t up = p->links[i].from->index;
@@ -394,19 +406,44 @@ static bool check_node(weir_pipeline *p, weir_node *node)
     return status == WEIR_OK;
 }
 
+/* What stands in the link or its node is checked; what does not is cut to it. */
+static bool check_window(weir_pipeline *p, wi_link *link)
+{
+    weir_edge_config *c = &link->config;
+    const weir_edge_config *of_node = &link->to->edge_config;
+    bool across = link->from->place != link->to->place;
+    uint32_t usual = p->config.window != 0 ? p->config.window
+                     : across              ? WINDOW_ACROSS
+                                           : WINDOW_ONE_LOOP;
+    c->window = c->window != 0 ? c->window : of_node->window;
+    c->window_max = c->window_max != 0 ? c->window_max : of_node->window_max;
+    c->window_min = c->window_min != 0 ? c->window_min : of_node->window_min;
+    c->latency_us = c->latency_us != 0 ? c->latency_us : of_node->latency_us;
+    if (c->window == 0)
+        c->window = c->window_max != 0 && c->window_max < usual ? c->window_max : usual;
+    if (c->window_max == 0)
+        c->window_max = c->latency_us != 0 && usual > c->window ? usual : c->window;
+    if (c->window_min == 0)
+        c->window_min = 1;
+    if (c->window > WINDOW_MAX || c->window_max > WINDOW_MAX) {
+        build_fail(p, link->to->name, WEIR_ELIMIT, "its window is over 1048576 items");
+        return false;
+    }
+    if (c->window > c->window_max || c->window_min > c->window_max) {
+        build_fail(p, link->to->name, WEIR_EINVAL, "its window_max is below its window");
+        return false;
+    }
+    if (c->latency_us != 0 && c->window < c->window_min)
+        c->window = c->window_min;
+    return true;
+}
+
 /* Fills in an edge's defaults: the link's own, the node's, the pipeline's, ours. */
 static bool check_link(weir_pipeline *p, wi_link *link)
 {
     weir_edge_config *c = &link->config;
     const weir_edge_config *of_node = &link->to->edge_config;
-    bool across = link->from->place != link->to->place;
     *c = link->given;
-    if (c->window == 0)
-        c->window = of_node->window;
-    if (c->window == 0)
-        c->window = p->config.window;
-    if (c->window == 0)
-        c->window = across ? WINDOW_ACROSS : WINDOW_ONE_LOOP;
     if (c->window_bytes == 0)
         c->window_bytes = of_node->window_bytes;
     if (c->item_bytes_max == 0)
@@ -414,11 +451,7 @@ static bool check_link(weir_pipeline *p, wi_link *link)
     if (c->item_bytes_max == 0)
         c->item_bytes_max = p->config.item_bytes_max;
     c->error_jumps |= of_node->error_jumps;
-    if (c->window > WINDOW_MAX) {
-        build_fail(p, link->to->name, WEIR_ELIMIT, "its window is over 1048576 items");
-        return false;
-    }
-    return true;
+    return check_window(p, link);
 }
 
 weir_status weir_pipeline_check(weir_pipeline *p)
@@ -447,7 +480,7 @@ uint64_t weir_pipeline_bound(const weir_pipeline *p)
         weir_pipeline *unchecked = (weir_pipeline *)(uintptr_t)p;
         if (!check_link(unchecked, &link))
             return WEIR_UNBOUNDED;
-        uint64_t items = weir_credit_mul(link.config.window, link.config.item_bytes_max);
+        uint64_t items = weir_credit_mul(link.config.window_max, link.config.item_bytes_max);
         uint64_t bytes = weir_credit_add(link.config.window_bytes, link.config.item_bytes_max);
         sum = weir_credit_add(sum, link.config.window_bytes != 0 && bytes < items ? bytes : items);
     }

@@ -84,7 +84,7 @@ static size_t distinct_keys(weir_item *const *items, size_t n)
 size_t wi_retry_vector(const weir_stage *stage, weir_item *const *items, size_t n)
 {
     const wi_retry *retry = stage->retry;
-    uint32_t waiting = wi_retry_waiting(retry), most = stage->node->policy.waiting_max;
+    uint32_t waiting = wi_retry_waiting(retry), most = stage->policy.waiting_max;
     if (waiting >= most)
         return 0;
     if (n > most - waiting)
@@ -139,8 +139,36 @@ static void wait_turn(weir_stage *stage, weir_in *in, weir_item *item)
     w->active = true;
     w->next = NULL;
     retry->n_used++;
-    weir_timer_start(stage->loop, &w->timer,
-                     backoff_ns(stage, &stage->node->policy, item->attempts), try_again, w);
+    weir_timer_start(stage->loop, &w->timer, backoff_ns(stage, &stage->policy, item->attempts),
+                     try_again, w);
+}
+
+void wi_retry_move(wi_retry *from, wi_retry *to)
+{
+    for (uint32_t i = 0; i < from->room; i++) {
+        waiter *old = &from->waiters[i], *w = to->free;
+        if (!old->active)
+            continue;
+        weir_loop *loop = old->stage->loop;
+        uint64_t due = old->timer.due_ns, now = weir_loop_now(loop);
+        to->free = w->next;
+        w->stage = old->stage;
+        w->in = old->in;
+        w->active = true;
+        w->next = NULL;
+        to->n_used++;
+        weir_timer_stop(loop, &old->timer);
+        w->item = waiter_take(old);
+        weir_timer_start(loop, &w->timer, due > now ? due - now : 0, try_again, w);
+    }
+    to->behind = from->behind;
+    to->dead = from->dead;
+    from->behind = from->dead = (wi_list){ 0 };
+}
+
+uint32_t wi_retry_room(const wi_retry *retry)
+{
+    return retry->room;
 }
 
 /* The waiter is given back first: the item may fail again at once and take one. What stood behind
@@ -187,7 +215,7 @@ size_t wi_retry_hold_keys(weir_stage *stage, weir_in *in, weir_item **items, siz
 static bool schedule_retry(weir_stage *stage, weir_item *item)
 {
     weir_stage *exec = stage->exec;
-    const weir_error_policy *policy = &stage->node->policy;
+    const weir_error_policy *policy = &stage->policy;
     wi_retry *retry = exec->retry;
     if (retry == NULL || retry->free == NULL || exec->n_in == 0 || exec->aborting)
         return false;
@@ -225,7 +253,7 @@ static bool dead_letter(weir_stage *stage, weir_item *item, weir_status status)
         return false;
     if (!wi_list_add(&retry->dead, retry->env, item))
         return false;
-    if (stage->node->policy.on_error != WEIR_ON_ERROR_RETRY)
+    if (stage->policy.on_error != WEIR_ON_ERROR_RETRY)
         item->attempts = 0;                         /* those of stages before do not count */
     wi_item_note(item, WEIR_DEAD_LETTERED, status); /* what its source hears, at best */
     wi_count(&stage->stats.dead_lettered, 1);
@@ -281,14 +309,14 @@ static void tell_demand_again(weir_stage *stage)
 void weir_fail(weir_stage *stage, weir_item *item, weir_status status, const char *why)
 {
     const weir_node *node = stage->node;
-    weir_on_error how = node->policy.on_error;
+    weir_on_error how = stage->policy.on_error;
     assert(status != WEIR_OK);
     wi_stage_count_failed(stage, status);
     tell_demand_again(stage->exec);
     if (how == WEIR_ON_ERROR_RETRY) {
         if (schedule_retry(stage, item))
             return;
-        how = node->policy.then;
+        how = stage->policy.then;
     }
     if (how == WEIR_ON_ERROR_DEAD_LETTER && dead_letter(stage, item, status))
         return;
@@ -299,7 +327,7 @@ void weir_fail(weir_stage *stage, weir_item *item, weir_status status, const cha
 
 void weir_reject(weir_stage *stage, weir_item *item, weir_status status, const char *why)
 {
-    const weir_error_policy *policy = &stage->node->policy;
+    const weir_error_policy *policy = &stage->policy;
     weir_on_error how = policy->on_error == WEIR_ON_ERROR_RETRY ? policy->then : policy->on_error;
     (void)why;
     assert(status != WEIR_OK);

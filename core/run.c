@@ -29,10 +29,12 @@ static weir_status make_stage(weir_pipeline *p, weir_stage *s, weir_node *node, 
     const weir_stage_type *type = node->spec->type;
     s->type = type;
     s->node = node;
+    s->spec = node->spec;
     s->config = node->spec->config;
     s->loop = loop;
     s->exec = s->fused_tail = s;
     s->shared = p->shared[node->index];
+    s->policy = node->policy;
     s->n_in = s->n_open_in = node->n_in;
     s->n_out = node->n_out;
     s->n_open_out = node->n_out + node->has_dead_letter;
@@ -243,6 +245,15 @@ static weir_status make_shared(weir_pipeline *p)
     return WEIR_OK;
 }
 
+void wi_stage_gate(weir_stage *s)
+{
+    uint64_t at_once = s->auto_demand ? UINT64_MAX : s->type->at_once;
+    s->gated = 0;
+    for (uint32_t k = 0; k < s->n_out; k++)
+        if (s->out[k]->edge->window_bytes != 0)
+            s->gated |= at_once & (UINT64_C(1) << k);
+}
+
 static weir_status make_replica(weir_pipeline *p, weir_loop **loops, uint32_t replica)
 {
     for (uint32_t i = 0; i < p->n_nodes; i++) {
@@ -260,10 +271,7 @@ static weir_status make_replica(weir_pipeline *p, weir_loop **loops, uint32_t re
     fuse(p, replica);
     for (uint32_t i = 0; i < p->n_nodes; i++) {
         weir_stage *s = &p->stages[replica * p->n_nodes + i];
-        uint64_t at_once = s->auto_demand ? UINT64_MAX : s->type->at_once;
-        for (uint32_t k = 0; k < s->n_out; k++)
-            if (s->out[k]->edge->window_bytes != 0)
-                s->gated |= at_once & (UINT64_C(1) << k);
+        wi_stage_gate(s);
     }
     return WEIR_OK;
 }
@@ -314,6 +322,7 @@ static weir_status make_all(weir_pipeline *p, weir_loop **loops, uint32_t n)
 
 static void unshare_all(weir_pipeline *p)
 {
+    wi_live_free_retired(p);
     for (uint32_t i = 0; p->shared != NULL && i < p->n_nodes; i++) {
         if (p->shared[i] != NULL && p->nodes[i]->spec->type->unshare != NULL)
             p->nodes[i]->spec->type->unshare(p->shared[i]);

@@ -238,11 +238,14 @@ void wi_stage_top_up(weir_stage *stage)
         level = weir_credit_sub(level, wi_retry_waiting(stage->retry));
     if (WI_PLANT(3))
         level = weir_credit_sub(level, stage->stats.filtered);
-    uint64_t outstanding = weir_credit_add(in->demand, in->granted - in->head);
+    uint64_t outstanding = weir_credit_add(in->demand, in->granted - in->head - in->surplus);
     if (outstanding < level) {
+        uint64_t more = level - outstanding;
+        if (WI_UNLIKELY(in->surplus != 0))
+            more = wi_in_use_surplus(in, more);
         if (WI_UNLIKELY(stage->loop->kit != NULL))
-            wi_sim_asked(in, level - outstanding);
-        wi_set(&in->demand, in->demand + (level - outstanding));
+            wi_sim_asked(in, more);
+        wi_set(&in->demand, in->demand + more);
         wi_settle(in->edge, false);
     }
 }
@@ -420,7 +423,7 @@ static inline size_t hold_back(weir_stage *stage, weir_in *in, weir_item **items
 static bool take_vectors(weir_stage *stage, weir_in *in)
 {
     wi_edge *edge = in->edge;
-    uint64_t mask = edge->out.mask, tail = wi_tail(in), taken = 0, left = WI_VECTOR_MAX;
+    uint64_t mask = edge->out.mask, tail = wi_tail_asked_for(in), taken = 0, left = WI_VECTOR_MAX;
     bool gated = stage->gated != 0, is_pure = stage->type->transform != NULL;
     uint64_t vector_max = is_pure ? WI_VECTOR_MAX : stage->loop->config.vector_max;
     stage->current_in = in;
@@ -445,9 +448,11 @@ static bool take_vectors(weir_stage *stage, weir_in *in)
             deliver_pure(stage, items, n);
         else if (n != 0)
             deliver(stage, in, items, n, --stage->sample == 0);
-        tail = wi_tail(in);
+        tail = wi_tail_asked_for(in);
     }
     wi_count(&stage->stats.items_in, taken);
+    if (WI_UNLIKELY(edge->latency_ns != 0))
+        wi_edge_size_itself(edge);
     wi_settle(edge, false);
     if (tail == in->head)
         stage->in_ready &= ~(UINT64_C(1) << in->index);
@@ -456,7 +461,7 @@ static bool take_vectors(weir_stage *stage, weir_in *in)
 
 /* ---- Terminals and control ---- */
 
-static void end_outputs(weir_stage *stage, weir_status status)
+void wi_stage_end_outputs(weir_stage *stage, weir_status status)
 {
     for (uint32_t i = 0; i < stage->n_out; i++)
         weir_end_error(stage->out[i], status);
@@ -468,7 +473,7 @@ static void cancel_inputs(weir_stage *stage)
         weir_cancel(stage->in[i]);
 }
 
-static weir_status end_status_of(const wi_edge *edge)
+weir_status wi_edge_end_status(const wi_edge *edge)
 {
     if (!edge->is_cross)
         return edge->end_status;
@@ -481,12 +486,14 @@ static void take_end(weir_stage *stage, weir_in *in)
     wi_edge *edge = in->edge;
     if (in->over)
         return;
-    weir_status status = end_status_of(edge);
+    weir_status status = wi_edge_end_status(edge);
     if (edge->is_cross)
         in->tail_seen = atomic_load_explicit(&edge->tail_shared, memory_order_acquire);
     if (status != WEIR_OK && edge->error_jumps)
         wi_edge_release_queue(edge);
     uint64_t tail = edge->is_cross ? in->tail_seen : edge->out.tail;
+    if (tail != in->head && wi_tail_asked_for(in) == in->head)
+        return;             /* asking for it brings us here again */
     if (tail != in->head) { /* the data first */
         if ((stage->in_ready & UINT64_C(1) << in->index) == 0)
             wi_stage_ready(stage);
@@ -502,7 +509,7 @@ static void take_end(weir_stage *stage, weir_in *in)
     if (stage->type->on_end != NULL)
         stage->type->on_end(stage, in, status, stage->state);
     else if (status != WEIR_OK || stage->n_open_in == 0)
-        end_outputs(stage, status);
+        wi_stage_end_outputs(stage, status);
 }
 
 static void take_cancel(weir_stage *stage, weir_out *out)
@@ -531,7 +538,7 @@ static void take_drain(weir_stage *stage)
     if (stage->type->on_drain != NULL)
         stage->type->on_drain(stage, stage->state);
     else
-        end_outputs(stage, WEIR_OK);
+        wi_stage_end_outputs(stage, WEIR_OK);
 }
 
 static void take_abort(weir_stage *stage)
@@ -544,7 +551,7 @@ static void take_abort(weir_stage *stage)
         if (s->type->on_abort != NULL)
             s->type->on_abort(s, s->state);
     cancel_inputs(stage);
-    end_outputs(stage, WEIR_ECANCELED);
+    wi_stage_end_outputs(stage, WEIR_ECANCELED);
 }
 
 static void release_cancelled(weir_stage *stage)
@@ -591,14 +598,37 @@ static void run_control(weir_stage *stage)
         take_abort(stage);
 }
 
+/* A stage that is being swapped out: it may finish what it has, and is handed nothing new. */
+static void run_swapped(weir_stage *stage)
+{
+    bool must_drain = stage->must_drain;
+    if (stage->must_abort) {
+        wi_swap_abandon(stage);
+        wi_stage_ready(stage);
+        return;
+    }
+    if (stage->n_in == 0)
+        stage->must_drain = false; /* the new one's matter */
+    run_control(stage);
+    stage->must_drain = must_drain && stage->n_in == 0;
+    take_demand(stage);
+    clock_after_run(stage);
+    wi_swap_step(stage);
+}
+
 void wi_stage_run(weir_stage *stage)
 {
     bool again = false;
     if (stage->closed)
         return;
     if (WI_UNLIKELY(stage->must_release != 0 || stage->must_drain || stage->must_abort ||
-                    stage->out_cancelled != 0))
+                    stage->out_cancelled != 0 || stage->swapping)) {
+        if (stage->swapping) {
+            run_swapped(stage);
+            return;
+        }
         run_control(stage);
+    }
     for (uint64_t bits = stage->in_ready; bits != 0; bits &= bits - 1)
         again |= take_vectors(stage, stage->in[__builtin_ctzll(bits)]);
     if (stage->out_demand != 0)

@@ -79,12 +79,13 @@ weir_status weir_pipeline_edge_stats(const weir_pipeline *p, uint32_t index,
         const wi_edge *edge = &p->edges[r * p->n_links + index];
         uint64_t head = wi_read(&edge->in.head), tail = wi_read(&edge->out.tail);
         uint64_t granted = wi_read(&edge->out.granted), zero = wi_read(&edge->out.zero_since);
-        stats.window += edge->window;
+        stats.window += wi_read(&edge->window);
+        stats.resizes += wi_read(&edge->resizes);
         stats.window_bytes += edge->window_bytes;
         stats.queued += tail > head ? tail - head : 0;
         stats.credit += granted > tail ? granted - tail : 0;
         stats.no_credit_ns += wi_read(&edge->out.no_credit_ns);
-        if (zero != 0 && now > zero && !edge->is_fused)
+        if (zero != 0 && now > zero && !__atomic_load_n(&edge->is_fused, __ATOMIC_RELAXED))
             stats.no_credit_ns += now - zero;
     }
     *ret_stats = stats;
@@ -200,9 +201,10 @@ size_t weir_pipeline_dot(const weir_pipeline *p, char *buffer, size_t cap)
     }
     for (uint32_t i = 0; i < p->n_links; i++) {
         const wi_link *link = &p->links[i];
-        put(&t, "    \"%s\" -> \"%s\" [label=\"%u\"%s];\n", quoted(link->from->name, a),
-            quoted(link->to->name, b), link->config.window,
-            link->dead_letter ? ", style=dashed" : "");
+        /* as it is now: each replica has its own, the first stands for all */
+        uint64_t window = replicas(p) != 0 ? wi_read(&p->edges[i].window) : link->config.window;
+        put(&t, "    \"%s\" -> \"%s\" [label=\"%" PRIu64 "\"%s];\n", quoted(link->from->name, a),
+            quoted(link->to->name, b), window, link->dead_letter ? ", style=dashed" : "");
     }
     put(&t, "}\n");
     return t.length;
@@ -238,9 +240,9 @@ size_t weir_pipeline_json(const weir_pipeline *p, char *buffer, size_t cap)
         (void)!weir_pipeline_edge_stats(p, i, &e);
         put(&t,
             "%s{\"from\":\"%s\",\"to\":\"%s\",\"window\":%" PRIu64 ",\"queued\":%" PRIu64
-            ",\"credit\":%" PRIu64 ",\"no_credit_ns\":%" PRIu64 "}",
+            ",\"credit\":%" PRIu64 ",\"no_credit_ns\":%" PRIu64 ",\"resizes\":%" PRIu64 "}",
             i != 0 ? "," : "", quoted(e.from, a), quoted(e.to, b), e.window, e.queued, e.credit,
-            e.no_credit_ns);
+            e.no_credit_ns, e.resizes);
     }
     put(&t, "]}\n");
     return t.length;
@@ -285,6 +287,8 @@ static const family edge_families[] = {
       true },
     { "weir_edge_window", "Items the edge holds at most.", NULL, offsetof(weir_edge_stats, window),
       true },
+    { "weir_edge_resizes", "Changes of the window.", NULL, offsetof(weir_edge_stats, resizes),
+      false },
     { "weir_edge_no_credit_seconds", "Time the sender had no credit.", "seconds",
       offsetof(weir_edge_stats, no_credit_ns), false },
 };

@@ -14,6 +14,7 @@ typedef struct wi_wrap {
     weir_stage *stage;
     uint64_t ends_told, cancels_told; /* port bits */
     bool opened, closed, drained, aborted;
+    bool is_late; /* swapped in: its inputs may have been cancelled by another */
 } wi_wrap;
 
 /* A pipeline that runs on the kit. */

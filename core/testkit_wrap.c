@@ -114,9 +114,9 @@ static void on_end(weir_stage *stage, weir_in *in, weir_status status, void *sta
     wi_wrap *w = enter(stage, "on_end");
     if (w->ends_told & UINT64_C(1) << in->index)
         wrong(w, "on_end", "came twice");
-    if (in->cancelled)
+    if (in->cancelled && !w->is_late)
         wrong(w, "on_end", "came after the stage had cancelled");
-    if (in->head != in->edge->out.tail)
+    if (!in->parked && in->head != in->edge->out.tail)
         wrong(w, "on_end", "came ahead of the data");
     w->ends_told |= UINT64_C(1) << in->index;
     w->real->on_end(stage, in, status, state);

@@ -169,6 +169,7 @@ struct weir_out {
     uint64_t zero_since, no_credit_ns;
     uint32_t index;
     bool over, cancelled;
+    bool parked; /* as of an input */
 };
 
 /* The receiver's half. granted - head = credit + queued; outstanding = demand + granted - head. */
@@ -179,9 +180,12 @@ struct weir_in {
     uint64_t head;   /* handed to the stage */
     uint64_t granted;
     uint64_t tail_seen;
-    uint64_t bytes; /* cost taken off */
+    uint64_t surplus; /* granted, but not to the stage that is here now: it gets none of these
+                         before it asks, and what it asks for is taken from here first */
     uint32_t index;
     bool over, cancelled, end_seen;
+    bool parked;    /* over for a stage that is being swapped out only */
+    uint64_t bytes; /* cost taken off */
 };
 
 struct wi_edge {
@@ -200,17 +204,26 @@ struct wi_edge {
     _Alignas(WI_CACHE_LINE) atomic_uint_fast64_t granted_shared; /* by the receiver's loop */
     atomic_uint_fast64_t bytes_shared;
     atomic_bool cancel_shared;
-    _Alignas(WI_CACHE_LINE) uint64_t window, window_bytes;
+    _Alignas(WI_CACHE_LINE) uint64_t window, window_bytes; /* window: the receiver's loop */
+    uint64_t latency_ns;                                   /* 0: the window is not its own */
     uint32_t item_bytes_max, link;
     bool is_cross, error_jumps, is_fused;
     bool is_dead_letter; /* carries also what is over: it is kept aside for that */
     wi_edge *next_cross_out, *next_cross_in;
     weir_item **slots;
+    uint32_t window_min, window_max;
+    uint64_t resizes;
+    uint64_t sized_ns, sized_head, sized_work_ns; /* at the last look at its size */
 };
 
 weir_status wi_edge_init(wi_edge *edge, const weir_env *env, const weir_edge_config *config,
                          bool is_cross);
 void wi_edge_done(wi_edge *edge, const weir_env *env);
+/* Another window, within the ring. The receiver's loop. */
+void wi_edge_set_window(wi_edge *edge, uint64_t window);
+/* Sizes a window that is its own, if it is time to. After items were taken, on the receiver's loop.
+ */
+void wi_edge_size_itself(wi_edge *edge);
 /* Hands up the small credit that was kept back. */
 void wi_edges_flush_owed(weir_loop *loop);
 /* Looks at the rings from and the credit by other loops; says whether there was anything. */
@@ -240,6 +253,7 @@ struct weir_stage {
     bool queued, opened, closed, auto_demand, draining, aborting;
     bool must_drain, must_abort;
     bool takes_late; /* asynchronous: takes retries also after its input is over */
+    bool swapping;   /* swap is set: no items are delivered */
     uint8_t clock_state;
     uint32_t sample, sample_every;
     uint32_t n_in, n_out, n_open_in, n_open_out;
@@ -250,11 +264,14 @@ struct weir_stage {
     uint64_t state_since;
     wi_part *part;
     const weir_node *node;
-    const void *config;  /* the present one */
-    wi_setting *setting; /* where it lives: NULL, in the spec */
+    const weir_stage_spec *spec; /* what it was made of: with a swap, not always its node's */
+    const void *config;          /* the present one */
+    wi_setting *setting;         /* where it lives: NULL, in the spec */
     void *shared;
     weir_in *current_in; /* whose items it was handed last */
     wi_retry *retry;     /* of the policy: NULL if it keeps no items */
+    wi_live *swap;       /* a change that waits until nothing is under way here */
+    weir_error_policy policy;
     uint32_t replica;
     weir_stage_stats stats;
 };
@@ -284,11 +301,18 @@ void wi_stage_top_up(weir_stage *stage);
 /* Would a stage that emits what it gets have room for it? */
 bool wi_stage_fits(const weir_stage *stage, weir_item *item);
 /* Hands items to a stage that has them already paid for: again, after a retry's wait. */
+void wi_stage_end_outputs(weir_stage *stage, weir_status status);
+weir_status wi_edge_end_status(const wi_edge *edge);
 void wi_stage_redeliver(weir_stage *stage, weir_in *in, weir_item *item);
 
 /* ---- policy.c ---- */
 weir_status wi_retry_new(const weir_env *env, const weir_error_policy *policy,
                          wi_retry **ret_retry);
+/* Moves what waits to `to`, which has at least as much room and is empty. */
+void wi_retry_move(wi_retry *from, wi_retry *to);
+uint32_t wi_retry_room(const wi_retry *retry);
+/* Fills in defaults; false: it makes no sense. */
+bool wi_policy_complete(weir_error_policy *policy);
 void wi_retry_free(wi_retry *retry, const weir_env *env);
 /* Emits the dead letters that wait for credit. */
 void wi_retry_dead_letters(weir_stage *stage);
@@ -334,7 +358,7 @@ struct weir_node {
     weir_pipeline *pipeline;
     weir_stage_spec *spec;
     uint32_t index, n_in, n_out, place;
-    bool placed, best_effort, has_policy, has_edge_config, has_dead_letter;
+    bool acks, placed, best_effort, has_policy, has_edge_config, has_dead_letter;
     weir_edge_config edge_config;
     weir_error_policy policy;
     wi_budget budget;    /* of its retries, for all replicas */
@@ -390,6 +414,7 @@ struct weir_pipeline {
     uint32_t drain_ms;
     weir_status status;
     char why[256];
+    wi_live *retired; /* changes over, but for what belongs to them and is still in use */
     wi_live *changes; /* under way, oldest first; under the lock, as their number */
     uint32_t n_changes;
     uint64_t *mark; /* the bottleneck finder's figures of its last call */
@@ -403,9 +428,23 @@ void wi_pipeline_latch(weir_pipeline *pipeline, const char *who, weir_status sta
 void wi_pipeline_fail(weir_pipeline *pipeline, const char *who, weir_status status,
                       const char *why);
 void wi_part_stage_closed(wi_part *part);
+/* Finds out which of its outputs are gated. */
+void wi_stage_gate(weir_stage *stage);
 
 /* ---- live.c ---- */
 void wi_setting_release(wi_setting *setting);
+/* The pipeline has ended. */
+void wi_live_free_retired(weir_pipeline *pipeline);
+
+/* ---- swap.c ---- */
+/* After what a stage that is being swapped out did in a visit. */
+void wi_swap_step(weir_stage *stage);
+/* It stays, as it is to abort. */
+void wi_swap_abandon(weir_stage *stage);
+/* True if the end is the stage's own only, and not to be passed on. */
+bool wi_swap_keeps_end(weir_out *out);
+uint32_t wi_ports_of(int declared);
+bool wi_type_has_ports(const weir_stage_type *type, uint32_t n_in, uint32_t n_out);
 
 bool wi_node_is_acked(const weir_node *node);
 

@@ -46,6 +46,16 @@ static inline uint64_t wi_tail(const weir_in *in)
     return in->edge->is_cross ? in->tail_seen : in->edge->out.tail;
 }
 
+/* How far the stage may be handed items. */
+static inline uint64_t wi_tail_asked_for(const weir_in *in)
+{
+    uint64_t tail = wi_tail(in), asked = in->granted - in->surplus;
+    return WI_LIKELY(in->surplus == 0) || tail - in->head < asked - in->head ? tail : asked;
+}
+
+/* Takes from the surplus what is asked for now; gives how many are still to be requested. */
+uint64_t wi_in_use_surplus(weir_in *in, uint64_t n);
+
 static inline void wi_tell_sender(weir_out *out)
 {
     weir_stage *stage = out->stage;
@@ -82,7 +92,9 @@ static inline void wi_grant(wi_edge *edge, uint64_t n)
 static inline void wi_settle(wi_edge *edge, bool force)
 {
     weir_in *in = &edge->in;
-    uint64_t room = in->head + edge->window + WI_PLANT(8) - in->granted;
+    uint64_t window = edge->window + WI_PLANT(8), room = in->head + window - in->granted;
+    if (room > window) /* it has shrunk: more than that is in flight */
+        room = 0;
     uint64_t owed = in->demand < room ? in->demand : room;
     if (in->over)
         return;
@@ -94,7 +106,7 @@ static inline void wi_settle(wi_edge *edge, bool force)
     }
     if (owed == 0)
         return;
-    if (force || owed * 2 >= edge->window || in->granted == wi_tail(in))
+    if (force || owed * 2 >= window || in->granted == wi_tail(in))
         wi_grant(edge, owed);
     else if (!edge->on_owed)
         wi_edge_note_owed(edge);

@@ -13,6 +13,7 @@ struct wi_setting {
 
 typedef enum wi_live_result {
     WI_LIVE_DONE,
+    WI_LIVE_GONE, /* this replica ends as it is */
     WI_LIVE_WAITS /* wi_live_step_done will be called */
 } wi_live_result;
 
@@ -32,10 +33,26 @@ struct wi_live {
     wi_live_result (*apply)(wi_live *live, weir_stage *stage, weir_status *status);
     /* Takes what belongs to the change: it is over, or was refused. */
     void (*done)(wi_live *live);
-    bool can_undo; /* if a replica fails, `apply` is called again for those before it */
+    bool can_undo;      /* if a replica fails, `apply` is called again for those before it */
+    bool is_structural; /* may unfuse: one at a time */
+    bool keep;          /* what belongs to it is in use until the pipeline has ended */
 
     wi_setting *setting, *before;
+    const weir_stage_spec *made_for;
     const void *config_before;
+
+    uint32_t link, window;
+
+    weir_error_policy policy;
+    wi_retry **retries; /* per replica */
+
+    weir_stage_spec *spec; /* the new one; the old one once it is accepted, as `shared` */
+    const weir_stage_spec *spec_new;
+    const weir_stage_type *type;
+    void *shared, *shared_new;
+    void **states; /* per replica */
+    bool told_end;
+    weir_stage *target; /* the stage whose head in a fused chain has this as its swap */
 };
 
 /* Gives a change of the stage `name`, not yet under way. */
@@ -46,7 +63,14 @@ void wi_live_free(wi_live *live);
 /* Both under the pipeline's lock: may there be a change now; then, that it is under way. */
 weir_status wi_live_admit(const wi_live *live, const char **why);
 void wi_live_enqueue(wi_live *live);
-/* A replica that waited has it now, or could not. On its loop, beneath no callback. */
-void wi_live_step_done(wi_live *live, weir_status status, const char *why);
+/* A replica that waited is through with it. On its loop, beneath no callback. */
+void wi_live_step_done(wi_live *live, wi_live_result result, weir_status status, const char *why);
+
+/* Makes a fused chain stages of their own again, when it may be; then applies the change again. */
+wi_live_result wi_live_unfuse(wi_live *live, weir_stage *stage);
+static inline bool wi_stage_is_fused(const weir_stage *stage)
+{
+    return stage->exec != stage || stage->fused_next != NULL;
+}
 
 #endif

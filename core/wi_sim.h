@@ -17,6 +17,10 @@ weir_timer *wi_sim_timer(weir_loop *loop);
 void wi_sim_publish(weir_loop *loop);
 /* A stage asked for `n` more. */
 void wi_sim_asked(weir_in *in, uint64_t n);
+/* What was asked for and not granted was taken back. */
+void wi_sim_forgot(weir_in *in);
+/* Another stage is in its place; it has not opened yet. */
+void wi_sim_swapped(weir_stage *stage);
 /* After a visit of `stage`, or (NULL) a task, a timer, a flush of credit kept back. */
 void wi_sim_after(weir_loop *loop, wi_step step, weir_stage *stage);
 /* A stage broke the contract. True: the kit reports it, so that the process need not end. */

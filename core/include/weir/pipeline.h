@@ -31,7 +31,15 @@ typedef struct weir_pipeline_config {
 } weir_pipeline_config;
 
 typedef struct weir_edge_config {
-    uint32_t window;         /* items in flight, 1..1048576; 0: the pipeline's */
+    uint32_t window;     /* items in flight, 1..1048576; 0: the pipeline's */
+    uint32_t window_max; /* what a change may raise it to; 0: the window. Costs 8 bytes an item, up
+                            to twice that as its ring is a power of two, taken at the start */
+    /* The window sizes itself instead: so that an item waits this long on the edge, by Little's law
+     * (J. D. C. Little 1961): window = rate x wait. The rate is that at which the receiver takes
+     * items while it has any to work on; looked at once in 100 ms and only as items flow, and half
+     * of the difference is made up each time. It begins with `window`, cut to these bounds. */
+    uint32_t latency_us; /* 0: the window stays as set */
+    uint32_t window_min; /* never less; 0: 1. Never more than window_max (0: the default window) */
     uint64_t window_bytes;   /* bytes in flight (sum of costs); 0: window x item_bytes_max */
     uint32_t item_bytes_max; /* an item that costs more fails with WEIR_ELIMIT; 0: the pipeline's */
     bool error_jumps;        /* an error overtakes the data, which is aborted */
@@ -97,8 +105,8 @@ WEIR_API void weir_node_best_effort(weir_node *node);
 WEIR_API weir_status weir_pipeline_check(weir_pipeline *pipeline) WEIR_MUST_USE;
 /* The first error, as a sentence that names the stage; "" if there is none. Borrowed. */
 WEIR_API const char *weir_pipeline_why(const weir_pipeline *pipeline);
-/* Worst-case memory of one replica's edges in bytes: each window times item_bytes_max, or its
- * window_bytes plus one item. */
+/* Worst-case memory of one replica's edges in bytes: each window, at the most that it may become,
+ * times item_bytes_max, or its window_bytes plus one item. */
 WEIR_API uint64_t weir_pipeline_bound(const weir_pipeline *pipeline);
 
 /* ---- Running ---- */
@@ -167,6 +175,39 @@ WEIR_API weir_status weir_pipeline_change(weir_pipeline *pipeline, const char *s
  * otherwise NULL. Borrowed until the pipeline is freed or weir_run returns. Any thread. */
 WEIR_API void *weir_node_shared(const weir_node *node, const weir_stage_type *type);
 
+/* Sets the window of the edge to input `input` of a stage: 1..window_max of its config, and not of
+ * one that sizes itself. A larger one is granted at once; after a smaller one nothing is granted
+ * until fewer are in flight. An edge within a fused chain is given back its queue first: the chain
+ * is fused no more. */
+WEIR_API weir_status weir_pipeline_set_window(weir_pipeline *pipeline, const char *stage,
+                                              uint32_t input, uint32_t window,
+                                              const weir_on_changed *on_changed,
+                                              const char **ret_why) WEIR_MUST_USE;
+
+/* Sets a stage's error policy: it decides what fails from then on. Items that wait for their next
+ * try keep their turn and their place in the order of their key, whatever the new policy is.
+ * Dead letters need a link that was there at the start (WEIR_EINVAL). Copies `policy`. */
+WEIR_API weir_status weir_pipeline_set_policy(weir_pipeline *pipeline, const char *stage,
+                                              const weir_error_policy *policy,
+                                              const weir_on_changed *on_changed,
+                                              const char **ret_why) WEIR_MUST_USE;
+
+/* Puts another stage in the place of one, replica by replica; takes `spec`, always. The new one
+ * needs the ports that are linked there; it keeps the old one's name, figures, error policy and
+ * dead letters. On each replica the old one gets no more items (they stay on the edge); waiting
+ * retries are let run out; then it is told that its inputs have ended (a source: to drain), emits
+ * what it holds as demand comes, and when it has ended its outputs and released its holds it is
+ * closed, the ends not passed on. Then the new one opens at the same ports. Ports that were over
+ * stay so, and it is told of them. Pure stages in a fused chain change places within it; any other
+ * unfuses the chain. So nothing is lost, doubled or overtaken; how long it takes is up to the old
+ * stage and to the demand below. Swaps wait for each other.
+ * If the new one cannot open, the pipeline fails with its reason: the old one is gone by then. A
+ * replica whose ports are all over, or that is aborted meanwhile, ends with the old one.
+ * Refused besides: a lossy stage on an acked path, one that differs in `acks`. */
+WEIR_API weir_status weir_pipeline_swap(weir_pipeline *pipeline, const char *stage,
+                                        weir_stage_spec *spec, const weir_on_changed *on_changed,
+                                        const char **ret_why) WEIR_MUST_USE;
+
 /* ---- Looking at it, from any thread while it runs or stands ---- */
 
 #define WEIR_DURATION_BUCKETS 28 /* bucket i: up to 128 ns << i; the last: longer */
@@ -187,6 +228,7 @@ typedef struct weir_edge_stats {
     uint32_t output, input;
     uint64_t window, queued, credit, window_bytes, bytes; /* summed over replicas */
     uint64_t no_credit_ns;                                /* how long the sender had none */
+    uint64_t resizes; /* how often the window was changed: by itself or by a call */
 } weir_edge_stats;
 
 WEIR_API uint32_t weir_pipeline_stages(const weir_pipeline *pipeline);
