@@ -7,6 +7,7 @@
 
 #define ITEMS_DEFAULT 1024
 #define ITEMS_MAX     (1u << 20)
+#define ITEM_BYTES    (2u << 20)
 
 typedef struct outlet {
     weir_inlet *inlet;
@@ -20,9 +21,11 @@ struct weir_inlet {
     const weir_env *env;
     pthread_mutex_t lock;
     weir_item **ring;
-    uint32_t items_max, head, queued, holds, n_open;
+    uint32_t items_max, head, holds, n_open;
+    uint64_t bytes_max;
     bool ended, was_open;
     outlet *outlets;
+    weir_inlet_stats stats; /* queued, bytes: what the ring holds */
 };
 
 weir_inlet *weir_inlet_new(const weir_env *env, const weir_inlet_config *config)
@@ -35,6 +38,9 @@ weir_inlet *weir_inlet_new(const weir_env *env, const weir_inlet_config *config)
     inlet->items_max = items_max == 0          ? ITEMS_DEFAULT
                        : items_max > ITEMS_MAX ? ITEMS_MAX
                                                : items_max;
+    inlet->bytes_max = config != NULL && config->bytes_max != 0
+                           ? config->bytes_max
+                           : (uint64_t)inlet->items_max * ITEM_BYTES;
     inlet->ring = weir_memory_new(env, inlet->items_max * sizeof *inlet->ring);
     if (inlet->ring == NULL) {
         weir_memory_free(env, inlet);
@@ -53,7 +59,7 @@ static void inlet_release(void *user)
     pthread_mutex_unlock(&inlet->lock);
     if (!last)
         return;
-    for (; inlet->queued > 0; inlet->queued--) {
+    for (; inlet->stats.queued > 0; inlet->stats.queued--) {
         weir_item_end(inlet->ring[inlet->head], WEIR_ABORTED, WEIR_ECLOSED);
         inlet->head = (inlet->head + 1) % inlet->items_max;
     }
@@ -87,17 +93,34 @@ static void wake_all(weir_inlet *inlet)
         weir_post(weir_stage_loop(o->stage), &o->task);
 }
 
+/* Under the lock: says why not, and counts it. */
+static weir_status admit(weir_inlet *inlet, const weir_item *item)
+{
+    weir_inlet_stats *stats = &inlet->stats;
+    if (inlet->ended || (inlet->was_open && inlet->n_open == 0)) {
+        stats->rejected_closed++;
+        return WEIR_ECLOSED;
+    }
+    if (stats->queued == inlet->items_max) {
+        stats->rejected_items++;
+        return WEIR_EOVERLOAD;
+    }
+    if (stats->queued != 0 && stats->bytes + item->cost > inlet->bytes_max) {
+        stats->rejected_bytes++;
+        return WEIR_EOVERLOAD;
+    }
+    stats->accepted++;
+    return WEIR_OK;
+}
+
 weir_status weir_inlet_offer(weir_inlet *inlet, weir_item *item)
 {
-    weir_status status = WEIR_OK;
     pthread_mutex_lock(&inlet->lock);
-    if (inlet->ended || (inlet->was_open && inlet->n_open == 0)) {
-        status = WEIR_ECLOSED;
-    } else if (inlet->queued == inlet->items_max) {
-        status = WEIR_EOVERLOAD;
-    } else {
-        inlet->ring[(inlet->head + inlet->queued) % inlet->items_max] = item;
-        inlet->queued++;
+    weir_status status = admit(inlet, item);
+    if (status == WEIR_OK) {
+        inlet->ring[(inlet->head + inlet->stats.queued) % inlet->items_max] = item;
+        inlet->stats.queued++;
+        inlet->stats.bytes += item->cost;
         wake_one(inlet);
     }
     pthread_mutex_unlock(&inlet->lock);
@@ -112,16 +135,32 @@ void weir_inlet_end(weir_inlet *inlet)
     pthread_mutex_unlock(&inlet->lock);
 }
 
-uint32_t weir_inlet_queued(const weir_inlet *inlet)
+void weir_inlet_stats_get(const weir_inlet *inlet, weir_inlet_stats *ret_stats)
 {
     weir_inlet *locked = (weir_inlet *)(uintptr_t)inlet;
     pthread_mutex_lock(&locked->lock);
-    uint32_t queued = inlet->queued;
+    *ret_stats = inlet->stats;
     pthread_mutex_unlock(&locked->lock);
-    return queued;
+}
+
+uint32_t weir_inlet_queued(const weir_inlet *inlet)
+{
+    weir_inlet_stats stats;
+    weir_inlet_stats_get(inlet, &stats);
+    return stats.queued;
 }
 
 /* ---- The source ---- */
+
+/* Under the lock. */
+static weir_item *take_first(weir_inlet *inlet)
+{
+    weir_item *item = inlet->ring[inlet->head];
+    inlet->head = (inlet->head + 1) % inlet->items_max;
+    inlet->stats.queued--;
+    inlet->stats.bytes -= item->cost;
+    return item;
+}
 
 static void pull(outlet *o)
 {
@@ -135,17 +174,14 @@ static void pull(outlet *o)
         uint64_t credit = weir_out_credit(out);
         size_t n = 0;
         pthread_mutex_lock(&inlet->lock);
-        while (n < most && n < credit && inlet->queued > 0 &&
-               weir_out_fits(out, inlet->ring[inlet->head]->cost)) {
-            items[n++] = inlet->ring[inlet->head];
-            inlet->head = (inlet->head + 1) % inlet->items_max;
-            inlet->queued--;
-        }
-        over = inlet->ended && inlet->queued == 0;
+        while (n < most && n < credit && inlet->stats.queued > 0 &&
+               weir_out_fits(out, inlet->ring[inlet->head]->cost))
+            items[n++] = take_first(inlet);
+        over = inlet->ended && inlet->stats.queued == 0;
         more = n == most && !over;
         if (over && n != 0)
             wake_all(inlet);
-        o->waits = !over && credit > n && inlet->queued == 0;
+        o->waits = !over && credit > n && inlet->stats.queued == 0;
         pthread_mutex_unlock(&inlet->lock);
         if (n != 0)
             weir_emit_all(out, items, n);
@@ -190,7 +226,7 @@ static void inlet_close(weir_stage *stage, void *state)
         }
     }
     inlet->n_open--;
-    if (inlet->queued > 0)
+    if (inlet->stats.queued > 0)
         wake_one(inlet); /* it may have been this one that was woken for them */
     pthread_mutex_unlock(&inlet->lock);
     inlet_release(inlet);

@@ -301,9 +301,12 @@ static wi_home *home_ring(weir_loop *from, weir_loop *home)
     return ring;
 }
 
+/* Once its last item is seen, a loop may end, while this thread still rings: it waits for guests.
+ */
 static void push_returned(weir_item *item)
 {
     weir_loop *home = item->home;
+    atomic_fetch_add_explicit(&home->guests, 1, memory_order_relaxed);
     weir_item *top = atomic_load_explicit(&home->returned, memory_order_relaxed);
     do {
         item->next = top;
@@ -311,6 +314,7 @@ static void push_returned(weir_item *item)
                                                     memory_order_release, memory_order_relaxed));
     atomic_thread_fence(memory_order_seq_cst);
     wi_loop_ring(home);
+    atomic_fetch_sub_explicit(&home->guests, 1, memory_order_release);
 }
 
 /* The item's last hold ended on another loop: it ends at home, where its source listens. */
@@ -334,8 +338,9 @@ static void send_home(weir_item *item)
     ring->dirty = true;
     ring->urgent |= item->parent != NULL || tells(item);
     from->sent_dirty = true;
+    /* all but one, so that its home is there still when the rest is published */
     if (ring->tail % WI_VECTOR_MAX == 0)
-        atomic_store_explicit(&ring->tail_published, ring->tail, memory_order_release);
+        atomic_store_explicit(&ring->tail_published, ring->tail - 1, memory_order_release);
 }
 
 void wi_items_publish(weir_loop *loop)
@@ -347,12 +352,16 @@ void wi_items_publish(weir_loop *loop)
         if (!ring->dirty)
             continue;
         ring->dirty = false;
+        bool rings = ring->urgent && !WI_PLANT(17) &&
+                     !atomic_load_explicit(&ring->closed, memory_order_acquire);
+        if (rings)
+            atomic_fetch_add_explicit(&ring->home->guests, 1, memory_order_relaxed);
         atomic_store_explicit(&ring->tail_published, ring->tail, memory_order_release);
-        if (ring->urgent && !WI_PLANT(17) &&
-            !atomic_load_explicit(&ring->closed, memory_order_acquire)) {
+        if (rings) {
             ring->urgent = false;
             atomic_thread_fence(memory_order_seq_cst);
             wi_loop_ring(ring->home);
+            atomic_fetch_sub_explicit(&ring->home->guests, 1, memory_order_release);
         }
     }
 }

@@ -250,6 +250,8 @@ static bool turn(weir_loop *loop)
     wi_here = loop;
     loop->in_turn = true;
     weir_loop_update_now(loop);
+    if (WI_UNLIKELY(loop->watched != NULL))
+        wi_loop_awake(loop);
     bool any = run_posts(loop);
     any |= wi_timers_fire(loop);
     any |= wi_items_collect(loop);
@@ -276,6 +278,8 @@ bool weir_loop_turn(weir_loop *loop)
         event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
         wi_here = outer;
     }
+    if (WI_UNLIKELY(loop->watched != NULL) && !wi_loop_has_work(loop))
+        wi_loop_asleep(loop);
     return any || is_ready(loop) || pending_from_others(loop);
 }
 
@@ -340,6 +344,8 @@ static void poll(weir_loop *loop, bool busy)
         return;
     bool sleeps = !busy && !is_ready(loop) && !pending_from_others(loop) && !spin(loop);
     if (sleeps) {
+        if (WI_UNLIKELY(loop->watched != NULL))
+            wi_loop_asleep(loop);
         arm_timer(loop);
         atomic_store(&loop->sleeping, 1);
         atomic_thread_fence(memory_order_seq_cst);
@@ -402,10 +408,13 @@ static void adopted_turn(weir_loop *loop)
     atomic_store(&loop->sleeping, 1);
     atomic_thread_fence(memory_order_seq_cst);
     loop->now_stale = true;
-    if (is_ready(loop) || pending_from_others(loop))
+    if (is_ready(loop) || pending_from_others(loop)) {
         wi_loop_kick(loop);
-    else
-        arm_timer(loop);
+        return;
+    }
+    if (WI_UNLIKELY(loop->watched != NULL))
+        wi_loop_asleep(loop);
+    arm_timer(loop);
 }
 
 static void on_bell(evutil_socket_t fd, short what, void *user)

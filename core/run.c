@@ -157,6 +157,7 @@ static void part_done(wi_part *part)
     wi_edges_flush_owed(part->loop);
     wi_edges_publish(part->loop);
     unregister_edges(p, part->loop);
+    wi_part_unwatch(part);
     if (atomic_fetch_sub(&p->parts_live, 1) == 1) {
         p->finish = (weir_task)WEIR_TASK(finish_task, p);
         weir_post(p->parts[0].loop, &p->finish);
@@ -207,6 +208,7 @@ static void part_start(weir_task *task, void *user)
     weir_pipeline *p = part->pipeline;
     (void)task;
     register_edges(p, part);
+    wi_part_watch(part);
     for (uint32_t i = 0; i < part->n_stages; i++) {
         weir_status status = wi_stage_open(part->stages[i]);
         if (status != WEIR_OK) {
@@ -317,7 +319,7 @@ static weir_status make_all(weir_pipeline *p, weir_loop **loops, uint32_t n)
     p->n_parts = n;
     for (uint32_t i = 0; i < n && status == WEIR_OK; i++)
         status = make_part(p, &p->parts[i], loops[i], i);
-    return status;
+    return status == WEIR_OK ? wi_waits_new(p) : status;
 }
 
 static void unshare_all(weir_pipeline *p)
@@ -343,6 +345,7 @@ static void unmake(weir_pipeline *p)
         wi_setting_release(s->setting);
     }
     unshare_all(p);
+    wi_waits_free(p);
     for (uint32_t i = 0; p->parts != NULL && i < p->n_parts; i++)
         weir_memory_free(p->env, p->parts[i].stages);
     weir_memory_free(p->env, p->stages_memory);

@@ -114,6 +114,7 @@ struct weir_loop {
     wi_edge *owed;                 /* edges with credit to hand up at the end of the drain */
     wi_edge *dirty_out, *dirty_in; /* edges with something to publish to another loop */
     wi_edge *cross_out, *cross_in; /* edges to and from other loops */
+    wi_part *watched;              /* parts of pipelines in which a deadlock is possible */
     weir_timer *timers;
     weir_item *ended_head, *ended_tail;
     uint32_t budget;
@@ -239,6 +240,7 @@ void wi_edge_release_queue(wi_edge *edge);
 typedef struct wi_retry wi_retry;
 typedef struct wi_live wi_live;
 typedef struct wi_setting wi_setting;
+typedef struct wi_waits wi_waits;
 
 struct weir_stage {
     _Alignas(WI_CACHE_LINE) weir_stage *next_ready;
@@ -376,6 +378,8 @@ struct wi_part {
     atomic_int wanted;    /* 0, 1 + WEIR_DRAIN, 1 + WEIR_ABORT */
     bool done;            /* under the pipeline's lock, as the next */
     uint32_t n_live_here; /* changes that are at this part */
+    wi_part *next_watched;
+    bool asleep; /* its loop sleeps: written by it under the pipeline's lock */
 };
 
 struct weir_pipeline {
@@ -415,6 +419,7 @@ struct weir_pipeline {
     weir_status status;
     char why[256];
     wi_live *retired; /* changes over, but for what belongs to them and is still in use */
+    wi_waits *waits;  /* NULL: no deadlock is possible */
     wi_live *changes; /* under way, oldest first; under the lock, as their number */
     uint32_t n_changes;
     uint64_t *mark; /* the bottleneck finder's figures of its last call */
@@ -430,6 +435,18 @@ void wi_pipeline_fail(weir_pipeline *pipeline, const char *who, weir_status stat
 void wi_part_stage_closed(wi_part *part);
 /* Finds out which of its outputs are gated. */
 void wi_stage_gate(weir_stage *stage);
+
+/* ---- deadlock.c ---- */
+
+/* Prepares the watch if the graph has what a deadlock takes. WEIR_ENOMEM: nothing is made. */
+weir_status wi_waits_new(weir_pipeline *pipeline);
+void wi_waits_free(weir_pipeline *pipeline);
+/* The part starts, and is done. On its loop. */
+void wi_part_watch(wi_part *part);
+void wi_part_unwatch(wi_part *part);
+/* The loop is about to sleep, and wakes; only with `watched`. */
+void wi_loop_asleep(weir_loop *loop);
+void wi_loop_awake(weir_loop *loop);
 
 /* ---- live.c ---- */
 void wi_setting_release(wi_setting *setting);

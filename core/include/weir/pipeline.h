@@ -248,6 +248,16 @@ typedef struct weir_bottleneck {
  * failing that, one that keeps its loop busy by itself. */
 WEIR_API void weir_pipeline_bottleneck(weir_pipeline *pipeline, weir_bottleneck *ret_bottleneck);
 
+/* Names the circle of a deadlock: stages that wait for each other's items and credit, so that none
+ * can move again, as "deadlock: zip waits for items of left, left waits for items of broadcast,
+ * broadcast waits for credit of right, right waits for credit of zip", and what is queued on their
+ * edges. 0: there is none. Only graphs in which paths part and meet again can have one; it is
+ * looked for whenever a loop has nothing left to do, and logged once as a warning. Every loop of
+ * the pipeline must be idle (of a pipeline that runs as copies: the copy's), with no timer running.
+ * A stage with something under way (weir_stage_hold), a source that has credit, or a sink that asks
+ * for nothing is waited for, not deadlocked. As snprintf below. Any thread. */
+WEIR_API size_t weir_pipeline_deadlock(const weir_pipeline *pipeline, char *buffer, size_t cap);
+
 /* Text writers, as snprintf: give the length that the whole text has, write at most cap bytes with
  * the final NUL. */
 WEIR_API size_t weir_pipeline_dot(const weir_pipeline *pipeline, char *buffer, size_t cap);
