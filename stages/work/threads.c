@@ -28,6 +28,19 @@ static bool begins(thread_job *j)
                                        __ATOMIC_RELAXED);
 }
 
+static weir_status open_thread(void *user, void **ret_state)
+{
+    const weir_pool_config *config = user;
+    return config->open != NULL ? config->open(config->user, ret_state) : WEIR_OK;
+}
+
+static void close_thread(void *thread_state, void *user)
+{
+    const weir_pool_config *config = user;
+    if (config->close != NULL)
+        config->close(thread_state, config->user);
+}
+
 /* On a thread of the pool, one job at a time. */
 static void run_job(weir_job **jobs, size_t n, void *thread_state, void *user)
 {
@@ -59,8 +72,8 @@ weir_status wi_threads_new(const weir_pool_config *config, const weir_env *env, 
                                 .threads = n,
                                 .queue_max = n * replicas, /* so that none is turned away */
                                 .name = config->name,
-                                .open = config->open,
-                                .close = config->close,
+                                .open = open_thread,
+                                .close = close_thread,
                                 .run = run_job,
                                 .user = &t->config },
         &t->offload);
