@@ -2,7 +2,9 @@
 #include "ordered.h"
 #include "queue.h"
 
-enum { AHEAD_MAX = 256 };
+#include <assert.h>
+
+enum { AHEAD_MAX = 256, VECTOR_MAX = 64 };
 
 typedef struct scatter {
     wi_queue held; /* only when a worker went away after its share was asked for */
@@ -29,23 +31,20 @@ const weir_ticket_type wi_ticket_type = { .name = "turn",
                                           .bytes = sizeof(wi_ticket),
                                           .ended = ticket_ended };
 
-/* Gives the turn of `item`, whose place its ticket takes; both know the turn. On an error nothing
- * changed. */
-static weir_item *turn_for(weir_loop *loop, weir_item **item)
+/* Puts tickets in the place of items[0..n), each with a turn that it holds; gives how many got one.
+ */
+static size_t tickets_for(weir_loop *loop, weir_item **items, size_t n)
 {
-    weir_item *turn = weir_item_new(loop, NULL, sizeof(wi_turn));
-    if (turn == NULL)
-        return NULL;
-    if (weir_item_hold(turn) != WEIR_OK || weir_tickets(loop, &wi_ticket_type, item, 1) == 0) {
-        while (weir_item_is_shared(turn))
-            weir_item_ack(turn);
-        weir_item_ack(turn);
-        return NULL;
+    weir_item *turns[VECTOR_MAX];
+    size_t made = weir_items_new(loop, NULL, sizeof(wi_turn), turns, n);
+    size_t got = weir_tickets(loop, &wi_ticket_type, items, made);
+    for (size_t i = 0; i < got; i++) {
+        *(wi_turn *)weir_item_body(turns[i]) = (wi_turn){ .collect = NULL };
+        turns[i]->cost = 0;
+        ((wi_ticket *)weir_ticket_memory(items[i]))->turn = turns[i];
     }
-    *(wi_turn *)weir_item_body(turn) = (wi_turn){ .collect = NULL };
-    turn->cost = 0;
-    ((wi_ticket *)weir_ticket_memory(*item))->turn = turn;
-    return turn;
+    weir_items_ack(turns + got, made - got);
+    return got;
 }
 
 /* ---- The stage ---- */
@@ -107,14 +106,13 @@ static void scatter_ask(weir_stage *stage, scatter *s)
     weir_request_to(weir_stage_in(stage), weir_credit_sub(level, s->held.n));
 }
 
-/* Takes `item`. */
+/* Takes `item`, a ticket, whose turn goes first. */
 static void send(weir_stage *stage, weir_out *worker, weir_item *item)
 {
-    weir_item *turn = turn_for(weir_stage_loop(stage), &item);
-    if (turn == NULL) {
-        weir_fail(stage, item, WEIR_ENOMEM, "no memory for a turn");
-        return;
-    }
+    weir_item *turn = ((wi_ticket *)weir_ticket_memory(item))->turn;
+    weir_status status = weir_item_hold(turn); /* the second of two: it cannot fail */
+    assert(status == WEIR_OK);
+    (void)status;
     weir_emit(weir_stage_out(stage), turn);
     weir_emit(worker, item);
 }
@@ -139,11 +137,12 @@ static weir_status scatter_on_items(weir_stage *stage, weir_in *in, weir_item **
 {
     (void)in;
     scatter *s = state;
-    for (size_t i = 0; i < n; i++)
-        if (s->held.n < s->held.capacity)
-            wi_queue_push(&s->held, items[i]);
-        else
-            weir_fail(stage, items[i], WEIR_ELIMIT, "no room for an item that is tried again");
+    uint32_t room = s->held.capacity - s->held.n;
+    size_t got = tickets_for(weir_stage_loop(stage), items, n < room ? n : room);
+    for (size_t i = 0; i < got; i++)
+        wi_queue_push(&s->held, items[i]);
+    for (size_t i = got; i < n; i++)
+        weir_fail(stage, items[i], WEIR_ENOMEM, "no room for a turn");
     scatter_run(stage, s);
     return WEIR_OK;
 }
