@@ -529,6 +529,155 @@ static double wakeups_per_1000(uint64_t n)
     return (double)wakeups * 1000 / (double)n;
 }
 
+/* ---- Stages of fan-in, fan-out and work ---- */
+
+static uint64_t sixteenth(const weir_item *item, void *user)
+{
+    (void)user;
+    return item->key & 15;
+}
+
+static void key_done(weir_op *op, void *key_state, void *user)
+{
+    (void)key_state;
+    (void)user;
+    weir_op_done(op, WEIR_OK, NULL);
+}
+
+static weir_stage_spec *map_copy(uint32_t index, void *user)
+{
+    (void)index;
+    (void)user;
+    return weir_stage_of(&map_type, NULL);
+}
+
+enum { FAN_SOURCES = 2, FAN_LEGS = 4 };
+
+/* Two sources into `fan_in`, or a sink of two inputs if it is NULL. */
+static void wire_fan_in(weir_pipeline *p, weir_stage_spec *fan_in, const count_config *count,
+                        uint64_t **sum_at)
+{
+    weir_node *to = weir_add(p, fan_in != NULL ? fan_in : weir_stage_of(&collect_type, sum_at));
+    for (uint32_t i = 0; i < FAN_SOURCES; i++)
+        weir_link(weir_add(p, weir_stage_of(&count_type, count)), 0, to, i, NULL);
+    if (fan_in != NULL)
+        weir_link(to, 0, weir_add(p, weir_stage_of(&sum_type, sum_at)), 0, NULL);
+}
+
+static void wire_partition(weir_pipeline *p)
+{
+    weir_node *split = weir_via(p, weir_partition(NULL, FAN_LEGS));
+    weir_node *merge = weir_add(p, weir_merge());
+    for (uint32_t i = 0; i < FAN_LEGS; i++)
+        weir_link(split, i, merge, i, NULL);
+    weir_at(p, merge);
+}
+
+typedef enum lane {
+    LANE_TWO_SOURCES, /* what is taken off the fan-ins */
+    LANE_MERGE,
+    LANE_STRICT,
+    LANE_WEIGHTED,
+    LANE_SOURCE, /* what is taken off the others */
+    LANE_PARTITION,
+    LANE_FAIR_QUEUE,
+    LANE_BY_KEY,
+    LANE_MAP, /* and off the copies of it */
+    LANE_UNORDERED,
+    LANE_ORDERED,
+    LANES
+} lane;
+
+static void wire_lane(weir_pipeline *p, lane which, uint64_t n, uint64_t **sum_at)
+{
+    const count_config count = { .n = n };
+    weir_node *sink;
+    switch (which) {
+    case LANE_TWO_SOURCES:
+        wire_fan_in(p, NULL, &count, sum_at);
+        return;
+    case LANE_MERGE:
+        wire_fan_in(p, weir_merge(), &count, sum_at);
+        return;
+    case LANE_STRICT:
+        wire_fan_in(p, weir_merge_priority(NULL), &count, sum_at);
+        return;
+    case LANE_WEIGHTED:
+        wire_fan_in(p, weir_merge_priority(&(weir_merge_priority_config){ .weights = { 3, 1 } }),
+                    &count, sum_at);
+        return;
+    default:
+        break;
+    }
+    weir_from(p, weir_stage_of(&count_type, &count));
+    if (which == LANE_PARTITION)
+        wire_partition(p);
+    else if (which == LANE_FAIR_QUEUE)
+        weir_via(p, weir_fair_queue(&(weir_fair_queue_config){ .key = sixteenth }));
+    else if (which == LANE_BY_KEY)
+        weir_via(p, weir_async_by_key(
+                        &(weir_async_by_key_config){ .start = key_done, .key = sixteenth }));
+    else if (which == LANE_MAP)
+        weir_via(p, weir_stage_of(&map_type, NULL));
+    else if (which != LANE_SOURCE)
+        weir_parallel(p, &(weir_parallel_config){ .stage = map_copy,
+                                                  .copies = FAN_LEGS,
+                                                  .unordered = which == LANE_UNORDERED });
+    sink = weir_into(p, weir_stage_of(&sum_type, sum_at));
+    if (which == LANE_FAIR_QUEUE) /* so that items do wait */
+        weir_node_window(sink, &(weir_edge_config){ .window = 64 });
+}
+
+/* Processor time: these figures are small, and other work on the machine is not. */
+static uint64_t cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static double lane_ns(lane which, uint64_t n)
+{
+    uint64_t sum = 0, *sum_at = &sum;
+    weir_pipeline *p =
+        weir_pipeline_new(&(weir_pipeline_config){ .loops = 1, .pin = true, .no_fuse = true });
+    wire_lane(p, which, n, &sum_at);
+    uint64_t from = cpu_ns();
+    if (weir_run(p) != WEIR_OK || sum == 0) {
+        fprintf(stderr, "core_bench: %s\n", weir_pipeline_why(p));
+        exit(1);
+    }
+    uint64_t took = cpu_ns() - from;
+    weir_pipeline_free(p);
+    return (double)took / (double)(which < LANE_SOURCE ? n * FAN_SOURCES : n);
+}
+
+/* What the stages cost per item, without the source and the sink. */
+static void report_fan(uint64_t n, int rounds)
+{
+    static const char *const names[LANES] = { NULL,
+                                              "merge2",
+                                              "merge_priority2_strict",
+                                              "merge_priority2_weighted",
+                                              NULL,
+                                              "partition4_merge",
+                                              "fair_queue16",
+                                              "async_by_key16",
+                                              NULL,
+                                              "parallel4_unordered",
+                                              "parallel4_ordered" };
+    double base = 0, values[ROUNDS_MAX];
+    for (lane which = 0; which < LANES; which++) {
+        for (int i = 0; i < rounds; i++)
+            values[i] = lane_ns(which, n);
+        double ns = median(values, rounds);
+        if (names[which] == NULL)
+            base = ns;
+        else
+            printf("%s=%.3f ns\n", names[which], ns - base);
+    }
+}
+
 /* ---- All of it ---- */
 
 static void report_one_loop(uint64_t n, int rounds)
@@ -585,7 +734,7 @@ int main(int argc, char **argv)
         } else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
             only = argv[++i];
         } else {
-            fprintf(stderr, "usage: core_bench [--quick] [--only loop|stages|limits|across]\n");
+            fprintf(stderr, "usage: core_bench [--quick] [--only loop|stages|limits|fan|across]\n");
             return strcmp(argv[i], "--help") == 0 ? 0 : 2;
         }
     }
@@ -601,5 +750,7 @@ int main(int argc, char **argv)
         report_limits(n / 4, rounds);
     if (all || strcmp(only, "across") == 0)
         report_across(n, rounds);
+    if (all || strcmp(only, "fan") == 0)
+        report_fan(n / 2, rounds);
     return 0;
 }

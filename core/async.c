@@ -74,6 +74,7 @@ static void top_up(async *a)
 {
     weir_in *in = weir_stage_in(a->stage);
     uint32_t most = a->limit < a->options.in_flight ? a->limit : a->options.in_flight;
+    most += most != 0 ? a->options.queue : 0;
     uint32_t taken = a->occupied + a->pending.n;
     if (most > taken && !weir_in_is_over(in))
         weir_request_to(in, most - taken);
@@ -328,6 +329,8 @@ static void finish(slot *s)
     assert(s->state == SLOT_RUNNING);
     a->running--;
     s->state = SLOT_DONE;
+    if (a->type->ended != NULL)
+        a->type->ended(&s->op, a->state);
     if (a->options.unordered) {
         s->next = NULL;
         if (a->done_tail != NULL)
@@ -516,7 +519,7 @@ static weir_status make_room(async *a, uint32_t in_flight)
     const weir_env *env = weir_stage_env(a->stage);
     if (in_flight <= a->room)
         return WEIR_OK;
-    if (wi_list_reserve(&a->pending, env, in_flight) != WEIR_OK)
+    if (wi_list_reserve(&a->pending, env, in_flight + a->options.queue) != WEIR_OK)
         return WEIR_ENOMEM;
     slot **order = weir_memory_new(env, in_flight * sizeof(slot *));
     chunk *c = order != NULL ? chunk_new(a, in_flight - a->room) : NULL;
@@ -611,6 +614,10 @@ static weir_status async_check(const void *config, const char **why)
     const async_spec *spec = config;
     if (spec->options.in_flight > IN_FLIGHT_MAX) {
         *why = "in_flight is over 65536";
+        return WEIR_ELIMIT;
+    }
+    if (spec->options.queue > IN_FLIGHT_MAX) {
+        *why = "queue is over 65536";
         return WEIR_ELIMIT;
     }
     return spec->type->check != NULL ? spec->type->check(spec->config, why) : WEIR_OK;
@@ -713,6 +720,11 @@ void *weir_async_shared(const weir_stage *stage)
 uint32_t weir_async_in_flight(const weir_stage *stage)
 {
     return of(weir_stage_state((weir_stage *)(uintptr_t)stage))->running;
+}
+
+uint32_t weir_async_waiting(const weir_stage *stage)
+{
+    return of(weir_stage_state((weir_stage *)(uintptr_t)stage))->pending.n;
 }
 
 void weir_async_limit(weir_stage *stage, uint32_t in_flight)

@@ -745,6 +745,14 @@ void *weir_ticket_memory(weir_item *item)
     return ticket_of(item)->memory;
 }
 
+void *weir_ticket_find(weir_item *item, const weir_ticket_type *type)
+{
+    for (; item != NULL; item = item->parent)
+        if ((item->bits & BIT_TICKET) != 0 && ticket_of(item)->type == type)
+            return ticket_of(item)->memory;
+    return NULL;
+}
+
 /* Takes `at` out from between `below`, made of it, and its parent. What has its context gets the
  * parent's; `first` is the lowest of all that stays. */
 static void ticket_end_early(weir_item *first, weir_item *below, weir_item *at)

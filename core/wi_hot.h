@@ -87,8 +87,9 @@ static inline void wi_grant(wi_edge *edge, uint64_t n)
     }
 }
 
-/* Hands up credit: due at half the window, whenever the sender has none left, and when forced (at
- * the end of the drain). */
+/* Hands up credit: due at half the window, whenever it doubles what the sender has left (which may
+ * be nothing, or little because little is asked for at a time), and when forced (at the end of the
+ * drain). */
 static inline void wi_settle(wi_edge *edge, bool force)
 {
     weir_in *in = &edge->in;
@@ -106,7 +107,7 @@ static inline void wi_settle(wi_edge *edge, bool force)
     }
     if (owed == 0)
         return;
-    if (force || owed * 2 >= window || in->granted == wi_tail(in))
+    if (force || owed * 2 >= window || owed >= in->granted - wi_tail(in))
         wi_grant(edge, owed);
     else if (!edge->on_owed)
         wi_edge_note_owed(edge);

@@ -30,14 +30,20 @@ static inline weir_item *wi_line_first(const wi_line *line)
 {
     return line->items[line->head];
 }
+/* The oldest `n` of a line have gone. */
+static inline void wi_lines_skip(wi_lines *lines, uint32_t index, uint32_t n)
+{
+    wi_line *line = &lines->of[index];
+    line->head = (line->head + n) % WI_LINE_MAX;
+    line->n -= n;
+    if (line->n == 0)
+        lines->waiting &= ~(UINT64_C(1) << index);
+}
 /* Gives the oldest of a line that has one. */
 static inline weir_item *wi_lines_pop(wi_lines *lines, uint32_t index)
 {
-    wi_line *line = &lines->of[index];
-    weir_item *item = line->items[line->head];
-    line->head = (line->head + 1) % WI_LINE_MAX;
-    if (--line->n == 0)
-        lines->waiting &= ~(UINT64_C(1) << index);
+    weir_item *item = wi_line_first(&lines->of[index]);
+    wi_lines_skip(lines, index, 1);
     return item;
 }
 /* Tops every open input up to `level` items, those held counted. */

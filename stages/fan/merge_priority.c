@@ -73,21 +73,32 @@ static uint32_t oldest(const priority *p)
 static uint32_t by_weight(priority *p, const uint16_t *weights)
 {
     for (;;) {
-        for (uint64_t bits = p->lines.waiting; bits != 0; bits &= bits - 1) {
-            uint32_t i = (uint32_t)__builtin_ctzll(bits);
-            if (p->left[i] > 0) {
-                p->left[i]--;
-                return i;
-            }
-        }
+        for (uint64_t bits = p->lines.waiting; bits != 0; bits &= bits - 1)
+            if (p->left[__builtin_ctzll(bits)] > 0)
+                return (uint32_t)__builtin_ctzll(bits);
         for (uint32_t i = 0; i < p->lines.n; i++)
             p->left[i] = weights[i] != 0 ? weights[i] : 1;
     }
 }
 
-static void priority_run(weir_stage *stage, priority *p)
+/* How many of line `i` go at once: one that has aged, or its share, as far as they lie in a row and
+ * the output has room for all of them; 0 if for none. */
+static uint32_t run_of(const priority *p, uint32_t i, weir_out *out)
 {
-    const weir_merge_priority_config *config = weir_stage_config(stage);
+    const wi_line *line = &p->lines.of[i];
+    uint64_t credit = weir_out_credit(out), cost = 0;
+    uint32_t n = p->aged != 0 ? 1 : p->is_weighted && p->left[i] < line->n ? p->left[i] : line->n;
+    n = n < WI_LINE_MAX - line->head ? n : WI_LINE_MAX - line->head;
+    n = n < credit ? n : (uint32_t)credit;
+    for (uint32_t k = 0; k < n; k++)
+        cost += line->items[line->head + k]->cost;
+    if (n > 0 && cost <= UINT32_MAX && weir_out_fits(out, (uint32_t)cost))
+        return n;
+    return weir_out_fits(out, wi_line_first(line)->cost) ? 1 : 0;
+}
+
+static void priority_emit(weir_stage *stage, priority *p, const weir_merge_priority_config *config)
+{
     weir_out *out = weir_stage_out(stage);
     uint64_t now = weir_loop_now(weir_stage_loop(stage));
     if (p->lines.waiting != 0 && p->ageing_ns != UINT64_MAX)
@@ -96,18 +107,27 @@ static void priority_run(weir_stage *stage, priority *p)
         uint32_t i = p->aged != 0     ? oldest(p)
                      : p->is_weighted ? by_weight(p, config->weights)
                                       : (uint32_t)__builtin_ctzll(p->lines.waiting);
-        if (!weir_out_fits(out, wi_line_first(&p->lines.of[i])->cost)) {
-            p->left[i] += p->aged == 0 && p->is_weighted;
+        uint32_t n = run_of(p, i, out);
+        wi_line *line = &p->lines.of[i];
+        if (n == 0)
             break;
-        }
-        weir_emit(out, wi_lines_pop(&p->lines, i));
-        if (p->aged != 0 && (p->lines.of[i].n == 0 || !has_aged(p, i, now)))
+        if (p->aged == 0)
+            p->left[i] -= p->is_weighted ? n : 0;
+        weir_emit_all(out, &line->items[line->head], n);
+        wi_lines_skip(&p->lines, i, n);
+        if (p->aged != 0 && (line->n == 0 || !has_aged(p, i, now)))
             p->aged &= ~(UINT64_C(1) << i);
     }
+}
+
+static void priority_run(weir_stage *stage, priority *p)
+{
+    const weir_merge_priority_config *config = weir_stage_config(stage);
+    priority_emit(stage, p, config);
     if (!p->lines.is_over)
         wi_lines_ask(&p->lines, stage, config->ahead != 0 ? config->ahead : WI_LINE_MAX);
     else if (p->lines.waiting == 0)
-        wi_end_with(out, p->lines.status);
+        wi_end_with(weir_stage_out(stage), p->lines.status);
 }
 
 static weir_status priority_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,

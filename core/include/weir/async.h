@@ -27,6 +27,7 @@ typedef struct weir_async_options {
     uint32_t in_flight;  /* operations at once, 1..65536; 0: 64. It is also the demand above */
     bool unordered;      /* emit as they finish; default: in the order of arrival */
     uint32_t timeout_ms; /* each operation; 0: none. The context's deadline counts too */
+    uint32_t queue;      /* items asked for beyond those, to wait for their turn, at most 65536 */
 } weir_async_options;
 
 typedef struct weir_async_type {
@@ -46,6 +47,9 @@ typedef struct weir_async_type {
      * weir_op_done, at once or when the work can be given up; the item fails with `status`. Without
      * this callback the slot stays taken until the work is done. */
     void (*cancel)(weir_op *op, weir_status status, void *state);
+    /* The operation has ended; its item is no longer to be touched, op->work still is. May only
+     * note it: it runs beneath weir_op_done. Optional. */
+    void (*ended)(weir_op *op, void *state);
 } weir_async_type;
 
 /* Describes an asynchronous stage; options and config are copied. NULL for want of memory. */
@@ -66,6 +70,8 @@ WEIR_API const void *weir_async_config(const weir_stage *stage);
 /* What its type's `share` made, or NULL. */
 WEIR_API void *weir_async_shared(const weir_stage *stage);
 WEIR_API uint32_t weir_async_in_flight(const weir_stage *stage);
+/* Items that wait for an operation to end, or for the limit to rise. */
+WEIR_API uint32_t weir_async_waiting(const weir_stage *stage);
 /* Limits the operations at once for a while, 0 to hold all demand (a client that is not connected),
  * UINT32_MAX for the configured number. What is queued stays queued, and upstream feels it. */
 WEIR_API void weir_async_limit(weir_stage *stage, uint32_t in_flight);

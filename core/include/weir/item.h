@@ -159,6 +159,9 @@ WEIR_API size_t weir_tickets(weir_loop *loop, const weir_ticket_type *type, weir
                              size_t n);
 /* Of a ticket that you made and nobody else has seen yet. */
 WEIR_API void *weir_ticket_memory(weir_item *ticket);
+/* The memory of the nearest ticket of `type` that `item` is or was made of; NULL: there is none.
+ * Borrowed from the item. The ticket's loop only. */
+WEIR_API void *weir_ticket_find(weir_item *item, const weir_ticket_type *type);
 
 /* For who makes good what failed, as a fallback does: forgets that the item was dead-lettered, and
  * gives the item to go on with, in the place of `item`. Tickets that only this item keeps open end
