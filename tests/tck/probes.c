@@ -375,7 +375,11 @@ static weir_status sink_on_items(weir_stage *stage, weir_in *in, weir_item **ite
         sink->after_over += sink->is_over;
         sink->after_cancel += sink->cancelled && sink->received + i < sink->cancel_at;
         const weir_items *members = weir_item_members(items[i]);
-        for (size_t m = 0; members != NULL && m < members->n; m++)
+        /* groups that overlap: the first of each tells the order */
+        size_t told = members != NULL && tck_has(t, STAGE_COPIES) ? 1
+                      : members != NULL                           ? members->n
+                                                                  : 0;
+        for (size_t m = 0; m < told; m++)
             note_leaf(sink, members->items[m]);
         if (members == NULL)
             note_leaf(sink, items[i]);

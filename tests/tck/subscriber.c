@@ -103,7 +103,8 @@ static void check_told_once(tck *t)
     (void)TCK(t, tck_wait(t, tck_sources_told), "the inputs are not cancelled");
     for (uint32_t i = 0; i < t->n_in; i++)
         (void)TCK(t, t->in[i].ended || t->in[i].cancels + t->in[i].aborts == 1,
-                  "input %u was cancelled %lu times", i, t->in[i].cancels);
+                  "input %u was cancelled %lu times, aborted %lu times", i, t->in[i].cancels,
+                  t->in[i].aborts);
 }
 
 void rule_2_06(tck *t)
