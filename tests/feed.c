@@ -112,15 +112,23 @@ weir_status feed_run(feed *f, uint64_t n, weir_stage_spec *stage)
     for (uint64_t i = 0; i < n; i++)
         f->statuses[i] = (weir_status)1;
     f->loop = weir_loop_new(&(weir_loop_config){ .env = f->env });
-    f->pipeline = weir_pipeline_new(&(weir_pipeline_config){ .env = f->env, .loops = f->loops });
+    f->pipeline = weir_pipeline_new(&(weir_pipeline_config){
+        .env = f->env, .loops = f->loops, .item_bytes_max = f->item_bytes_max });
+    weir_stage_spec *behind = f->behind;
+    f->behind = NULL;
     if (f->loop == NULL || f->pipeline == NULL) {
         weir_stage_spec_free(stage);
+        weir_stage_spec_free(behind);
         weir_pipeline_free(f->pipeline);
         weir_loop_free(f->loop);
         return WEIR_ENOMEM;
     }
     weir_from(f->pipeline, weir_stage_of(&source_type, &(source_config){ f }));
-    weir_via(f->pipeline, stage);
+    weir_node *node = weir_via(f->pipeline, stage);
+    if (f->policy.on_error != WEIR_ON_ERROR_DEFAULT)
+        weir_node_policy(node, &f->policy);
+    if (behind != NULL)
+        weir_via(f->pipeline, behind);
     weir_into(f->pipeline, weir_stage_of(&sink_type, NULL));
     weir_status status = run(f);
     if (status == WEIR_OK)

@@ -21,6 +21,9 @@ struct feed {
     /* Called once on the loop before anything flows. Optional. */
     void (*started)(feed *f, weir_loop *loop);
     void *user;
+    uint32_t item_bytes_max;  /* of the pipeline; 0: its default */
+    weir_error_policy policy; /* of the stage */
+    weir_stage_spec *behind;  /* stands behind it, for one run, which takes it; NULL: none */
     /* What came of it. */
     uint64_t emitted, acked, failed;
     weir_status *statuses; /* of each item; 1: has not ended */
