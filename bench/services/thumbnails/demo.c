@@ -20,7 +20,7 @@ enum {
     SECONDS = 4,
     SHOW_MS = 1000,
     MEASURE_MS = 50,
-    CONNECTIONS = 64,
+    CONNECTIONS = 8,
     SIDE = 4000,
     IN_BYTES = 16 * 1024,
     KINDS = 2
