@@ -86,7 +86,7 @@ static void descriptors(int socket)
 
 static void signals(void)
 {
-    static const int defaults[] = { SIGQUIT, SIGUSR1, SIGUSR2 };
+    static const int defaults[] = { SIGQUIT, SIGUSR1, SIGUSR2, SIGCHLD };
     sigset_t none;
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
         signal(defaults[i], SIG_DFL);

@@ -5,17 +5,17 @@
 #include "isolate_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CONTROL = 3, CHILDREN = 4, WORKERS_MAX = 1024 };
+enum { CONTROL = 3, CHILDREN = 4, CHILDREN_TELL = 5, WORKERS_MAX = 1024 };
 
 typedef struct helper {
     const weir_isolate_work *works;
@@ -105,9 +105,9 @@ static void forget(helper *h, size_t i)
 
 static void reap(helper *h)
 {
-    struct signalfd_siginfo info[8];
+    char told[64];
     int status;
-    (void)!read(CHILDREN, info, sizeof info); /* what it says may stand for many */
+    (void)!read(CHILDREN, told, sizeof told); /* a byte may stand for many */
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
         size_t i = 0;
         while (i < h->n && h->pids[i] != pid)
@@ -148,23 +148,34 @@ static void end(helper *h)
 
 /* ---- Its life ---- */
 
+/* By a pipe, not a signalfd: that would miss what a thread with another mask, such as a
+ * sanitizer's, is given. */
+static void on_child(int signal)
+{
+    int error = errno;
+    (void)signal;
+    (void)!write(CHILDREN_TELL, "c", 1);
+    errno = error;
+}
+
 static void settle_in(int control)
 {
     static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGUSR2 };
-    sigset_t children;
+    struct sigaction child = { .sa_handler = on_child, .sa_flags = SA_RESTART | SA_NOCLDSTOP };
+    sigset_t none;
+    int pair[2];
     prctl(PR_SET_NAME, "weir-helper");
     /* What ends the service's drain is sent to its whole group. */
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
         signal(ignored[i], SIG_IGN);
-    signal(SIGCHLD, SIG_DFL);
-    sigemptyset(&children);
-    sigaddset(&children, SIGCHLD);
-    sigprocmask(SIG_SETMASK, &children, NULL);
     if (control != CONTROL && dup2(control, CONTROL) != CONTROL)
         _exit(1);
     wi_isolate_close_from(CHILDREN);
-    if (signalfd(-1, &children, SFD_NONBLOCK | SFD_CLOEXEC) != CHILDREN)
+    if (pipe2(pair, O_NONBLOCK | O_CLOEXEC) != 0 || pair[0] != CHILDREN ||
+        pair[1] != CHILDREN_TELL || sigaction(SIGCHLD, &child, NULL) != 0)
         _exit(1);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 void wi_isolate_helper_live(const weir_isolate_work *works, int control)
