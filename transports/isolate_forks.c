@@ -82,7 +82,7 @@ static int take_order(wi_isolate_order *ret_order, int ret_fds[2])
 /* False: there will be no more. */
 static bool obey(helper *h)
 {
-    wi_isolate_order order;
+    wi_isolate_order order = { 0 };
     int fds[2] = { -1, -1 };
     int n = take_order(&order, fds);
     if (n == 2 && order.kind == WI_ISOLATE_SPAWN)
