@@ -84,6 +84,15 @@ static weir_stage_spec *fallback(void)
     return weir_fallback(as_it_is, NULL);
 }
 
+/* Never off, and there as long as the program. */
+static weir_stage_spec *switch_stays_on(void)
+{
+    static weir_switch *on;
+    if (on == NULL)
+        on = weir_switch_new(NULL);
+    return weir_switch_stage(on);
+}
+
 const stage_row stage_rows_limit[] = {
     { "rate_limit_shapes", rate_limit_shapes, 1, 1, STAGE_PASSES | STAGE_ORDERED | STAGE_TIMED },
     { "rate_limit_enforces", rate_limit_enforces, 1, 1, STAGE_DROPS | STAGE_ORDERED },
@@ -97,5 +106,6 @@ const stage_row stage_rows_limit[] = {
     { "timeout_of_idleness", timeout_of_idleness, 1, 1, STAGE_PASSES | STAGE_ORDERED | STAGE_ENDS },
     { "dead_letter", dead_letter, 2, 0, STAGE_DROPS },
     { "fallback", fallback, 2, 1, STAGE_PASSES | STAGE_DROPS | STAGE_ORDERED },
+    { "switch_stays_on", switch_stays_on, 1, 1, STAGE_PASSES | STAGE_ORDERED },
     { 0 },
 };

@@ -215,6 +215,31 @@ WEIR_API weir_stage_spec *weir_fallback(weir_status (*fn)(weir_loop *loop, weir_
                                                           weir_item **ret_made),
                                         void *user);
 
+/* ---- A switch for what runs ---- */
+
+/* One handle that ends any number of running pipelines (Akka's SharedKillSwitch). It is borrowed by
+ * its stages: free it after the pipelines. */
+typedef struct weir_switch weir_switch;
+
+/* Gives a switch that is on; NULL for want of memory. */
+WEIR_API weir_switch *weir_switch_new(const weir_env *env);
+/* Takes it. No pipeline may be left that has a stage of it. NULL is fine. */
+WEIR_API void weir_switch_free(weir_switch *handle);
+
+/* Every stage of the switch cancels its input, and ends its output: with WEIR_OK as an end, with
+ * another status as that error. Those that open later do so at once. The first call counts; any
+ * thread; never allocates. */
+WEIR_API void weir_switch_off(weir_switch *handle, weir_status status);
+/* Aborts the pipeline of every stage of the switch instead, also of those that open later. A stage
+ * that was told weir_switch_off before is through with its pipeline. Otherwise as that. */
+WEIR_API void weir_switch_abort(weir_switch *handle);
+WEIR_API bool weir_switch_is_off(const weir_switch *handle);
+
+/* Passes items until the switch is off.
+ *   demand    as asked of the output; holds nothing
+ * What was emitted before it still flows; what is queued before it ends as aborted. */
+WEIR_API weir_stage_spec *weir_switch_stage(weir_switch *handle);
+
 #ifdef __cplusplus
 }
 #endif
