@@ -535,8 +535,11 @@ typedef struct runner {
     pthread_t *threads;
     uint32_t n, n_threads;
     struct event *signals[2];
-    bool signalled;
+    bool has_signals, signalled;
 } runner;
+
+/* A process has its signals once, and so has libevent: only one base can have them. */
+static atomic_flag signals_taken = ATOMIC_FLAG_INIT;
 
 static void *run_loop(void *user)
 {
@@ -593,6 +596,9 @@ static weir_status runner_loops(runner *r)
 static weir_status runner_signals(runner *r)
 {
     static const int numbers[2] = { SIGTERM, SIGINT };
+    if (atomic_flag_test_and_set(&signals_taken))
+        return WEIR_OK;
+    r->has_signals = true;
     for (int i = 0; i < 2; i++) {
         r->signals[i] = evsignal_new(r->loops[0]->base, numbers[i], on_signal, r);
         if (r->signals[i] == NULL || event_add(r->signals[i], NULL) != 0)
@@ -626,6 +632,8 @@ static void runner_done(runner *r)
     for (int i = 0; i < 2; i++)
         if (r->signals[i] != NULL)
             event_free(r->signals[i]);
+    if (r->has_signals)
+        atomic_flag_clear(&signals_taken);
     /* Threads of a pool may be on their way out of a post to a loop that has done its work: they
      * end before the loops go. */
     unshare_all(r->pipeline);

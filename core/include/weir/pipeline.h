@@ -113,7 +113,8 @@ WEIR_API uint64_t weir_pipeline_bound(const weir_pipeline *pipeline);
 
 /* Runs on its own loops, one thread each, the caller's among them, until the sources end, a stage
  * fails, or SIGTERM or SIGINT drains it. WEIR_OK, or the first error; that of a drain cut short is
- * WEIR_EDEADLINE (drain_ms passed) or WEIR_ECANCELED (a second signal). */
+ * WEIR_EDEADLINE (drain_ms passed) or WEIR_ECANCELED (a second signal). Of several runs at once in a
+ * process the first has the signals: the others are told by weir_pipeline_shutdown. */
 WEIR_API weir_status weir_run(weir_pipeline *pipeline) WEIR_MUST_USE;
 
 /* Starts on loops of yours, which you run; they must not run yet, or the call comes from a
