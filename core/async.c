@@ -329,6 +329,7 @@ static void finish(slot *s)
     assert(s->state == SLOT_RUNNING);
     a->running--;
     s->state = SLOT_DONE;
+    wi_stage_count_duration(s->op.stage, weir_loop_now(s->op.stage->loop) - s->op.started_ns, 1, 1);
     if (a->type->ended != NULL)
         a->type->ended(&s->op, a->state);
     if (a->options.unordered) {

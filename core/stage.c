@@ -206,16 +206,21 @@ static uint32_t duration_bucket(uint64_t ns)
     return bucket < WEIR_DURATION_BUCKETS ? bucket : WEIR_DURATION_BUCKETS - 1;
 }
 
+void wi_stage_count_duration(weir_stage *stage, uint64_t ns, uint64_t n, uint64_t weight)
+{
+    wi_count(&stage->stats.duration_ns, ns * weight);
+    wi_count(&stage->stats.duration_count, n * weight);
+    wi_count(&stage->stats.duration[duration_bucket(ns / n)], n * weight);
+}
+
 static void sample_end(weir_stage *stage, uint64_t started, size_t n)
 {
     weir_loop *loop = stage->loop;
     uint64_t ended = wi_clock(loop->env), took = ended - started;
-    uint64_t weight = n * stage->sample_every;
     loop->now = ended;
     wi_count(&stage->stats.busy_ns, took * stage->sample_every);
-    wi_count(&stage->stats.duration_ns, took * stage->sample_every);
-    wi_count(&stage->stats.duration_count, weight);
-    wi_count(&stage->stats.duration[duration_bucket(took / n)], weight);
+    if (!stage->takes_late) /* else it is the operations' time that counts */
+        wi_stage_count_duration(stage, took, n, stage->sample_every);
     stage->sample_every = took > SAMPLE_SLOW_NS ? 1 : SAMPLE_EVERY;
     stage->sample = stage->sample_every;
 }

@@ -122,6 +122,29 @@ static void sum_credit(const weir_pipeline *p, uint64_t *figures)
     }
 }
 
+uint64_t weir_duration_quantile(const weir_stage_stats *stats, double q)
+{
+    uint64_t sum = 0, all = 0;
+    for (int i = 0; i < WEIR_DURATION_BUCKETS; i++)
+        all += stats->duration[i];
+    for (int i = 0; i < WEIR_DURATION_BUCKETS; i++) {
+        sum += stats->duration[i];
+        if (sum != 0 && (double)sum >= q * (double)all)
+            return i < WEIR_DURATION_BUCKETS - 1 ? UINT64_C(128) << i : UINT64_MAX;
+    }
+    return 0;
+}
+
+uint32_t weir_window_advice(const weir_stage_stats *stats)
+{
+    const uint64_t most = 1048576;
+    if (stats->duration_count < 100)
+        return 0;
+    uint64_t median = weir_duration_quantile(stats, 0.5), p99 = weir_duration_quantile(stats, 0.99);
+    uint64_t times = median != 0 ? p99 / median : 1;
+    return (uint32_t)(times < most / 2 ? 2 * times : most);
+}
+
 void weir_pipeline_bottleneck(weir_pipeline *p, weir_bottleneck *ret_bottleneck)
 {
     weir_bottleneck found = { 0 }, busiest = { 0 };

@@ -296,6 +296,8 @@ void wi_stage_ready(weir_stage *stage);
 void wi_stage_run(weir_stage *stage);
 void wi_stage_maybe_close(weir_stage *stage);
 void wi_stage_count_failed(weir_stage *stage, weir_status status);
+/* `n` items took `ns` together; they stand for `weight` times as many. */
+void wi_stage_count_duration(weir_stage *stage, uint64_t ns, uint64_t n, uint64_t weight);
 weir_status wi_stage_open(weir_stage *stage);
 void wi_stage_clock(weir_stage *stage, uint64_t now);
 /* Asks its input for what its output has credit for. */

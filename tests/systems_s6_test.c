@@ -113,12 +113,46 @@ static void the_slow_stage_is_named_as_the_bottleneck(void **unused)
     rig_abort_and_done(&r);
 }
 
+static void an_operation_lasts_from_its_start_to_its_end(void **unused)
+{
+    (void)unused;
+    rig r = s6(1);
+    rig_request(&r, WEIR_UNBOUNDED);
+    rig_feed(&r, 0, 200);
+    assert_true(weir_testkit_advance_by(r.kit, WEIR_SEC, WEIR_MS));
+    weir_stage_stats slow = rig_stats(&r, 2);
+    assert_string_equal(slow.name, "slow");
+    assert_int_equal(slow.duration_count, 200);
+    assert_int_equal(slow.duration_ns, 200 * SLOW_MS * WEIR_MS);
+    assert_in_range(weir_duration_quantile(&slow, 0.5), SLOW_MS * WEIR_MS, 2 * SLOW_MS * WEIR_MS);
+    assert_int_equal(weir_window_advice(&slow), 2); /* it never varies */
+    rig_finish(&r);
+}
+
+static void a_window_is_advised_by_how_much_durations_vary(void **unused)
+{
+    (void)unused;
+    weir_stage_stats stats = { .duration_count = 99 };
+    stats.duration[10] = 99;
+    assert_int_equal(weir_window_advice(&stats), 0);
+    /* 5 % take 16 times as long as the median: the documents' 2 x p99 / median. */
+    stats.duration_count = 1000;
+    stats.duration[10] = 950;
+    stats.duration[14] = 50;
+    assert_int_equal(weir_window_advice(&stats), 32);
+    assert_int_equal(weir_duration_quantile(&stats, 0.9), 128 << 10);
+    stats.duration[WEIR_DURATION_BUCKETS - 1] = 5000;
+    assert_int_equal(weir_duration_quantile(&stats, 0.99), UINT64_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stage_of_2_ms_slows_the_source_to_500_items_a_second),
         cmocka_unit_test(memory_is_flat_however_long_the_source_pushes),
         cmocka_unit_test(the_slow_stage_is_named_as_the_bottleneck),
+        cmocka_unit_test(an_operation_lasts_from_its_start_to_its_end),
+        cmocka_unit_test(a_window_is_advised_by_how_much_durations_vary),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

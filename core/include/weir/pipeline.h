@@ -113,8 +113,8 @@ WEIR_API uint64_t weir_pipeline_bound(const weir_pipeline *pipeline);
 
 /* Runs on its own loops, one thread each, the caller's among them, until the sources end, a stage
  * fails, or SIGTERM or SIGINT drains it. WEIR_OK, or the first error; that of a drain cut short is
- * WEIR_EDEADLINE (drain_ms passed) or WEIR_ECANCELED (a second signal). Of several runs at once in a
- * process the first has the signals: the others are told by weir_pipeline_shutdown. */
+ * WEIR_EDEADLINE (drain_ms passed) or WEIR_ECANCELED (a second signal). Of several runs at once in
+ * a process the first has the signals: the others are told by weir_pipeline_shutdown. */
 WEIR_API weir_status weir_run(weir_pipeline *pipeline) WEIR_MUST_USE;
 
 /* Starts on loops of yours, which you run; they must not run yet, or the call comes from a
@@ -220,7 +220,9 @@ typedef struct weir_stage_stats {
     uint64_t failed_by[WEIR_STATUS_COUNT];             /* by -status */
     uint64_t busy_ns, starved_ns, blocked_ns, idle_ns; /* summed over replicas */
     uint64_t in_flight;                                /* holds: operations under way */
-    uint64_t duration_count, duration_ns;              /* per item; sampled, weighted */
+    /* Time in the callbacks per item, sampled and weighted; of asynchronous stages that of each
+     * operation, from its start to its end. */
+    uint64_t duration_count, duration_ns;
     uint64_t duration[WEIR_DURATION_BUCKETS];
 } weir_stage_stats;
 
@@ -238,6 +240,14 @@ WEIR_API weir_status weir_pipeline_stage_stats(const weir_pipeline *pipeline, ui
                                                weir_stage_stats *ret_stats);
 WEIR_API weir_status weir_pipeline_edge_stats(const weir_pipeline *pipeline, uint32_t index,
                                               weir_edge_stats *ret_stats);
+
+/* The nanoseconds within which a share `q` (0..1) of the items were done: the upper end of their
+ * bucket, UINT64_MAX for the last; 0 without figures. */
+WEIR_API uint64_t weir_duration_quantile(const weir_stage_stats *stats, double q);
+/* A window for the edge to a stage whose durations vary so: 2 x p99 / median, at least 2, at most
+ * 1048576. 0 below 100 items: too few to tell. A start; to hold a latency instead, see latency_us.
+ */
+WEIR_API uint32_t weir_window_advice(const weir_stage_stats *stats);
 
 typedef struct weir_bottleneck {
     const char *stage; /* NULL: nothing holds the rest back */
