@@ -120,12 +120,12 @@ static void an_operation_lasts_from_its_start_to_its_end(void **unused)
     rig_request(&r, WEIR_UNBOUNDED);
     rig_feed(&r, 0, 200);
     assert_true(weir_testkit_advance_by(r.kit, WEIR_SEC, WEIR_MS));
-    weir_stage_stats slow = rig_stats(&r, 2);
-    assert_string_equal(slow.name, "slow");
-    assert_int_equal(slow.duration_count, 200);
-    assert_int_equal(slow.duration_ns, 200 * SLOW_MS * WEIR_MS);
-    assert_in_range(weir_duration_quantile(&slow, 0.5), SLOW_MS * WEIR_MS, 2 * SLOW_MS * WEIR_MS);
-    assert_int_equal(weir_window_advice(&slow), 2); /* it never varies */
+    weir_stage_stats stats = rig_stats(&r, 2);
+    assert_string_equal(stats.name, "slow");
+    assert_int_equal(stats.duration_count, 200);
+    assert_int_equal(stats.duration_ns, 200 * SLOW_MS * WEIR_MS);
+    assert_in_range(weir_duration_quantile(&stats, 0.5), SLOW_MS * WEIR_MS, 2 * SLOW_MS * WEIR_MS);
+    assert_int_equal(weir_window_advice(&stats), 2); /* it never varies */
     rig_finish(&r);
 }
 
