@@ -15,10 +15,10 @@
  *             that. An abort takes back what is queued.
  *   memory    outlets_max outlets of at most window + asked_max + 64 items or clones each.
  *   end       When all producers have ended, each consumer ends after what is queued for it; with
- * an error if a producer's input failed or its pipeline was aborted. Then the hub is over: who
- * joins later ends at once, and no pipeline can produce for it again. leaving   A consumer that
- * cancels or aborts leaves at once: what is queued for it ends as aborted. One that drains gets
- * what is queued, and ends.
+ *             an error if a producer's input failed or its pipeline was aborted. Then the hub is
+ *             over: who joins later ends at once, and no pipeline can produce for it again.
+ *   leaving   A consumer that cancels or aborts leaves at once: what is queued for it ends as
+ *             aborted. One that drains gets what is queued, and ends.
  *
  * A pipeline that runs as copies, one on each loop, has a producer or an outlet per copy, and each
  * copy of a consumer gets all items. An item that cannot be handed on (255 holds, no memory, a type

@@ -93,9 +93,10 @@ WEIR_API void weir_node_window(weir_node *node, const weir_edge_config *config);
 /* Places the node on loop `index`. A pipeline with a placed node runs as one copy, unplaced nodes
  * on loop 0; one without runs as one copy on each loop. */
 WEIR_API void weir_node_place(weir_node *node, uint32_t loop_index);
+/* What becomes of items that fail at the node. Copies `policy`; without one all is default. */
 WEIR_API void weir_node_policy(weir_node *node, const weir_error_policy *policy);
-/* Failed items of `node` go to `sink_chain`, by a further edge; sets DEAD_LETTER if no policy is.
- */
+/* Failed and rejected items of `node` go to an input of `to`, by a further edge. Sets DEAD_LETTER
+ * if the node has no policy. */
 WEIR_API void weir_node_dead_letter(weir_node *node, weir_node *to, uint32_t input);
 /* Loss is fine here: lets lossy stages stand at this node although the source is acked. */
 WEIR_API void weir_node_best_effort(weir_node *node);
@@ -129,8 +130,8 @@ typedef enum weir_shutdown {
     WEIR_ABORT, /* cancel now, account for what was dropped */
     WEIR_HYBRID /* drain, abort at the deadline */
 } weir_shutdown;
-/* Begins to end the pipeline. Any thread; a later, harder call hardens it. deadline_ms: for HYBRID.
- */
+/* Begins to end the pipeline. Any thread; a later, harder call hardens it. deadline_ms is for
+ * HYBRID. */
 WEIR_API void weir_pipeline_shutdown(weir_pipeline *pipeline, weir_shutdown how,
                                      uint32_t deadline_ms);
 WEIR_API bool weir_pipeline_is_finished(const weir_pipeline *pipeline);
@@ -144,11 +145,11 @@ WEIR_API weir_loop *weir_pipeline_loop(const weir_pipeline *pipeline, uint32_t i
 /* ---- Changing it while items flow ----
  *
  * Any thread, callbacks of its stages included, from the start on until it has finished: the caller
- * sees to it that the pipeline is not freed meanwhile. A stage goes by its name (that of the
- * figures). Either a call is refused: it gives an error, `*ret_why` (optional) a static text that
- * says why, and nothing has happened; or it gives WEIR_OK, and the change goes from replica to
- * replica, on the loop of each, replica 0 first. Changes of one stage happen in the order of the
- * calls.
+ * sees to it that the pipeline is not freed meanwhile. A stage goes by its name, as in the figures
+ * (weir_stage_named). Either a call is refused: it gives an error, `*ret_why` (optional) a static
+ * text that says why, and nothing has happened; or it gives WEIR_OK, and the change goes from
+ * replica to replica, on the loop of each, replica 0 first. Changes of one stage happen in the
+ * order of the calls.
  *
  * Refused are: WEIR_ENOTFOUND, no such stage or input; WEIR_ECLOSED, not started, aborting or over;
  * WEIR_EOVERLOAD, WEIR_CHANGES_MAX are under way; WEIR_ENOMEM; WEIR_EUNSUPPORTED, the stage cannot;

@@ -33,8 +33,7 @@ enum { WEIR_PORTS_ONE = 0, WEIR_PORTS_NONE = -1, WEIR_PORTS_MANY = -2, WEIR_PORT
  * memory of this instance. */
 typedef struct weir_stage_type {
     const char *name;
-    size_t
-        config_size; /* 0: none; otherwise copied by weir_stage_of (pointers in it stay borrowed) */
+    size_t config_size; /* 0: none; else weir_stage_of copies it (pointers in it stay borrowed) */
     size_t state_size;
     int inputs, outputs; /* 0: one; else WEIR_PORTS_NONE, WEIR_PORTS_MANY, or the number */
     bool lossy;          /* may drop items: refused on acked paths unless its node is best-effort */
@@ -84,8 +83,7 @@ typedef struct weir_stage_type {
     /* The pipeline is aborting: give up what is held and release the holds, now. */
     void (*on_abort)(weir_stage *stage, void *state);
 
-    /* ---- New settings while it runs: weir_pipeline_change. Without on_change that is refused ----
-     */
+    /* ---- New settings while it runs: weir_pipeline_change; refused without on_change ---- */
 
     /* Bytes of what a change brings; 0: config_size, a config of this type. */
     size_t change_size;
@@ -110,7 +108,8 @@ typedef struct weir_stage_type {
 /* Describes a stage of `type` with a copy of `config` (config_size bytes; NULL: zeroes). Gives a
  * spec for weir_via and its kin, who take it; NULL for want of memory. Any thread. */
 WEIR_API weir_stage_spec *weir_stage_of(const weir_stage_type *type, const void *config);
-/* The same with a name of its own for metrics and messages (copied, at most 63 bytes kept). */
+/* The same with a name of its own for metrics and messages (copied, at most 63 bytes kept). In a
+ * pipeline the second stage of a name is called `name_2`, and so on. */
 WEIR_API weir_stage_spec *weir_stage_named(weir_stage_spec *spec, const char *name);
 WEIR_API void weir_stage_spec_free(weir_stage_spec *spec);
 

@@ -7,8 +7,13 @@
  *   end       and error of the input follow what is held: it is emitted as demand comes, then the
  *             output ends the same way.
  *   cancel    of the output ends what is held as aborted and cancels the input. So does an abort.
- *   failing   an item is weir_fail: what becomes of it is the node's error policy.
- *   change    of settings while it runs is refused, unless an entry says what can change.
+ *   failing   an item is weir_fail: what becomes of it is the node's error policy. What that policy
+ *             tries again comes on top of what was asked for; where there is no room for it, it
+ *             fails with WEIR_ELIMIT.
+ *   rejecting an item ends it as rejected. Where it is weir_reject, the entry says so: then it goes
+ *             the way of dead letters, if the node has one.
+ *   change    of settings while it runs (weir_pipeline_change) is refused, unless an entry says
+ *             what can change.
  *   memory    is taken when the stage opens; none per item, but for the items that a stage makes.
  *   user      pointers are borrowed, shared by all replicas, and not synchronised by weir.
  *

@@ -13,10 +13,8 @@ extern "C" {
 /* ---- Fan-out and fan-in; outputs and inputs are as many as are linked ---- */
 
 typedef enum weir_slow_leg {
-    WEIR_SLOW_LEG_HOLDS, /* the slowest leg sets the pace of all */
-    WEIR_SLOW_LEG_MISSES /* lossy: a leg without credit misses the item, the fastest sets the pace
-                          */
-    ,
+    WEIR_SLOW_LEG_HOLDS,    /* the slowest leg sets the pace of all */
+    WEIR_SLOW_LEG_MISSES,   /* the fastest does; lossy: a leg without credit misses the item */
     WEIR_SLOW_LEG_CANCELLED /* the fastest leg sets the pace; one that lags too far is cut off */
 } weir_slow_leg;
 

@@ -21,8 +21,8 @@ typedef struct weir_batch_config {
  * filling, and stops asking. config NULL: all defaults.
  *   demand    `count` items for each batch asked of the output, with at most the larger of `count`
  *             and 64 items asked for or held.
- *   change    of all (weir_pipeline_change); what is held is put together anew, and goes by the
- *             new rules. Memory that a larger count took is kept. */
+ *   change    of all; what is held is put together anew, and goes by the new rules. Memory that a
+ *             larger count took is kept. */
 WEIR_API weir_stage_spec *weir_batch(const weir_batch_config *config);
 
 enum { WEIR_UNBATCH_AHEAD = 2 };
@@ -39,11 +39,11 @@ WEIR_API weir_stage_spec *weir_unbatch(void);
 typedef struct weir_window_config {
     uint32_t count; /* members, at most 65535; 0: 64. By time: at most so many, a fuller window is
                        emitted in parts */
-    uint32_t slide; /* by count: the next window begins so many items later; 0: `count`. Fewer:
-                       windows overlap, each item in at most 201. More: those between are dropped,
-                       as filtered */
+    uint32_t slide; /* by count: the next window begins so many items later, at most 65535; 0:
+                       `count`. Fewer: windows overlap, each item in at most 201. More: those
+                       between are dropped, as filtered. By time: refused */
     uint32_t every_us; /* by time: a window ends at each multiple of it since the stage opened */
-    uint32_t bytes;    /* by time: sum of costs at most, as for batch; 0: 1 MiB */
+    uint32_t bytes; /* by time: sum of costs at most, as for batch; 0: 1 MiB. By count: refused */
 } weir_window_config;
 
 /* Joins items to windows, by count, or by time if `every_us` is set. config NULL: all defaults.
@@ -59,8 +59,7 @@ WEIR_API weir_stage_spec *weir_window(const weir_window_config *config);
 
 typedef struct weir_conflate_config {
     /* Puts what `item` says into `held`, whose body it may write (a shared one is cloned before). A
-     * status that is not WEIR_OK fails `item`. NULL: the latest item takes the place of the held.
-     */
+     * status that is not WEIR_OK fails `item`. NULL: the latest item takes the held one's place. */
     weir_status (*combine)(weir_item *held, const weir_item *item, void *user);
     void *user;
 } weir_conflate_config;
@@ -73,11 +72,11 @@ WEIR_API weir_stage_spec *weir_conflate(const weir_conflate_config *config);
 
 typedef enum weir_overflow {
     WEIR_OVERFLOW_HOLD,        /* withhold demand: nothing is lost */
-    WEIR_OVERFLOW_REJECT,      /* end the new item as rejected, WEIR_EOVERLOAD: its source hears */
+    WEIR_OVERFLOW_REJECT,      /* reject the new item, WEIR_EOVERLOAD: its source hears */
     WEIR_OVERFLOW_DROP_OLDEST, /* lossy: end the oldest held as filtered */
     WEIR_OVERFLOW_DROP_NEWEST, /* lossy: end the new item as filtered */
     WEIR_OVERFLOW_DROP_ALL,    /* lossy: end all that is held as filtered, hold the new item */
-    WEIR_OVERFLOW_FAIL         /* stop the pipeline, WEIR_EOVERLOAD; the new item is rejected */
+    WEIR_OVERFLOW_FAIL         /* reject the new item and stop the pipeline, WEIR_EOVERLOAD */
 } weir_overflow;
 
 typedef struct weir_buffer_config {
@@ -89,9 +88,10 @@ typedef struct weir_buffer_config {
 /* Holds items between a sender and a receiver of different pace. config NULL: all defaults.
  *   demand    holding: as much as there is room for, ahead of any demand below (with bytes_max
  *             reached: none; what was asked for before still comes). Else: unbounded.
- *   change    of items_max and bytes_max (weir_pipeline_change). With more held than the new limits
- *             allow: holding, it asks for none until there is room; else the next item overflows.
- * The dropping kinds are lossy: refused on acked paths unless the node is best-effort. */
+ *   change    of items_max and bytes_max. With more held than the new limits allow: holding, it
+ *             asks for none until there is room; else the next item overflows.
+ * The dropping kinds are lossy: refused on acked paths unless the node is best-effort
+ * (weir_node_best_effort). */
 WEIR_API weir_stage_spec *weir_buffer(const weir_buffer_config *config);
 
 #ifdef __cplusplus

@@ -34,7 +34,7 @@ WEIR_API weir_stage_spec *weir_filter_all(void (*keep)(const weir_item *const *i
                                                        bool *ret_keep, void *user),
                                           void *user);
 
-/* Shows each item to `look`, which borrows it, and passes it on as it is. */
+/* Shows each item to `look`, which borrows it, and passes it on as it is; _all: 1..64 at a time. */
 WEIR_API weir_stage_spec *weir_observe(void (*look)(const weir_item *item, void *user), void *user);
 WEIR_API weir_stage_spec *
 weir_observe_all(void (*look)(const weir_item *const *items, size_t n, void *user), void *user);
@@ -79,7 +79,8 @@ typedef struct weir_dedup_config {
  * for settled. So set it behind sources that deliver at least once; it costs a ticket
  * (weir_tickets) an item, and the stage stays open until all that passed have ended. Retries by the
  * policy of a stage below never come by here. Equal 64-bit keys are equal: hash longer ones well.
- * config NULL: all defaults. change    of ttl_ms (weir_pipeline_change). */
+ * config NULL: all defaults.
+ *   change    of ttl_ms. */
 WEIR_API weir_stage_spec *weir_dedup(const weir_dedup_config *config);
 
 /* ---- One to many, few ---- */
@@ -113,7 +114,8 @@ typedef struct weir_flat_map_config {
                           once fail it with WEIR_ELIMIT anyhow */
 } weir_flat_map_config;
 
-/*   change    of all (weir_pipeline_change): the item in hand goes on by the new settings. */
+/* The same with settings.
+ *   change    of all: the item in hand goes on by the new settings. */
 WEIR_API weir_stage_spec *weir_flat_map_of(const weir_flat_map_config *config);
 
 /* Passes `n` items (at least 1), then cancels the input and ends the output. Never asks for more
@@ -156,7 +158,7 @@ WEIR_API weir_stage_spec *weir_expand(const weir_expand_config *config);
 /* Makes items as they are asked for. `next` is called with index 0, 1, 2 … and gives a new item
  * made on `loop`; that it leaves *ret_made NULL ends the output, a status that is not WEIR_OK ends
  * it as that error; both after what was made. Each replica counts by itself. A drain ends it.
- *   limits    up to 64 items that were asked for wait in a window of bytes that is full. */
+ *   limits    up to 64 items that were asked for wait here while the byte window below is full. */
 WEIR_API weir_stage_spec *weir_generate(weir_status (*next)(weir_loop *loop, uint64_t index,
                                                             void *user, weir_item **ret_made),
                                         void *user);
@@ -181,7 +183,7 @@ typedef struct weir_tick_body {
 /* Emits an item each interval. A tick that is not asked for is missed, never queued. Ticks keep to
  * the grid of the first: a late one does not put off the next, and a loop that stalled makes up for
  * none. A drain ends it.
- *   change    of interval_us (weir_pipeline_change): the next tick comes so long after the last. */
+ *   change    of interval_us: the next tick comes so long after the last. */
 WEIR_API weir_stage_spec *weir_tick(const weir_tick_config *config);
 
 /* ---- Sinks ---- */

@@ -31,8 +31,8 @@ typedef struct weir_rate_limit_config {
  *             token is rejected, with `status`, and another is asked for.
  * Counted as GCRA counts cells (ITU-T I.371, annex A): in any interval at most burst and what
  * comes in it. A token's time is rounded up to 1/64 ns.
- *   change    of all but `enforce` (weir_pipeline_change). The tokens that the bucket lacks it
- * lacks still, and they come at the new rate. */
+ *   change    of all but `enforce`. The tokens that the bucket lacks it lacks still, and they come
+ *             at the new rate. */
 WEIR_API weir_stage_spec *weir_rate_limit(const weir_rate_limit_config *config);
 
 /* ---- How many at once ----
@@ -61,8 +61,7 @@ typedef struct weir_semaphore_config {
  *   order     of arrival, in each replica; replicas that wait are woken in the order they came.
  *   with      weir_rate_limit: that goes below, so that what has its token is not kept from going.
  *   permits   come back at the end of the turn in which an item ended.
- *   change    all but `enforce` (weir_pipeline_change); with fewer permits none passes until as
- * many have come back. */
+ *   change    of all but `enforce`; with fewer permits none passes until as many have come back. */
 WEIR_API weir_stage_spec *weir_semaphore(const weir_semaphore_config *config);
 /* Permits in use, and those there are, of a node that runs; false if it does not, or is no
  * semaphore. Any thread. */
@@ -128,7 +127,7 @@ typedef struct weir_breaker_config {
     uint32_t probes;      /* let through while it is half open, 1..1000; 0: 5 */
     uint32_t probe_ms;    /* if it is half open for longer than that, it opens; 0: 60,000 */
     bool hold;            /* withhold demand while it is open, for sources that can wait; default:
-                             reject (weir_reject) at once */
+                             reject (weir_reject) at once: to a fallback say */
     weir_status status;   /* of what is rejected; 0: WEIR_EUNAVAILABLE */
 } weir_breaker_config;
 
@@ -142,8 +141,7 @@ typedef struct weir_breaker_config {
  *   demand    rejecting: as asked of the output, at most 64. Holding: the same while it is closed,
  *             none while it is open, the rest of the probes while it is half open; what came all
  *             the same is held, up to 64.
- *   change    all but `hold` and the window (weir_pipeline_change).
- *   rejected  items go the way of dead letters where the node has one, to a fallback say. */
+ *   change    of all but `hold` and the window. */
 WEIR_API weir_stage_spec *weir_breaker(const weir_breaker_config *config);
 
 typedef enum weir_breaker_state {
@@ -231,13 +229,15 @@ WEIR_API void weir_switch_free(weir_switch *handle);
  * thread; never allocates. */
 WEIR_API void weir_switch_off(weir_switch *handle, weir_status status);
 /* Aborts the pipeline of every stage of the switch instead, also of those that open later. A stage
- * that was told weir_switch_off before is through with its pipeline. Otherwise as that. */
+ * that weir_switch_off closed before has no say any more. The first call counts; any thread; never
+ * allocates. */
 WEIR_API void weir_switch_abort(weir_switch *handle);
+/* After either. Any thread. */
 WEIR_API bool weir_switch_is_off(const weir_switch *handle);
 
-/* Passes items until the switch is off.
- *   demand    as asked of the output; holds nothing
- * What was emitted before it still flows; what is queued before it ends as aborted. */
+/* Passes items until the switch is off. What it has emitted still flows; what is queued before it
+ * ends as aborted.
+ *   demand    as asked of the output; it holds nothing. */
 WEIR_API weir_stage_spec *weir_switch_stage(weir_switch *handle);
 
 #ifdef __cplusplus

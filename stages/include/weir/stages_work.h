@@ -35,7 +35,7 @@ typedef struct weir_async_fn_config {
 
 /* Work that is started now and finished later (see async.h, whose mechanism this is).
  *   demand    `in_flight` less those under way or done and not emitted, ahead of any demand below.
- *   change    by weir_async_options (weir_pipeline_change): in_flight and timeout_ms.
+ *   change    by weir_async_options: in_flight and timeout_ms.
  *   cancel    of the output, or an abort, cancels what is under way. */
 WEIR_API weir_stage_spec *weir_async(const weir_async_fn_config *config);
 
@@ -58,27 +58,28 @@ typedef struct weir_async_by_key_config {
     uint32_t key_bytes;   /* at most 65536 */
     uint32_t idle_ms;     /* a key unused for so long is forgotten; sooner, if there are keys_max:
                              the one unused for longest. 0: 60,000 */
-    uint32_t
-        timeout_ms; /* each item, from its arrival; 0: none. Its context's deadline counts too */
+    uint32_t timeout_ms;  /* each item, from its arrival; 0: none. Its context's deadline counts */
 } weir_async_by_key_config;
 
 /* Work that is started now and finished later, one operation at a time for each key: equal keys one
  * after the other, in order, different keys at once, as an actor for each key would. Keys with
  * something waiting take turns, an item each.
  *   demand    `in_flight` and `waiting_max` less what is inside, ahead of any demand below. Items
- * of a key that is slow may come to fill that, and hold up the others: put a weir_fair_queue with
- * `of_key_max` before it where that is to be refused instead. order     of arrival for equal keys,
- * of finishing for others. replicas  each has keys of its own: where keys must meet, partition
- * before, or place the node. cancel    of the output, or an abort, cancels what is under way; what
- * waits ends at once. */
+ *             of a key that is slow may come to fill that, and hold up the others: put a
+ *             weir_fair_queue with `of_key_max` before it where that is to be refused instead.
+ *   order     of arrival for equal keys, of finishing for others.
+ *   replicas  each has keys of its own: where keys must meet, partition before, or place the node.
+ *   change    by weir_async_options: timeout_ms, and in_flight, which counts all that is inside:
+ *             items beyond `in_flight` and `waiting_max` of this config fail with WEIR_ELIMIT.
+ *   cancel    of the output, or an abort, cancels what is under way; what waits ends at once. */
 WEIR_API weir_stage_spec *weir_async_by_key(const weir_async_by_key_config *config);
 
 typedef struct weir_fair_queue_config {
     uint64_t (*key)(const weir_item *item, void *user); /* borrows; NULL: the item's key */
     void *user;
     uint32_t items_max;  /* held, 1..1048576; 0: 256 */
-    uint32_t of_key_max; /* held of one key; more end as rejected, WEIR_EOVERLOAD. 0: items_max,
-                            so that none is rejected, and one key may fill the queue */
+    uint32_t of_key_max; /* held of one key; more are rejected, WEIR_EOVERLOAD. 0: items_max, so
+                            that none is rejected, and one key may fill the queue */
 } weir_fair_queue_config;
 
 /* Holds items by key, and hands them on by turns, one of each key that has some: however many one
@@ -124,9 +125,11 @@ typedef struct weir_gather_config {
 } weir_gather_config;
 
 /* Makes several calls for each item at the same time, and waits for all. The first that fails
- * cancels the others, those not yet started are not; its status is the item's, whatever the others
- * say (as errgroup does, https://pkg.go.dev/golang.org/x/sync/errgroup). The item goes on, or
- * fails, when all calls are over: none outlives it. demand    as weir_async. */
+ * cancels those under way, and what was not started yet never is; its status is the item's,
+ * whatever the others say (as errgroup does, https://pkg.go.dev/golang.org/x/sync/errgroup). The
+ * item goes on, or fails, when all calls are over: none outlives it.
+ *   demand    as weir_async.
+ *   change    as weir_async. */
 WEIR_API weir_stage_spec *weir_gather(const weir_gather_config *config);
 
 /* Ends the call; `why` is a static text. The call must not be touched afterwards. Loop thread;
@@ -136,8 +139,7 @@ WEIR_API void weir_call_done_from(weir_call *call, weir_status status, const cha
 
 /* ---- Workers ---- */
 
-/* Changes and shows a pool from any thread, in caller memory, zeroed, which outlives the pipeline.
- */
+/* Changes and shows a pool, from any thread. In caller memory, zeroed; it outlives the pipeline. */
 typedef struct weir_pool_control {
     uint64_t bounds; /* weir's, like all */
     uint32_t size, waiting;
@@ -148,9 +150,10 @@ typedef struct weir_pool_figures {
     uint32_t waiting; /* items that wait for one, as of the last look or start */
 } weir_pool_figures;
 
-/* Sets the bounds of each replica, min at least 1, both at most the config's `most`. They hold from
- * the next item or look on. What is under way beyond a lower bound is finished. */
+/* Sets the bounds of each replica, cut to 1..`most` of the config. They hold from the next item or
+ * look on. What is under way beyond a lower bound is finished. Any thread. */
 WEIR_API void weir_pool_set_bounds(weir_pool_control *control, uint32_t min, uint32_t max);
+/* Any thread. */
 WEIR_API void weir_pool_look(const weir_pool_control *control, weir_pool_figures *ret_figures);
 
 typedef struct weir_pool_config {
@@ -177,11 +180,14 @@ typedef struct weir_pool_config {
 } weir_pool_config;
 
 /* Workers that take one item each, as many as the queue before them calls for: every `look_ms`
- * there is one more if more than half the queue is taken, one less if none of it is. demand    the
- * workers there are, and `queue`, ahead of any demand below. deadline  of an item's context, or its
- * cancel: what waits fails within 50 ms; what a thread has not begun is spared; a thread is never
- * interrupted, its worker stays taken, and the item fails if `run` says so (look at the context in
- * long work). cancel    of the output, or an abort, waits for threads that are at work. */
+ * there is one more if more than half the queue is taken, one less if none of it is.
+ *   demand    the workers there are, and `queue`, ahead of any demand below.
+ *   deadline  of an item's context, or its cancel: what waits fails within 50 ms; what a thread has
+ *             not begun is spared; a thread is never interrupted, its worker stays taken, and the
+ *             item fails if `run` says so (look at the context in long work).
+ *   cancel    of the output, or an abort, waits for threads that are at work.
+ *   change    by weir_async_options: timeout_ms and queue, with `most` for in_flight. The number of
+ *             workers by weir_pool_set_bounds. */
 WEIR_API weir_stage_spec *weir_pool(const weir_pool_config *config);
 
 typedef struct weir_blocking_config {
@@ -217,10 +223,11 @@ typedef struct weir_parallel_config {
 } weir_parallel_config;
 
 /* Continues the chain with copies of a stage, each item handed to one that has credit, and gives
- * the node behind them, at which the chain goes on; NULL after an error, which is latched. demand
- * unordered: as weir_balance and weir_merge. Ordered: `in_flight` less what is inside, as far as
- * the copies ask. order     ordered: a copy may drop or fail items, late or never emit them; those
- * behind wait until it has ended them (a dead letter: until its sink has). It may emit one item for
+ * the node behind them, at which the chain goes on; NULL after an error, which is latched.
+ *   demand    unordered: as weir_balance and weir_merge. Ordered: `in_flight` less what is inside,
+ *             as far as the copies ask.
+ *   order     ordered: a copy may drop or fail items, late or never emit them; those behind wait
+ *             until it has ended them (a dead letter: until its sink has). It may emit one item for
  *             each at most, the same or one derived from it; others fail with WEIR_EINVAL.
  *   errors    of a copy's output end all the copies. */
 WEIR_API weir_node *weir_parallel(weir_pipeline *pipeline, const weir_parallel_config *config);

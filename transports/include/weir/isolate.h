@@ -77,7 +77,7 @@ typedef struct weir_isolate_stats {
     uint64_t items_failed; /* with their worker */
 } weir_isolate_stats;
 
-/* Zero is the default that is given; pointers stay borrowed until the pipeline is freed. */
+/* Pointers stay borrowed until the pipeline is freed. */
 typedef struct weir_isolate_config {
     weir_isolate_helper *helper; /* required */
     const char *work;            /* its name, required */
@@ -85,26 +85,27 @@ typedef struct weir_isolate_config {
      * WEIR_OK: the item fails with it. NULL: the body of the item is a weir_isolate_bytes. */
     weir_status (*input)(const weir_item *item, weir_isolate_bytes *ret_in, void *user);
     void *user;
-    uint32_t workers;          /* of all replicas together, 1..64, but at least one each: 2 */
-    uint32_t in_flight;        /* items a worker has at once, 1..16: 1. More hides the way there and
-                                  back of small items; a crash fails all that its worker had */
+    uint32_t workers;          /* of all replicas together, 1..64, but at least one each; 0: 2 */
+    uint32_t in_flight;        /* items a worker has at once, 1..16; 0: 1. More hides the way there
+                                  and back of small items; a crash fails all its worker had */
     bool unordered;            /* emit as they finish; default: in the order of arrival */
-    uint32_t in_bytes_max;     /* of an item, at most 1 GiB; more fails with WEIR_ELIMIT: 1 MiB */
-    uint32_t out_bytes_max;    /* of what is made of it, at most 1 GiB: 1 MiB */
-    uint32_t timeout_ms;       /* for one item, from when its worker is free for it: 10,000 */
+    uint32_t in_bytes_max;     /* of an item, at most 1 GiB; more fails, WEIR_ELIMIT; 0: 1 MiB */
+    uint32_t out_bytes_max;    /* of what is made of it, at most 1 GiB; 0: 1 MiB */
+    uint32_t timeout_ms;       /* for one item, from when its worker is free for it; 0: 10,000 */
     uint64_t memory_bytes_max; /* address space a worker may add to what it begins with, input and
-                                  output included: 256 MiB; UINT64_MAX: any. Not with sanitizers */
-    uint32_t cpu_s_max;        /* processor time for one item, whole seconds: no limit */
-    uint32_t files_max;        /* descriptors a worker may have, at least 4: 16 */
+                                  output included; 0: 256 MiB; UINT64_MAX: any. Not with
+                                  sanitizers */
+    uint32_t cpu_s_max;        /* processor time for one item, whole seconds; 0: no limit */
+    uint32_t files_max;        /* descriptors a worker may have, at least 4; 0: 16 */
     bool sandbox; /* leave a worker only the system calls that computing needs (seccomp on x86-64
                      and ARM64; elsewhere the check fails with WEIR_EUNSUPPORTED): memory, clocks,
                      reading and writing what is open. Any other kills it. Not with sanitizers */
     uint32_t restart_ms;     /* before a worker that failed is replaced; doubled for each failure
-                                without an answer between: 10 */
-    uint32_t restart_ms_max; /* 5,000 */
+                                without an answer between; 0: 10 */
+    uint32_t restart_ms_max; /* 0: 5,000 */
     uint32_t restarts_max;   /* of all workers of a replica, in restarts_window_ms; what fails then
-                                is replaced when the window is over: 100 */
-    uint32_t restarts_window_ms; /* 10,000 */
+                                is replaced when the window is over; 0: 100 */
+    uint32_t restarts_window_ms; /* 0: 10,000 */
     weir_isolate_stats *stats;   /* counts there; optional, may be shared by stages */
 } weir_isolate_config;
 
