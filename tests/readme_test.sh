@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The README cannot rot: its C code stands in programs that are built and run by the tests, and its
-# links lead somewhere. Usage: readme_test.sh SOURCE_DIR
+# The README cannot rot: its C code stands in programs that are built and run by the tests, its links
+# lead somewhere, and every public header and every stage of the library has its place in it.
+# Usage: readme_test.sh SOURCE_DIR
 set -euo pipefail
 cd "$1"
 exec perl - tests/readme/*.c bench/services/*/*.c <<'PERL'
@@ -34,9 +35,26 @@ while ($readme =~ /\]\(([^)#\s]+)/g) {
     print STDERR "README: a link leads nowhere: $1\n";
     $failed++;
 }
-print "readme: $blocks pieces of code, $links links\n";
-if ($blocks == 0) {
-    print STDERR "README: no code found\n";
+my $stages = 0;
+for my $header (glob '{core,proto,stages,transports}/include/weir/*.h') {
+    next if index($readme, "]($header)") >= 0;
+    print STDERR "README: no link to $header\n";
+    $failed++;
+}
+my $manual = slurp('core/man/weir-stages.7');
+for my $header (glob('stages/include/weir/*.h'), 'core/include/weir/hub.h', 'core/include/weir/inlet.h') {
+    my $text = slurp($header);
+    while ($text =~ /^WEIR_API weir_(?:stage_spec|node) \*\s*weir_(\w+)\(/gm) {
+        my $stage = $1;
+        $stages++;
+        next if index($readme, "[$stage]($header)") >= 0 && $manual =~ /\bFn weir_$stage\b/;
+        print STDERR "README or weir-stages(7): no row for $stage of $header\n";
+        $failed++;
+    }
+}
+print "readme: $blocks pieces of code, $links links, $stages stages\n";
+if ($blocks == 0 || $stages < 50) {
+    print STDERR "README: no code found, or no stages\n";
     $failed++;
 }
 exit($failed ? 1 : 0);

@@ -27,8 +27,8 @@ typedef struct weir_rate_limit_config {
 
 /* A token bucket, full at the start; one for all replicas of the node, whatever loop they are on.
  *   demand    shaping: at most the tokens there are, and 64; items that find no token after all
- *             (cost, another replica) are held. Enforcing: as asked of the output; what finds no
- *             token is rejected, with `status`, and another is asked for.
+ *             (cost, another replica) are held, up to 64. Enforcing: as asked of the output, at
+ *             most 64; what finds no token is rejected with `status`, and another is asked for.
  * Counted as GCRA counts cells (ITU-T I.371, annex A): in any interval at most burst and what
  * comes in it. A token's time is rounded up to 1/64 ns.
  *   change    of all but `enforce`. The tokens that the bucket lacks it lacks still, and they come
