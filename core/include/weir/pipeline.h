@@ -246,8 +246,7 @@ WEIR_API weir_status weir_pipeline_edge_stats(const weir_pipeline *pipeline, uin
  * bucket, UINT64_MAX for the last; 0 without figures. */
 WEIR_API uint64_t weir_duration_quantile(const weir_stage_stats *stats, double q);
 /* A window for the edge to a stage whose durations vary so: 2 x p99 / median, at least 2, at most
- * 1048576. 0 below 100 items: too few to tell. A start; to hold a latency instead, see latency_us.
- */
+ * 1048576. 0 below 100 items: too few to tell. It is a start; to hold a latency, see latency_us. */
 WEIR_API uint32_t weir_window_advice(const weir_stage_stats *stats);
 
 typedef struct weir_bottleneck {
