@@ -52,9 +52,10 @@ typedef struct weir_async_by_key_config {
     /* The key is about to be forgotten: free what its memory owns. Optional. */
     void (*key_expired)(uint64_t key, void *key_state, void *user);
     void *user;
-    uint32_t in_flight;   /* operations at once per replica; 0: 64 */
-    uint32_t waiting_max; /* items that wait for their key's turn; 0: 256; both at most 65536 */
-    uint32_t keys_max;    /* keys known at once, more than the sum of those two; 0: 1024, or that */
+    uint32_t in_flight;   /* operations at once per replica, 1..32768; 0: 64 */
+    uint32_t waiting_max; /* items that wait for their key's turn; 0: 256. Both together: 65536 */
+    uint32_t keys_max;    /* known at once, at most 1048576, more than the sum of those two. 0:
+                             1024, or one more than that sum */
     uint32_t key_bytes;   /* at most 65536 */
     uint32_t idle_ms;     /* a key unused for so long is forgotten; sooner, if there are keys_max:
                              the one unused for longest. 0: 60,000 */
