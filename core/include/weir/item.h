@@ -166,8 +166,8 @@ WEIR_API void *weir_ticket_find(weir_item *item, const weir_ticket_type *type);
 /* For who makes good what failed, as a fallback does: forgets that the item was dead-lettered, and
  * gives the item to go on with, in the place of `item`. Tickets that only this item keeps open end
  * now, with the failure: what they guard is over (those above items of other loops end later, as
- * the item does). An item that others hold too, or that has ended
- * worse for another holder, is given back as it is. */
+ * the item does). An item that others hold too, or that has ended worse for another holder, is
+ * given back as it is. */
 WEIR_API weir_item *weir_item_forgive(weir_item *item) WEIR_MUST_USE;
 
 enum { WEIR_ITEM_TICKET = 0x80 }; /* in `bits` */
