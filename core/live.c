@@ -375,7 +375,7 @@ weir_status weir_pipeline_change(weir_pipeline *p, const char *stage, const void
                                  size_t config_size, const weir_on_changed *on_changed,
                                  const char **ret_why)
 {
-    const char *ignored, **why = ret_why != NULL ? ret_why : &ignored;
+    const char *ignored = NULL, **why = ret_why != NULL ? ret_why : &ignored;
     wi_live *live;
     weir_status status = wi_live_new(p, stage, on_changed, &live, why);
     if (status != WEIR_OK)
@@ -430,7 +430,7 @@ weir_status weir_pipeline_set_window(weir_pipeline *p, const char *stage, uint32
                                      uint32_t window, const weir_on_changed *on_changed,
                                      const char **ret_why)
 {
-    const char *ignored, **why = ret_why != NULL ? ret_why : &ignored;
+    const char *ignored = NULL, **why = ret_why != NULL ? ret_why : &ignored;
     wi_live *live;
     weir_status status = wi_live_new(p, stage, on_changed, &live, why);
     if (status != WEIR_OK)
@@ -512,7 +512,7 @@ weir_status weir_pipeline_set_policy(weir_pipeline *p, const char *stage,
                                      const weir_error_policy *policy,
                                      const weir_on_changed *on_changed, const char **ret_why)
 {
-    const char *ignored, **why = ret_why != NULL ? ret_why : &ignored;
+    const char *ignored = NULL, **why = ret_why != NULL ? ret_why : &ignored;
     wi_live *live;
     weir_status status = wi_live_new(p, stage, on_changed, &live, why);
     if (status != WEIR_OK)

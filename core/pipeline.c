@@ -141,7 +141,7 @@ static wi_link *add_link(weir_node *from, uint32_t output, weir_node *to, uint32
     link->output = output;
     link->input = input;
     if (config != NULL)
-        link->config = link->given = *config;
+        link->given = *config;
     p->checked = false;
     if (input + 1 > to->n_in)
         to->n_in = input + 1;
@@ -407,9 +407,8 @@ static bool check_node(weir_pipeline *p, weir_node *node)
 }
 
 /* What stands in the link or its node is checked; what does not is cut to it. */
-static bool check_window(weir_pipeline *p, wi_link *link)
+static void complete_window(const weir_pipeline *p, const wi_link *link, weir_edge_config *c)
 {
-    weir_edge_config *c = &link->config;
     const weir_edge_config *of_node = &link->to->edge_config;
     bool across = link->from->place != link->to->place;
     uint32_t usual = p->config.window != 0 ? p->config.window
@@ -425,33 +424,45 @@ static bool check_window(weir_pipeline *p, wi_link *link)
         c->window_max = c->latency_us != 0 && usual > c->window ? usual : c->window;
     if (c->window_min == 0)
         c->window_min = 1;
-    if (c->window > WINDOW_MAX || c->window_max > WINDOW_MAX) {
-        build_fail(p, link->to->name, WEIR_ELIMIT, "its window is over 1048576 items");
-        return false;
-    }
-    if (c->window > c->window_max || c->window_min > c->window_max) {
-        build_fail(p, link->to->name, WEIR_EINVAL, "its window_max is below its window");
-        return false;
-    }
     if (c->latency_us != 0 && c->window < c->window_min)
         c->window = c->window_min;
-    return true;
 }
 
-/* Fills in an edge's defaults: the link's own, the node's, the pipeline's, ours. */
-static bool check_link(weir_pipeline *p, wi_link *link)
+weir_edge_config wi_link_complete(const weir_pipeline *p, const wi_link *link)
 {
-    weir_edge_config *c = &link->config;
+    weir_edge_config c = link->given;
     const weir_edge_config *of_node = &link->to->edge_config;
-    *c = link->given;
-    if (c->window_bytes == 0)
-        c->window_bytes = of_node->window_bytes;
-    if (c->item_bytes_max == 0)
-        c->item_bytes_max = of_node->item_bytes_max;
-    if (c->item_bytes_max == 0)
-        c->item_bytes_max = p->config.item_bytes_max;
-    c->error_jumps |= of_node->error_jumps;
-    return check_window(p, link);
+    if (c.window_bytes == 0)
+        c.window_bytes = of_node->window_bytes;
+    if (c.item_bytes_max == 0)
+        c.item_bytes_max = of_node->item_bytes_max;
+    if (c.item_bytes_max == 0)
+        c.item_bytes_max = p->config.item_bytes_max;
+    c.error_jumps |= of_node->error_jumps;
+    complete_window(p, link, &c);
+    return c;
+}
+
+/* Why a completed window is refused; NULL: it is not. */
+static const char *window_fault(const weir_edge_config *c, weir_status *ret_status)
+{
+    *ret_status = WEIR_ELIMIT;
+    if (c->window > WINDOW_MAX || c->window_max > WINDOW_MAX)
+        return "its window is over 1048576 items";
+    *ret_status = WEIR_EINVAL;
+    if (c->window > c->window_max || c->window_min > c->window_max)
+        return "its window_max is below its window";
+    *ret_status = WEIR_OK;
+    return NULL;
+}
+
+static void check_link(weir_pipeline *p, wi_link *link)
+{
+    weir_status status;
+    link->config = wi_link_complete(p, link);
+    const char *why = window_fault(&link->config, &status);
+    if (why != NULL)
+        build_fail(p, link->to->name, status, why);
 }
 
 weir_status weir_pipeline_check(weir_pipeline *p)
@@ -476,13 +487,13 @@ uint64_t weir_pipeline_bound(const weir_pipeline *p)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < p->n_links; i++) {
-        wi_link link = p->links[i];
-        weir_pipeline *unchecked = (weir_pipeline *)(uintptr_t)p;
-        if (!check_link(unchecked, &link))
+        weir_edge_config c = wi_link_complete(p, &p->links[i]);
+        weir_status status;
+        if (window_fault(&c, &status) != NULL)
             return WEIR_UNBOUNDED;
-        uint64_t items = weir_credit_mul(link.config.window_max, link.config.item_bytes_max);
-        uint64_t bytes = weir_credit_add(link.config.window_bytes, link.config.item_bytes_max);
-        sum = weir_credit_add(sum, link.config.window_bytes != 0 && bytes < items ? bytes : items);
+        uint64_t items = weir_credit_mul(c.window_max, c.item_bytes_max);
+        uint64_t bytes = weir_credit_add(c.window_bytes, c.item_bytes_max);
+        sum = weir_credit_add(sum, c.window_bytes != 0 && bytes < items ? bytes : items);
     }
     return sum;
 }

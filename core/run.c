@@ -626,6 +626,16 @@ static weir_status runner_threads(runner *r)
     return status;
 }
 
+/* Ends that travel between loops may take several rounds. */
+static void quiesce_all(const runner *r)
+{
+    for (bool any = true; any && r->loops != NULL;) {
+        any = false;
+        for (uint32_t i = 0; i < r->n; i++)
+            any |= r->loops[i] != NULL && wi_loop_quiesce(r->loops[i]);
+    }
+}
+
 static void runner_done(runner *r)
 {
     const weir_env *env = r->pipeline->env;
@@ -634,15 +644,11 @@ static void runner_done(runner *r)
             event_free(r->signals[i]);
     if (r->has_signals)
         atomic_flag_clear(&signals_taken);
-    /* Threads of a pool may be on their way out of a post to a loop that has done its work: they
-     * end before the loops go. */
+    /* What stages share goes when the last item has ended, as who is told may look at it, and
+     * before the loops: threads of a pool may be on their way out of a post to one. */
+    quiesce_all(r);
     unshare_all(r->pipeline);
-    /* Ends that travel between loops may take several rounds. */
-    for (bool any = true; any && r->loops != NULL;) {
-        any = false;
-        for (uint32_t i = 0; i < r->n; i++)
-            any |= r->loops[i] != NULL && wi_loop_quiesce(r->loops[i]);
-    }
+    quiesce_all(r);
     for (uint32_t i = 0; r->loops != NULL && i < r->n; i++)
         weir_loop_free(r->loops[i]);
     weir_memory_free(env, r->loops);

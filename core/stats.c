@@ -225,7 +225,8 @@ size_t weir_pipeline_dot(const weir_pipeline *p, char *buffer, size_t cap)
     for (uint32_t i = 0; i < p->n_links; i++) {
         const wi_link *link = &p->links[i];
         /* as it is now: each replica has its own, the first stands for all */
-        uint64_t window = replicas(p) != 0 ? wi_read(&p->edges[i].window) : link->config.window;
+        uint64_t window = replicas(p) != 0 ? wi_read(&p->edges[i].window)
+                                           : wi_link_complete(p, link).window;
         put(&t, "    \"%s\" -> \"%s\" [label=\"%" PRIu64 "\"%s];\n", quoted(link->from->name, a),
             quoted(link->to->name, b), window, link->dead_letter ? ", style=dashed" : "");
     }

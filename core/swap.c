@@ -358,7 +358,7 @@ static weir_status submit_swap(wi_live *live, const char **why)
 weir_status weir_pipeline_swap(weir_pipeline *p, const char *stage, weir_stage_spec *spec,
                                const weir_on_changed *on_changed, const char **ret_why)
 {
-    const char *ignored, **why = ret_why != NULL ? ret_why : &ignored;
+    const char *ignored = NULL, **why = ret_why != NULL ? ret_why : &ignored;
     wi_live *live;
     *why = "the new stage could not be described";
     if (spec == NULL)

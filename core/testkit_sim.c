@@ -121,21 +121,20 @@ bool wi_sim_puts_off(weir_loop *loop)
 }
 
 /* Those that are due at the same instant as the first lie together at the top of the heap. */
-static uint32_t same_due(weir_timer *root, weir_timer **ret_timers)
+static uint32_t same_due(weir_timer *timers[SAME_DUE_MAX])
 {
     uint32_t n = 1;
-    ret_timers[0] = root;
     for (uint32_t at = 0; at < n; at++)
-        for (weir_timer *t = ret_timers[at]->child; t != NULL && n < SAME_DUE_MAX; t = t->sibling)
-            if (t->due_ns == root->due_ns)
-                ret_timers[n++] = t;
+        for (weir_timer *t = timers[at]->child; t != NULL && n < SAME_DUE_MAX; t = t->sibling)
+            if (t->due_ns == timers[0]->due_ns)
+                timers[n++] = t;
     return n;
 }
 
 weir_timer *wi_sim_timer(weir_loop *loop)
 {
     weir_testkit *kit = loop->kit;
-    weir_timer *timers[SAME_DUE_MAX];
+    weir_timer *timers[SAME_DUE_MAX] = { loop->timers };
     if (!kit->steers)
         return loop->timers;
     for (uint32_t i = 0; i < kit->loop_count; i++)
@@ -143,7 +142,7 @@ weir_timer *wi_sim_timer(weir_loop *loop)
             kit->stalls[i].is_late = true;
             return NULL;
         }
-    return timers[wi_kit_choose(kit, same_due(loop->timers, timers))];
+    return timers[wi_kit_choose(kit, same_due(timers))];
 }
 
 /* The tail goes out before the end, and both may be seen apart from each other. */

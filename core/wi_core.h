@@ -353,8 +353,8 @@ bool wi_budget_take(weir_stage *stage);
 typedef struct wi_link {
     weir_node *from, *to;
     uint32_t output, input;
-    weir_edge_config config; /* as given, until the check fills in the defaults */
     weir_edge_config given;
+    weir_edge_config config; /* complete, from the check on: for whom the start has told */
     bool dead_letter;
 } wi_link;
 
@@ -428,6 +428,9 @@ struct weir_pipeline {
     uint64_t mark_ns;
 };
 
+/* What is given for a link, with the defaults: the link's own, the node's, the pipeline's, ours.
+ * Writes nothing: other threads may ask for it while the pipeline is checked. */
+weir_edge_config wi_link_complete(const weir_pipeline *pipeline, const wi_link *link);
 /* Latches the first error, as "name: why (text)". Any thread. */
 void wi_pipeline_latch(weir_pipeline *pipeline, const char *who, weir_status status,
                        const char *why);

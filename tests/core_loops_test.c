@@ -908,6 +908,162 @@ static void timers_fire_on_an_adopted_base(void **state)
     event_base_free(a.base);
 }
 
+/* ---- Looking on ---- */
+
+typedef struct looker {
+    const weir_pipeline *pipeline;
+    atomic_bool over;
+    uint64_t bound, looks;
+} looker;
+
+static void *look(void *user)
+{
+    looker *l = user;
+    char text[4096];
+    do {
+        assert_true(weir_pipeline_json(l->pipeline, text, sizeof text) < sizeof text);
+        assert_true(weir_pipeline_dot(l->pipeline, text, sizeof text) < sizeof text);
+        assert_true(weir_pipeline_deadlock(l->pipeline, text, sizeof text) < sizeof text);
+        l->bound = weir_pipeline_bound(l->pipeline);
+        l->looks++;
+    } while (!atomic_load(&l->over));
+    return NULL;
+}
+
+static void a_thread_looks_on_from_before_the_check_to_the_end(void **state)
+{
+    (void)state;
+    for (uint64_t round = 0; round < ROUNDS / 10; round++) {
+        numbers from = { .n = 1000, .is_tracked = true };
+        checker to = { 0 };
+        pthread_t thread;
+        weir_pipeline *p = weir_pipeline_new(&(weir_pipeline_config){ .loops = 2 });
+        weir_from(p, spec(&numbers_type, &from));
+        weir_node_place(weir_into(p, spec(&checker_type, &to)), 1);
+        looker l = { .pipeline = p };
+        assert_int_equal(pthread_create(&thread, NULL, look, &l), 0);
+        assert_int_equal(weir_run(p), WEIR_OK);
+        atomic_store(&l.over, true);
+        pthread_join(thread, NULL);
+        assert_true(l.looks > 0);
+        assert_int_equal(l.bound, UINT64_C(1024) << 21);
+        weir_pipeline_free(p);
+    }
+}
+
+/* ---- The end of what is shared ---- */
+
+typedef struct counted {
+    atomic_ullong ended;
+    uint64_t n, ended_at_unshare;
+} counted;
+
+static void counted_ended(weir_item *item, weir_outcome outcome, weir_status status)
+{
+    (void)outcome;
+    (void)status;
+    atomic_fetch_add(&((counted *)((pointer *)weir_item_body(item))->to)->ended, 1);
+}
+
+static const weir_item_type counted_item = { .name = "counted", .ended = counted_ended };
+
+static weir_status counted_share(const void *config, const weir_env *env, uint32_t replicas,
+                                 void **ret_shared, const char **ret_why)
+{
+    (void)env;
+    (void)replicas;
+    (void)ret_why;
+    *ret_shared = ((const pointer *)config)->to;
+    return WEIR_OK;
+}
+
+static void counted_unshare(void *shared)
+{
+    counted *c = shared;
+    c->ended_at_unshare = atomic_load(&c->ended);
+}
+
+/* It holds nothing for its items: whoever ends them may do so after the source has closed. */
+static void counted_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+{
+    counted *c = weir_stage_shared(stage);
+    (void)state;
+    for (; credit > 0 && c->n > 0; credit--, c->n--) {
+        weir_item *item = weir_item_new(weir_stage_loop(stage), &counted_item, sizeof(pointer));
+        ((pointer *)weir_item_body(item))->to = c;
+        weir_emit(out, item);
+    }
+    if (c->n == 0)
+        weir_end(out);
+}
+
+static const weir_stage_type counted_type = {
+    .name = "counted",
+    .config_size = sizeof(pointer),
+    .inputs = WEIR_PORTS_NONE,
+    .share = counted_share,
+    .unshare = counted_unshare,
+    .on_demand = counted_on_demand,
+};
+
+/* On a loop between: what it emits ends there first, then at the source's. */
+static weir_status derive_on_item(weir_stage *stage, weir_in *in, weir_item *item, void *state)
+{
+    weir_item *child = weir_item_new(weir_stage_loop(stage), NULL, 0);
+    (void)in;
+    (void)state;
+    weir_item_derive(child, item);
+    weir_emit(weir_stage_out(stage), child);
+    return WEIR_OK;
+}
+
+static const weir_stage_type derive_type = { .name = "derive", .on_item = derive_on_item };
+
+enum { KEPT_MAX = 100 };
+typedef struct keeper {
+    weir_item *items[KEPT_MAX];
+    uint32_t n;
+} keeper;
+
+static weir_status keeper_on_item(weir_stage *stage, weir_in *in, weir_item *item, void *state)
+{
+    keeper *k = state;
+    (void)stage;
+    (void)in;
+    assert_true(k->n < KEPT_MAX);
+    k->items[k->n++] = item;
+    return WEIR_OK;
+}
+
+static void keeper_close(weir_stage *stage, void *state)
+{
+    keeper *k = state;
+    (void)stage;
+    while (k->n > 0)
+        weir_item_end(k->items[--k->n], WEIR_ACKED, WEIR_OK);
+}
+
+static const weir_stage_type keeper_type = { .name = "keeper",
+                                             .state_size = sizeof(keeper),
+                                             .outputs = WEIR_PORTS_NONE,
+                                             .on_item = keeper_on_item,
+                                             .close = keeper_close };
+
+static void what_is_shared_outlives_the_last_item(void **state)
+{
+    (void)state;
+    for (uint64_t round = 0; round < ROUNDS / 10; round++) {
+        counted c = { .n = KEPT_MAX };
+        weir_pipeline *p = weir_pipeline_new(&(weir_pipeline_config){ .loops = 2 });
+        weir_from(p, spec(&counted_type, &c));
+        weir_node_place(weir_via(p, weir_stage_of(&derive_type, NULL)), 1);
+        weir_into(p, weir_stage_of(&keeper_type, NULL));
+        assert_int_equal(weir_run(p), WEIR_OK);
+        weir_pipeline_free(p);
+        assert_int_equal(c.ended_at_unshare, KEPT_MAX);
+    }
+}
+
 /* ---- Idle ---- */
 
 typedef struct idler {
@@ -977,6 +1133,8 @@ int main(void)
         cmocka_unit_test(a_pipeline_runs_on_an_adopted_base),
         cmocka_unit_test(an_adopted_loop_and_one_of_our_own_share_a_pipeline),
         cmocka_unit_test(timers_fire_on_an_adopted_base),
+        cmocka_unit_test(a_thread_looks_on_from_before_the_check_to_the_end),
+        cmocka_unit_test(what_is_shared_outlives_the_last_item),
         cmocka_unit_test(an_idle_loop_sleeps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,7 +23,7 @@
 #include <sqlite3.h>
 #endif
 
-enum { ARGS_MAX = 32, REPLY_BYTES = 64 * 1024, WAIT_MS = 10000 };
+enum { ARGS_MAX = 32, REPLY_BYTES = 64 * 1024, WAIT_MS = 30000 };
 
 static uint64_t now_ms(void)
 {
@@ -704,7 +704,8 @@ static void a_second_signal_cuts_the_drain_short(void **state)
 
 /* ---- Under load ---- */
 
-static pid_t load_spawn(const service *s, const char *ids, const char *seconds)
+/* Load until load_stop. */
+static pid_t load_spawn(const service *s, const char *ids)
 {
     char url[64];
     snprintf(url, sizeof url, "http://127.0.0.1:%u/orders", s->port);
@@ -714,7 +715,7 @@ static pid_t load_spawn(const service *s, const char *ids, const char *seconds)
                      "--connections",
                      "64",
                      "--seconds",
-                     (char *)(uintptr_t)seconds,
+                     "300",
                      "--warmup",
                      "0",
                      "--id-log",
@@ -725,6 +726,13 @@ static pid_t load_spawn(const service *s, const char *ids, const char *seconds)
                      "{\"id\":\"A-{n}\",\"amount\":1.5,\"currency\":\"EUR\"}",
                      NULL };
     return server_spawn(argv, NULL, NULL);
+}
+
+/* It writes down what was answered so far, and ends. */
+static void load_stop(pid_t load)
+{
+    kill(load, SIGTERM);
+    assert_true(wait_exit(load) >= 0);
 }
 
 /* Waits until the load has had so many bytes of answers. */
@@ -748,10 +756,10 @@ static void on_sigterm_under_load_every_order_answered_201_is_stored(void **stat
     (void)state;
     service_start(&s, NULL);
     snprintf(ids, sizeof ids, "%s/ids", s.dir);
-    pid_t load = load_spawn(&s, ids, "2");
+    pid_t load = load_spawn(&s, ids);
     wait_for_ids(ids, 4096);
     assert_drains(&s);
-    (void)wait_exit(load);
+    load_stop(load);
     assert_int_equal(sqlite3_open_v2(s.db, &file, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_prepare_v2(file, "SELECT 1 FROM orders WHERE id = ?", -1, &find, NULL),
                      SQLITE_OK);
@@ -980,7 +988,7 @@ static void postgresql_may_be_killed_and_every_order_answered_201_is_in_it(void 
         skip();
     service_start(&s, ARGS("--store", postgres.url, "--pricing", "none", "--notify", "none"));
     snprintf(ids, sizeof ids, "%s/ids", s.dir);
-    pid_t load = load_spawn(&s, ids, "8");
+    pid_t load = load_spawn(&s, ids);
     wait_for_ids(ids, 16384);
     server_postgres_crash(&postgres);
     struct stat before = { 0 };
@@ -992,9 +1000,9 @@ static void postgresql_may_be_killed_and_every_order_answered_201_is_in_it(void 
         if (server_postgres_is_ready(&postgres))
             break;
     }
-    wait_for_ids(ids, before.st_size + 65536);
+    wait_for_ids(ids, before.st_size + 16384);
     assert_drains(&s);
-    (void)wait_exit(load);
+    load_stop(load);
     bool all = answered_are_in(&postgres, ids, &answered);
     server_postgres_stop(&postgres);
     service_free(&s);

@@ -608,6 +608,7 @@ static void processor_time_is_limited(void **state)
     rig *r = *state;
     weir_isolate_config config = config_of(r, "wants processor");
     config.cpu_s_max = 1;
+    config.timeout_ms = 120000; /* a second of the processor may take long */
     assert_int_equal(run(r, 3, &config), WEIR_OK);
     assert_int_equal(r->f.statuses[0], WEIR_OK);
     assert_int_equal(r->f.statuses[1], WEIR_EUNAVAILABLE);
