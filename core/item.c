@@ -226,6 +226,7 @@ static inline size_t give_back_run(weir_loop *home, uint8_t which, weir_item **i
         if (item->holds != 1 || item->home != home || item->parent != parent || tells_type(item) ||
             item->bits != which)
             break;
+        item->holds = 0; /* or to end it again would put it there twice */
         top[i] = item;
     }
     wi_set(&c->n_free, c->n_free + i);
@@ -504,6 +505,9 @@ static void ended_twice(const weir_item *item)
 {
     bool reported = item->home != NULL &&
                     wi_sim_reports(item->home, NULL, "an item was ended that had ended already");
+    weir_loop *loop = wi_here != NULL ? wi_here : item->home;
+    if (loop != NULL)
+        wi_count(&loop->stats.items_ended_twice, 1);
     assert(reported && "an item was ended that had ended already");
     (void)reported;
 }

@@ -550,6 +550,7 @@ void weir_loop_stats_get(const weir_loop *loop, weir_loop_stats *ret_stats)
         .items_live = wi_read(&s->items_reserved) - wi_items_free(loop),
         .items_reserved = wi_read(&s->items_reserved),
         .bytes_reserved = wi_read(&s->bytes_reserved),
+        .items_ended_twice = wi_read(&s->items_ended_twice),
     };
 }
 

@@ -384,24 +384,13 @@ static size_t drop_expired(weir_stage *stage, weir_in *in, weir_item **items, si
     return kept;
 }
 
-static size_t what_fits_one(const weir_out *out, weir_item **items, size_t n)
-{
-    uint64_t window = out->edge->window_bytes, bytes = wi_bytes_in_flight(out);
-    for (size_t i = 0; i < n; i++) {
-        if (bytes != 0 && bytes + items[i]->cost > window)
-            return i;
-        bytes += items[i]->cost;
-    }
-    return n;
-}
-
 /* A stage that emits all it gets must not get what the byte windows below have no room for. */
 static size_t what_fits(const weir_stage *stage, weir_item **items, size_t n)
 {
     for (uint64_t bits = stage->gated; bits != 0 && n != 0; bits &= bits - 1) {
         const weir_out *out = stage->out[__builtin_ctzll(bits)];
         if (!out->over)
-            n = what_fits_one(out, items, n);
+            n = wi_bytes_room(out, items, n);
     }
     return n;
 }

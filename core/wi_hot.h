@@ -35,6 +35,9 @@ static inline bool wi_bytes_full(const weir_out *out)
     return out->edge->window_bytes != 0 && wi_bytes_in_flight(out) >= out->edge->window_bytes;
 }
 
+/* How many of the first have room in the window of bytes, which there is; credit aside. */
+size_t wi_bytes_room(const weir_out *out, weir_item *const *items, size_t n);
+
 /* What the sender may still emit, bytes aside. */
 static inline uint64_t wi_credit(const weir_out *out)
 {

@@ -81,22 +81,9 @@ void wi_queue_emit(wi_queue *queue, weir_out *out)
 
 uint32_t wi_emit_fitting(weir_out *out, weir_item **items, uint32_t n)
 {
-    uint64_t credit = weir_out_credit(out), rest = 0;
-    n = n < credit ? n : (uint32_t)credit;
-    if (n == 0 || !weir_out_fits(out, items[0]->cost))
-        return 0;
-    for (uint32_t i = 1; i < n; i++)
-        rest += items[i]->cost;
-    weir_emit(out, items[0]);
-    /* With one in flight, what fits as a whole fits one by one. */
-    if (n > 1 && rest <= UINT32_MAX && weir_out_fits(out, (uint32_t)rest)) {
-        weir_emit_all(out, items + 1, n - 1);
-        return n;
-    }
-    uint32_t gone = 1;
-    for (; gone < n && weir_out_fits(out, items[gone]->cost); gone++)
-        weir_emit(out, items[gone]);
-    return gone;
+    n = (uint32_t)weir_out_room(out, items, n);
+    weir_emit_all(out, items, n);
+    return n;
 }
 
 void wi_queue_abort(wi_queue *queue)

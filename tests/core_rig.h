@@ -69,6 +69,8 @@ static inline void rig_done(rig *r)
     assert_int_equal(weir_probe_live(r->from), 0);
     assert_int_equal(weir_probe_violations(r->from), 0);
     assert_int_equal(weir_probe_violations(r->to), 0);
+    if (weir_testkit_violations(r->kit) != 0)
+        fail_msg("%s", weir_testkit_why(r->kit));
     weir_pipeline_free(r->p);
     assert_int_equal(weir_testkit_free(r->kit), 0);
 }

@@ -209,6 +209,35 @@ static void an_ack_that_comes_twice_is_reported(void **state)
     rig_done(&r);
 }
 
+static void acks_all_and_one_again(weir_stage *stage, weir_in *in, weir_status status, void *state)
+{
+    weir_item *items[4];
+    (void)in;
+    (void)status;
+    (void)state;
+    assert_int_equal(weir_items_new(weir_stage_loop(stage), NULL, 0, items, 4), 4);
+    weir_items_ack(items, 4);
+    weir_item_ack(items[1]);
+    weir_end(weir_stage_out(stage));
+}
+
+static void an_ack_after_one_in_a_vector_is_reported_and_counted(void **state)
+{
+    static const weir_stage_type type = { .name = "again", .on_end = acks_all_and_one_again };
+    (void)state;
+    rig r = rig_with(NULL, weir_stage_of(&type, NULL));
+    feed_and_ask(&r, 3);
+    weir_probe_end(r.from);
+    (void)weir_testkit_settle(r.kit);
+    assert_false(weir_testkit_check(r.kit));
+    assert_string_equal(weir_testkit_why(r.kit), "an item was ended that had ended already");
+    weir_loop_stats stats;
+    weir_loop_stats_get(weir_testkit_loop(r.kit, 0), &stats);
+    assert_int_equal(stats.items_ended_twice, 1);
+    assert_int_equal(stats.items_live, 0);
+    rig_done(&r);
+}
+
 static void a_sink_may_cancel_after_any_step(void **state)
 {
     (void)state;
@@ -379,6 +408,7 @@ int main(void)
         cmocka_unit_test(an_ack_that_comes_late_still_comes),
         cmocka_unit_test(an_ack_that_is_lost_is_reported),
         cmocka_unit_test(an_ack_that_comes_twice_is_reported),
+        cmocka_unit_test(an_ack_after_one_in_a_vector_is_reported_and_counted),
         cmocka_unit_test(a_sink_may_cancel_after_any_step),
         cmocka_unit_test(a_timer_may_be_late_and_a_loop_may_stall),
         cmocka_unit_test(a_stage_that_emits_without_credit_is_named),

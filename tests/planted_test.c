@@ -38,6 +38,7 @@ static const char *const bugs[] = {
     "list.c: what waits behind a retry comes back newest first",
     "buffer.c: a cancel forgets what is held",
     "take.c: it asks for more than it is asked for",
+    "edge.c: an empty window of bytes takes any number of items at once",
 };
 
 enum { BUGS = sizeof bugs / sizeof *bugs };

@@ -156,6 +156,7 @@ static route joined_routes(route a, route b)
     return (route){ .paths = a.paths + b.paths,
                     .makes = a.makes || b.makes,
                     .joins = a.joins || b.joins,
+                    .mixed = a.mixed || b.mixed,
                     .unordered = a.unordered || b.unordered,
                     .unkeyed = a.unkeyed || b.unkeyed };
 }
@@ -180,15 +181,17 @@ static void route_through(world *w, world_node *node)
     }
     for (uint32_t s = 0; s < w->n_sources; s++) {
         route *way = &node->from[s];
-        /* a joined item has one key, and its members may have others */
-        bool mixes = node->retries && node->may_fail && way->joins;
+        /* a joined item has one key, that of its first member: where only equal keys are kept in
+         * order, it may pass another, and with it members of the same key pass each other */
+        bool mixes = way->joins && (!ordered || (node->retries && node->may_fail));
         /* windows that overlap have members in common; what expands comes in between its like */
         bool overlaps = (node->traits & STAGE_COPIES) != 0 && node->outputs == 1;
         bool expands = (node->traits & STAGE_MAKES) != 0 && (node->traits & STAGE_PASSES) != 0;
         way->makes |= (node->traits & STAGE_MAKES) != 0 || overlaps;
         way->joins |= (node->traits & STAGE_JOINS) != 0;
         way->unordered |= !ordered || overlaps || expands;
-        way->unkeyed |= !keyed || mixes || overlaps || expands;
+        way->mixed |= mixes;
+        way->unkeyed |= !keyed || overlaps || expands;
     }
     w->all_pass &= (node->traits & (STAGE_PASSES | STAGE_COPIES | STAGE_JOINS)) != 0 &&
                    (node->traits & (STAGE_DROPS | STAGE_LOSSY | STAGE_ENDS | STAGE_MAKES)) == 0 &&

@@ -40,7 +40,7 @@ void world_say(const world *w, const char *format, ...)
 
 /* ---- What arrives ---- */
 
-static void count_arrival(world_sink *sink, uint32_t s, uint32_t r, uint64_t index)
+static void count_arrival(world_sink *sink, uint32_t s, uint32_t r, uint64_t index, bool is_first)
 {
     world *w = sink->world;
     const route *way = &sink->from[s];
@@ -57,10 +57,12 @@ static void count_arrival(world_sink *sink, uint32_t s, uint32_t r, uint64_t ind
     if (way->paths == 1 && !way->unordered && is_late)
         world_wrong(w, "sink %u got item %u of source %u after item %u: out of order", sink->index,
                     (unsigned)index, s, (unsigned)*last - 1);
+    *last = index + 1;
+    if (way->mixed && !is_first)
+        return;
     if (way->paths == 1 && !way->unkeyed && key != 0 && is_late_of_key)
         world_wrong(w, "sink %u got item %u of source %u after item %u of the same key %u",
                     sink->index, (unsigned)index, s, (unsigned)*last_of_key - 1, key);
-    *last = index + 1;
     *last_of_key = index + 1;
 }
 
@@ -71,6 +73,7 @@ void world_arrived(const weir_item *item, void *user)
     world *w = sink->world;
     const weir_item *todo[256];
     size_t n = 0;
+    bool is_first = true;
     todo[n++] = item;
     while (n > 0) {
         const weir_item *at = todo[--n];
@@ -80,12 +83,16 @@ void world_arrived(const weir_item *item, void *user)
         if (members != NULL && n + members->n < sizeof todo / sizeof *todo)
             for (size_t i = members->n; i-- > 0;)
                 todo[n++] = members->items[i];
-        if (members != NULL || !weir_probe_origin(at, &source, &index))
+        if (members != NULL)
+            continue;
+        bool leads = is_first;
+        is_first = false;
+        if (!weir_probe_origin(at, &source, &index))
             continue;
         for (uint32_t s = 0; s < w->n_sources; s++)
             for (uint32_t r = 0; r < w->replicas; r++)
                 if (weir_probe_replica(w->sources[s].probe, r) == source)
-                    count_arrival(sink, s, r, index);
+                    count_arrival(sink, s, r, index, leads);
     }
 }
 

@@ -23,6 +23,7 @@ typedef struct world world;
 typedef struct route {
     uint32_t paths;
     bool makes, joins, unordered, unkeyed;
+    bool mixed; /* of a joined item only the first member, whose key it has, is in order */
 } route;
 
 typedef struct world_node {

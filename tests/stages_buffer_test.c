@@ -109,6 +109,30 @@ static void a_buffer_keeps_to_the_window_of_bytes_below(void **unused)
     rig_finish(&r);
 }
 
+static weir_status costs_its_value(weir_item *item, void *user)
+{
+    (void)user;
+    item->cost = (uint32_t)value_of(item);
+    return WEIR_OK;
+}
+
+static void an_item_without_cost_takes_no_others_with_it_beyond_the_window(void **unused)
+{
+    (void)unused;
+    rig r = rig_new(1);
+    weir_from(r.pipeline, weir_probe_source(r.from));
+    weir_via(r.pipeline, weir_map(costs_its_value, NULL));
+    weir_via(r.pipeline, buffer_of(20, WEIR_OVERFLOW_HOLD));
+    weir_node *sink = weir_into(r.pipeline, weir_probe_sink(r.to));
+    weir_node_window(sink, &(weir_edge_config){ .window_bytes = 100 });
+    rig_start(&r);
+    rig_feed(&r, 0, 1);
+    rig_feed(&r, 81, 6);
+    rig_request(&r, 7);
+    assert_received(&r, 7);
+    rig_finish(&r); /* which sees that no more was queued than the window and one item */
+}
+
 static void a_lossy_buffer_never_withholds_demand(void **unused)
 {
     (void)unused;
@@ -216,6 +240,7 @@ int main(void)
         cmocka_unit_test(a_full_buffer_drops_all_that_it_holds),
         cmocka_unit_test(a_full_buffer_fails_the_pipeline),
         cmocka_unit_test(a_buffer_keeps_to_the_window_of_bytes_below),
+        cmocka_unit_test(an_item_without_cost_takes_no_others_with_it_beyond_the_window),
         cmocka_unit_test(a_lossy_buffer_never_withholds_demand),
         cmocka_unit_test(bytes_bound_a_buffer_too),
         cmocka_unit_test(a_holding_buffer_full_of_bytes_asks_for_no_more),

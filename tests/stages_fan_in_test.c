@@ -13,6 +13,20 @@ static weir_stage_spec *by_two(void)
     return weir_interleave(2);
 }
 
+/* Not started; the window below has room for 100 bytes. */
+static fan fan_in_bytes(weir_stage_spec *stage)
+{
+    fan f = { .r = rig_new(1) };
+    f.node = weir_add(f.r.pipeline, stage);
+    for (uint32_t i = 0; i < LEGS; i++) {
+        f.legs[i] = weir_testkit_probe(f.r.kit);
+        weir_link(weir_add(f.r.pipeline, weir_probe_source(f.legs[i])), 0, f.node, i, NULL);
+    }
+    weir_node *sink = weir_add(f.r.pipeline, weir_probe_sink(f.r.to));
+    weir_link(f.node, 0, sink, 0, &(weir_edge_config){ .window_bytes = 100 });
+    return f;
+}
+
 static weir_stage_spec *(*const makers[])(void) = { strict, by_two, weir_zip, weir_concat };
 enum { MAKERS = sizeof makers / sizeof *makers };
 
@@ -239,14 +253,7 @@ static void more_ahead_than_64_is_refused(void **unused)
 static void priorities_respect_a_window_of_bytes(void **unused)
 {
     (void)unused;
-    fan f = { .r = rig_new(1) };
-    f.node = weir_add(f.r.pipeline, weir_merge_priority(NULL));
-    for (uint32_t i = 0; i < LEGS; i++) {
-        f.legs[i] = weir_testkit_probe(f.r.kit);
-        weir_link(weir_add(f.r.pipeline, weir_probe_source(f.legs[i])), 0, f.node, i, NULL);
-    }
-    weir_node *sink = weir_add(f.r.pipeline, weir_probe_sink(f.r.to));
-    weir_link(f.node, 0, sink, 0, &(weir_edge_config){ .window_bytes = 100 });
+    fan f = fan_in_bytes(weir_merge_priority(NULL));
     rig_start(&f.r);
     for (uint64_t i = 0; i < 20; i++)
         (void)weir_probe_feed_item(f.legs[i % LEGS], &(weir_probe_item){ .value = i, .cost = 60 });
@@ -411,14 +418,7 @@ static void an_error_counts_when_its_turn_comes(void **unused)
 static void concat_holds_what_the_byte_window_has_no_room_for(void **unused)
 {
     (void)unused;
-    fan f = { .r = rig_new(1) };
-    f.node = weir_add(f.r.pipeline, weir_concat());
-    for (uint32_t i = 0; i < LEGS; i++) {
-        f.legs[i] = weir_testkit_probe(f.r.kit);
-        weir_link(weir_add(f.r.pipeline, weir_probe_source(f.legs[i])), 0, f.node, i, NULL);
-    }
-    weir_node *sink = weir_add(f.r.pipeline, weir_probe_sink(f.r.to));
-    weir_link(f.node, 0, sink, 0, &(weir_edge_config){ .window_bytes = 100 });
+    fan f = fan_in_bytes(weir_concat());
     weir_probe_keep(f.r.to, true);
     rig_start(&f.r);
     for (uint64_t i = 0; i < 10; i++)

@@ -94,6 +94,8 @@ static inline void rig_done(rig *r)
     assert_int_equal(weir_probe_live(r->from), 0);
     assert_int_equal(weir_probe_violations(r->from), 0);
     assert_int_equal(weir_probe_violations(r->to), 0);
+    if (weir_testkit_violations(r->kit) != 0)
+        fail_msg("%s", weir_testkit_why(r->kit));
     for (uint32_t i = 0; i < weir_pipeline_stages(r->pipeline); i++) {
         weir_stage_stats stats;
         assert_int_equal(weir_pipeline_stage_stats(r->pipeline, i, &stats), WEIR_OK);

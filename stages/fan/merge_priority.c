@@ -86,15 +86,9 @@ static uint32_t by_weight(priority *p, const uint16_t *weights)
 static uint32_t run_of(const priority *p, uint32_t i, weir_out *out)
 {
     const wi_line *line = &p->lines.of[i];
-    uint64_t credit = weir_out_credit(out), cost = 0;
     uint32_t n = p->aged != 0 ? 1 : p->is_weighted && p->left[i] < line->n ? p->left[i] : line->n;
     n = n < WI_LINE_MAX - line->head ? n : WI_LINE_MAX - line->head;
-    n = n < credit ? n : (uint32_t)credit;
-    for (uint32_t k = 0; k < n; k++)
-        cost += line->items[line->head + k]->cost;
-    if (n > 0 && cost <= UINT32_MAX && weir_out_fits(out, (uint32_t)cost))
-        return n;
-    return weir_out_fits(out, wi_line_first(line)->cost) ? 1 : 0;
+    return (uint32_t)weir_out_room(out, &line->items[line->head], n);
 }
 
 static void priority_emit(weir_stage *stage, priority *p, const weir_merge_priority_config *config)

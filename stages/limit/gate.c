@@ -178,22 +178,13 @@ weir_status wi_gate_open(wi_gate *g, weir_stage *stage, const wi_gate_kind *kind
     return wi_queue_init(&g->held, weir_stage_env(stage), WI_GATE_AHEAD_MAX);
 }
 
-/* Do all of them fit below? Byte windows make it a matter of their costs. */
-static bool all_fit(const weir_out *out, weir_item *const *items, size_t n)
-{
-    uint64_t cost = 0;
-    for (size_t i = 0; i < n; i++)
-        cost += items[i]->cost;
-    return n <= weir_out_credit(out) && cost <= UINT32_MAX && weir_out_fits(out, (uint32_t)cost);
-}
-
 weir_status wi_gate_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
                              void *state)
 {
     (void)in;
     wi_gate *g = state;
     size_t done = 0;
-    if (g->held.n == 0 && all_fit(weir_stage_out(stage), items, n))
+    if (g->held.n == 0 && weir_out_room(weir_stage_out(stage), items, n) == n)
         done = pass(g, items, n);
     for (; done < n; done++)
         if (g->is_cut)

@@ -35,15 +35,18 @@ static weir_stage_spec *adaptive_limit_enforces(void)
         &(weir_adaptive_limit_config){ .limit = 4, .window_ms = 1, .enforce = true });
 }
 
-/* They trip when the stages below fail items, or the source is cut off. */
+/* They trip when the stages below fail items, or the source is cut off. However often they do, they
+ * stay shut for no longer than a test waits, and so it is with probes that a window below keeps. */
 static weir_stage_spec *breaker_rejects(void)
 {
-    return weir_breaker(&(weir_breaker_config){ .window_calls = 20, .open_ms = 10 });
+    return weir_breaker(&(weir_breaker_config){
+        .window_calls = 20, .open_ms = 10, .open_ms_max = 80, .probe_ms = 100 });
 }
 
 static weir_stage_spec *breaker_holds(void)
 {
-    return weir_breaker(&(weir_breaker_config){ .window_ms = 100, .open_ms = 10, .hold = true });
+    return weir_breaker(&(weir_breaker_config){
+        .window_ms = 100, .open_ms = 10, .open_ms_max = 80, .probe_ms = 100, .hold = true });
 }
 
 static weir_stage_spec *timeout_of_items(void)

@@ -241,6 +241,19 @@ static bool check_over_emitted(tck *t)
     return true;
 }
 
+/* Of a release build, which counts what a debug build aborts at. */
+static bool check_ended_once(tck *t)
+{
+    for (uint32_t i = 0; i < t->loops; i++) {
+        weir_loop_stats stats;
+        weir_loop_stats_get(t->loop[i], &stats);
+        if (!TCK(t, stats.items_ended_twice == 0, "%lu items were ended again on loop %u",
+                 stats.items_ended_twice, i))
+            return false;
+    }
+    return true;
+}
+
 void tck_close(tck *t)
 {
     if (t->is_started && !tck_is_finished(t)) {
@@ -249,7 +262,8 @@ void tck_close(tck *t)
     }
     if (t->is_started)
         tck_settle(t); /* items on their way home */
-    if (t->failed || (t->is_started && (!check_sources(t) || !check_over_emitted(t))))
+    if (t->failed ||
+        (t->is_started && (!check_sources(t) || !check_over_emitted(t) || !check_ended_once(t))))
         return;
     weir_pipeline_free(t->pipeline);
     for (uint32_t i = 0; i < t->loops; i++)

@@ -87,7 +87,9 @@ static inline void *weir_item_body(const weir_item *item)
     return item->body;
 }
 
-/* Ends one hold with an outcome and a status (WEIR_OK for ACKED and FILTERED). Takes the hold. */
+/* Ends one hold with an outcome and a status (WEIR_OK for ACKED and FILTERED). Takes the hold. An
+ * item without holds has ended already: to end it again is a bug in the stage; it aborts in debug
+ * builds, and is counted (weir_loop_stats) in release builds. */
 WEIR_API void weir_item_end(weir_item *item, weir_outcome outcome, weir_status status);
 /* Ends `n` holds, one of each item. Takes them. */
 WEIR_API void weir_items_ack(weir_item **items, size_t n);

@@ -100,6 +100,7 @@ WEIR_API uint32_t weir_loops_default(void);
 
 typedef struct weir_loop_stats {
     uint64_t turns, polls, wakeups_received, items_live, items_reserved, bytes_reserved;
+    uint64_t items_ended_twice; /* bugs of stages: debug builds abort, release builds count */
 } weir_loop_stats;
 /* Any thread; the figures are not one instant's. */
 WEIR_API void weir_loop_stats_get(const weir_loop *loop, weir_loop_stats *ret_stats);

@@ -168,6 +168,10 @@ WEIR_API uint64_t weir_out_credit(const weir_out *out);
 /* True if an item of `cost` bytes may be emitted: there is credit, and either it fits the byte
  * window or nothing is in flight (so that no window can be too small for an item). */
 WEIR_API bool weir_out_fits(const weir_out *out, uint32_t cost);
+/* How many of items[0..n), from the first on, may be emitted now: as if weir_out_fits was asked
+ * before each. Asking it for the sum of their costs is wrong: when nothing is in flight one item
+ * may be larger than the window, many may not. */
+WEIR_API size_t weir_out_room(const weir_out *out, weir_item *const *items, size_t n);
 /* Hands `item` to the edge. Takes it, always. Needs credit: emitting without is a bug in the stage;
  * it aborts in debug builds, and is counted and ends the item as aborted in release builds. */
 WEIR_API void weir_emit(weir_out *out, weir_item *item);
