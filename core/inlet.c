@@ -240,12 +240,19 @@ static void inlet_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, v
     pull(state);
 }
 
-/* Draining ends what comes in; what was accepted still flows. */
+/* Draining ends what comes in; what was accepted still flows. One that is swapped out leaves it to
+ * the others. */
 static void inlet_on_drain(weir_stage *stage, void *state)
 {
     outlet *o = state;
-    (void)stage;
-    weir_inlet_end(o->inlet);
+    weir_inlet *inlet = o->inlet;
+    pthread_mutex_lock(&inlet->lock);
+    bool is_last = inlet->n_open == 1;
+    pthread_mutex_unlock(&inlet->lock);
+    if (is_last || weir_pipeline_is_ending(weir_stage_pipeline(stage)))
+        weir_inlet_end(inlet);
+    else
+        weir_end(weir_stage_out(stage));
 }
 
 static const weir_stage_type inlet_type = {
