@@ -15,6 +15,7 @@ typedef struct outlet {
     weir_task task;
     struct outlet *next;
     bool waits; /* has credit and found nothing: under the lock */
+    bool is_closed;
 } outlet;
 
 struct weir_inlet {
@@ -192,8 +193,10 @@ static void pull(outlet *o)
 
 static void outlet_run(weir_task *task, void *user)
 {
+    outlet *o = user;
     (void)task;
-    pull(user);
+    if (!o->is_closed)
+        pull(o);
 }
 
 static weir_status inlet_open(weir_stage *stage, const void *config, void *state)
@@ -225,6 +228,7 @@ static void inlet_close(weir_stage *stage, void *state)
             break;
         }
     }
+    o->is_closed = true;
     inlet->n_open--;
     if (inlet->stats.queued > 0)
         wake_one(inlet); /* it may have been this one that was woken for them */

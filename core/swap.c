@@ -136,11 +136,9 @@ wi_live_result wi_live_unfuse(wi_live *live, weir_stage *stage)
 
 static void close_old(weir_stage *stage)
 {
-    const weir_env *env = stage->part->pipeline->env;
     if (stage->opened && stage->type->close != NULL)
         stage->type->close(stage, stage->state);
     stage->opened = false;
-    weir_memory_free(env, stage->state);
     wi_setting_release(stage->setting);
     stage->setting = NULL;
 }
@@ -196,6 +194,7 @@ static void tell_ends_again(weir_stage *stage)
 static void exchange(weir_stage *exec, weir_stage *stage, wi_live *live)
 {
     bool alone = !wi_stage_is_fused(stage);
+    void *left = stage->state;
     close_old(stage);
     unpark(exec);
     leave(exec);
@@ -209,7 +208,7 @@ static void exchange(weir_stage *exec, weir_stage *stage, wi_live *live)
     if (alone)
         wake_ports(stage);
     live->keep |= status != WEIR_OK;
-    wi_live_step_done(live, WI_LIVE_DONE, status, "cannot open in the place of another");
+    wi_live_leave(live, stage, left, status);
 }
 
 static void tell_end(weir_stage *stage)

@@ -12,6 +12,96 @@ static void swap_to(rig *r, const char *name, weir_stage_spec *spec)
     rig_settle(r);
 }
 
+/* ---- Tasks that are still to run ---- */
+
+static weir_inlet *ended_by_sink;
+static weir_stage *sink_stage;
+
+static weir_status sink_open(weir_stage *stage, const void *config, void *state)
+{
+    (void)config;
+    (void)state;
+    sink_stage = stage;
+    return WEIR_OK;
+}
+
+static void sink_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+{
+    (void)stage;
+    (void)out;
+    (void)credit;
+    (void)state;
+}
+
+static weir_status sink_on_item(weir_stage *stage, weir_in *in, weir_item *item, void *state)
+{
+    (void)stage;
+    (void)state;
+    weir_item_ack(item);
+    weir_inlet_end(ended_by_sink);
+    return weir_request(in, 1);
+}
+
+static const weir_stage_type ending_sink_type = { .name = "sink",
+                                                  .outputs = WEIR_PORTS_NONE,
+                                                  .open = sink_open,
+                                                  .on_demand = sink_on_demand,
+                                                  .on_item = sink_on_item };
+
+static void what_was_posted_to_a_stage_finds_its_state(void **unused)
+{
+    (void)unused;
+    rig r = rig_new();
+    ended_by_sink = weir_inlet_new(weir_testkit_env(r.kit), NULL);
+    assert_non_null(ended_by_sink);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(weir_inlet_offer(ended_by_sink,
+                                          weir_item_new_foreign(weir_testkit_env(r.kit), NULL, 8)),
+                         WEIR_OK);
+    weir_from(r.p, weir_from_inlet(ended_by_sink));
+    weir_into(r.p, weir_stage_of(&ending_sink_type, NULL));
+    rig_start(&r);
+    swap_to(&r, "inlet", weir_probe_source(r.from));
+    assert_int_equal(weir_request(weir_stage_in(sink_stage), 1), WEIR_OK);
+    rig_settle(&r); /* the inlet wakes its source, which goes before it wakes */
+    assert_non_null(weir_probe_stage(r.from));
+    weir_inlet_free(ended_by_sink);
+    weir_probe_end(r.from);
+    rig_done(&r);
+}
+
+static weir_switch *handle;
+
+static void flip(weir_task *task, void *user)
+{
+    (void)task;
+    (void)user;
+    weir_switch_off(handle, WEIR_OK);
+}
+
+static void what_was_posted_to_a_stage_leaves_the_next_one_alone(void **unused)
+{
+    (void)unused;
+    rig r = rig_new();
+    handle = weir_switch_new(weir_testkit_env(r.kit));
+    weir_from(r.p, weir_probe_source(r.from));
+    weir_via(r.p, weir_switch_stage(handle));
+    weir_into(r.p, weir_probe_sink(r.to));
+    rig_start(&r);
+    weir_probe_request(r.to, 10);
+    rig_settle(&r);
+    assert_true(weir_probe_feed(r.from, 1));
+    assert_int_equal(weir_pipeline_swap(r.p, "switch", weir_take(100), NULL, NULL), WEIR_OK);
+    weir_task task = WEIR_TASK(flip, NULL); /* in the turn in which the stages change */
+    weir_post(weir_testkit_loop(r.kit, 0), &task);
+    rig_settle(&r);
+    assert_false(weir_probe_is_cancelled(r.from));
+    assert_int_equal(weir_probe_received(r.to), 1);
+    weir_switch_free(handle);
+    weir_probe_end(r.from);
+    rig_done(&r);
+}
+
 /* ---- Sources ---- */
 
 static weir_stage *holder;
@@ -95,6 +185,8 @@ static void a_zip_that_goes_cancels_none_of_its_inputs(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_posted_to_a_stage_finds_its_state),
+        cmocka_unit_test(what_was_posted_to_a_stage_leaves_the_next_one_alone),
         cmocka_unit_test(a_drain_while_a_source_goes_is_for_the_one_that_comes),
         cmocka_unit_test(an_inlet_is_swapped_on_every_replica),
         cmocka_unit_test(a_zip_that_goes_cancels_none_of_its_inputs),
