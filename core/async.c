@@ -220,16 +220,18 @@ static void expire(async *a, weir_item *item, weir_status status)
 static void sweep(weir_timer *timer, void *user)
 {
     async *a = user;
+    weir_item **items = a->pending.items + a->pending.head;
     uint64_t now = weir_loop_now(weir_stage_loop(a->stage));
+    uint32_t kept = 0;
     (void)timer;
-    for (uint32_t left = a->pending.n; left > 0; left--) {
-        weir_item *item = wi_list_take(&a->pending);
-        weir_status status = weir_context_status(item->context, now);
+    for (uint32_t i = 0; i < a->pending.n; i++) {
+        weir_status status = weir_context_status(items[i]->context, now);
         if (status != WEIR_OK)
-            expire(a, item, status);
+            expire(a, items[i], status);
         else
-            (void)wi_list_add(&a->pending, weir_stage_env(a->stage), item); /* where it was */
+            items[kept++] = items[i];
     }
+    a->pending.n = kept;
     if (a->pending.n != 0)
         weir_timer_start(weir_stage_loop(a->stage), &a->sweep, SWEEP_NS, sweep, a);
     hold_for_pending(a);
@@ -520,7 +522,9 @@ static weir_status make_room(async *a, uint32_t in_flight)
     const weir_env *env = weir_stage_env(a->stage);
     if (in_flight <= a->room)
         return WEIR_OK;
-    if (wi_list_reserve(&a->pending, env, in_flight + a->options.queue) != WEIR_OK)
+    /* Twice what may wait: a full list without room behind it would be moved for each that comes.
+     */
+    if (wi_list_reserve(&a->pending, env, 2 * (in_flight + a->options.queue)) != WEIR_OK)
         return WEIR_ENOMEM;
     slot **order = weir_memory_new(env, in_flight * sizeof(slot *));
     chunk *c = order != NULL ? chunk_new(a, in_flight - a->room) : NULL;

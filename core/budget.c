@@ -1,6 +1,8 @@
 /* The retry budget of a node: how many retries its traffic can bear, whatever fails. */
 #include "wi_core.h"
 
+#include <string.h>
+
 /* Finagle's RetryBudget (https://twitter.github.io/finagle/docs/com/twitter/finagle/service/
  * RetryBudget$.html): a share of the items of the last seconds, and a floor for those with little
  * traffic. Items are not deposited one by one, which would cost each of them something: they are
@@ -35,20 +37,37 @@ static void look(wi_budget *b, uint64_t number, uint64_t items)
     b->number = number;
 }
 
-static bool take(wi_budget *b, const weir_error_policy *policy)
+static void sum_of(const wi_budget *b, uint64_t *items, uint64_t *retries)
 {
-    uint64_t items = 0, retries = 0;
     for (int i = 0; i < WI_BUDGET_SLOTS; i++) {
         if (b->slots[i].number + WI_BUDGET_SLOTS <= b->number)
             continue;
-        items += b->slots[i].items;
-        retries += b->slots[i].retries;
+        *items += b->slots[i].items;
+        *retries += b->slots[i].retries;
     }
+}
+
+static bool take(wi_budget *b, const weir_error_policy *policy)
+{
+    uint64_t items = 0, retries = 0;
+    sum_of(b, &items, &retries);
     uint64_t floor = (uint64_t)policy->budget_per_second * policy->budget_ms / 1000;
     if (retries >= floor + items * policy->budget_percent / 100)
         return false;
     slot_at(b, b->number)->retries++;
     return true;
+}
+
+/* A policy with another budget_ms: slots are counted anew, and what they held is of the last one.
+ */
+static void rescale(wi_budget *b, uint64_t slot_ns)
+{
+    uint64_t items = 0, retries = 0;
+    sum_of(b, &items, &retries);
+    b->number = b->number * b->slot_ns / slot_ns;
+    b->slot_ns = slot_ns;
+    memset(b->slots, 0, sizeof b->slots);
+    *slot_at(b, b->number) = (wi_budget_slot){ b->number, items, retries };
 }
 
 bool wi_budget_take(weir_stage *stage)
@@ -61,8 +80,12 @@ bool wi_budget_take(weir_stage *stage)
     while (__atomic_exchange_n(&b->lock, 1, __ATOMIC_ACQUIRE) != 0)
         ; /* held for a few hundred instructions */
     uint64_t number = stage->loop->now / slot_ns;
-    if (b->number == 0)
+    if (b->slot_ns == 0) {
+        b->slot_ns = slot_ns;
         b->number = stage->part->pipeline->started_ns / slot_ns;
+    }
+    if (b->slot_ns != slot_ns)
+        rescale(b, slot_ns);
     look(b, number > b->number ? number : b->number, items_of(stage));
     bool taken = take(b, policy);
     __atomic_store_n(&b->lock, 0, __ATOMIC_RELEASE);

@@ -518,8 +518,10 @@ static void outlet_pull(outlet *o)
 
 static void outlet_run(weir_task *task, void *user)
 {
+    outlet *o = user;
     (void)task;
-    outlet_pull(user);
+    if (o->ring != NULL) /* else it has closed */
+        outlet_pull(o);
 }
 
 static weir_status outlet_join(weir_hub *hub, outlet *o)

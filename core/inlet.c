@@ -15,6 +15,7 @@ typedef struct outlet {
     weir_task task;
     struct outlet *next;
     bool waits; /* has credit and found nothing: under the lock */
+    bool is_closed;
 } outlet;
 
 struct weir_inlet {
@@ -192,8 +193,10 @@ static void pull(outlet *o)
 
 static void outlet_run(weir_task *task, void *user)
 {
+    outlet *o = user;
     (void)task;
-    pull(user);
+    if (!o->is_closed)
+        pull(o);
 }
 
 static weir_status inlet_open(weir_stage *stage, const void *config, void *state)
@@ -225,6 +228,7 @@ static void inlet_close(weir_stage *stage, void *state)
             break;
         }
     }
+    o->is_closed = true;
     inlet->n_open--;
     if (inlet->stats.queued > 0)
         wake_one(inlet); /* it may have been this one that was woken for them */
@@ -240,12 +244,19 @@ static void inlet_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, v
     pull(state);
 }
 
-/* Draining ends what comes in; what was accepted still flows. */
+/* Draining ends what comes in; what was accepted still flows. One that is swapped out leaves it to
+ * the others. */
 static void inlet_on_drain(weir_stage *stage, void *state)
 {
     outlet *o = state;
-    (void)stage;
-    weir_inlet_end(o->inlet);
+    weir_inlet *inlet = o->inlet;
+    pthread_mutex_lock(&inlet->lock);
+    bool is_last = inlet->n_open == 1;
+    pthread_mutex_unlock(&inlet->lock);
+    if (is_last || weir_pipeline_is_ending(weir_stage_pipeline(stage)))
+        weir_inlet_end(inlet);
+    else
+        weir_end(weir_stage_out(stage));
 }
 
 static const weir_stage_type inlet_type = {

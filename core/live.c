@@ -158,6 +158,21 @@ void wi_live_step_done(wi_live *live, wi_live_result result, weir_status status,
     pthread_mutex_unlock(&p->lock);
 }
 
+void wi_live_leave(wi_live *live, weir_stage *stage, void *left, weir_status status)
+{
+    live->leaves = true;
+    live->left = left;
+    live->left_status = status;
+    weir_post(stage->loop, &live->task);
+}
+
+static void has_left(wi_live *live)
+{
+    live->leaves = false;
+    weir_memory_free(live->pipeline->env, live->left);
+    wi_live_step_done(live, WI_LIVE_DONE, live->left_status, "cannot open in the place of another");
+}
+
 static void live_task(weir_task *task, void *user)
 {
     wi_live *live = user;
@@ -165,6 +180,10 @@ static void live_task(weir_task *task, void *user)
     weir_status status = WEIR_OK;
     wi_live_result result = WI_LIVE_GONE;
     (void)task;
+    if (live->leaves) {
+        has_left(live);
+        return;
+    }
     if (stage->opened && !stage->closed)
         result = live->apply(live, stage, &status);
     if (result != WI_LIVE_WAITS)

@@ -136,11 +136,9 @@ wi_live_result wi_live_unfuse(wi_live *live, weir_stage *stage)
 
 static void close_old(weir_stage *stage)
 {
-    const weir_env *env = stage->part->pipeline->env;
     if (stage->opened && stage->type->close != NULL)
         stage->type->close(stage, stage->state);
     stage->opened = false;
-    weir_memory_free(env, stage->state);
     wi_setting_release(stage->setting);
     stage->setting = NULL;
 }
@@ -157,7 +155,11 @@ static void set_new(weir_stage *stage, wi_live *live)
     live->states[stage->replica] = NULL;
     stage->current_in = NULL;
     stage->takes_late = false;
-    stage->draining = stage->draining && stage->n_in != 0;
+    if (stage->n_in ==
+        0) { /* the old one's was for the swap; the pipeline's may have come by now */
+        stage->draining = false;
+        stage->must_drain |= atomic_load(&stage->part->wanted) != 0;
+    }
     stage->auto_demand = live->type->on_demand == NULL && stage->n_in == 1 && stage->n_out <= 1;
     wi_stage_gate(stage);
 }
@@ -192,6 +194,7 @@ static void tell_ends_again(weir_stage *stage)
 static void exchange(weir_stage *exec, weir_stage *stage, wi_live *live)
 {
     bool alone = !wi_stage_is_fused(stage);
+    void *left = stage->state;
     close_old(stage);
     unpark(exec);
     leave(exec);
@@ -205,22 +208,24 @@ static void exchange(weir_stage *exec, weir_stage *stage, wi_live *live)
     if (alone)
         wake_ports(stage);
     live->keep |= status != WEIR_OK;
-    wi_live_step_done(live, WI_LIVE_DONE, status, "cannot open in the place of another");
+    wi_live_leave(live, stage, left, status);
 }
 
 static void tell_end(weir_stage *stage)
 {
     const weir_stage_type *type = stage->type;
     stage->swap->told_end = true;
+    /* First all of them: told of one, it may cancel the others. */
     for (uint32_t i = 0; i < stage->n_in; i++) {
         weir_in *in = stage->in[i];
         if (in->over)
             continue;
         in->over = in->parked = true;
         wi_set(&in->demand, 0);
-        if (type->on_end != NULL)
-            type->on_end(stage, in, WEIR_OK, stage->state);
     }
+    for (uint32_t i = 0; i < stage->n_in && type->on_end != NULL; i++)
+        if (stage->in[i]->parked)
+            type->on_end(stage, stage->in[i], WEIR_OK, stage->state);
     if (stage->n_in == 0) {
         stage->draining = true;
         if (type->on_drain != NULL)

@@ -342,6 +342,7 @@ typedef struct wi_budget_slot {
 } wi_budget_slot;
 typedef struct wi_budget {
     int lock;
+    uint64_t slot_ns;       /* by the policy that looked last */
     uint64_t number, items; /* at the last look */
     wi_budget_slot slots[WI_BUDGET_SLOTS];
 } wi_budget;

@@ -52,6 +52,9 @@ struct wi_live {
     void *shared, *shared_new;
     void **states; /* per replica */
     bool told_end;
+    bool leaves; /* `left`, the old one's state, is still to be freed at this replica */
+    void *left;
+    weir_status left_status;
     weir_stage *target; /* the stage whose head in a fused chain has this as its swap */
 };
 
@@ -65,6 +68,9 @@ weir_status wi_live_admit(const wi_live *live, const char **why);
 void wi_live_enqueue(wi_live *live);
 /* A replica that waited is through with it. On its loop, beneath no callback. */
 void wi_live_step_done(wi_live *live, wi_live_result result, weir_status status, const char *why);
+/* The new stage is in its place, and `left` is the state of the old one, which has closed. Takes
+ * it: it goes behind the tasks that were posted to it, and then this replica is through. */
+void wi_live_leave(wi_live *live, weir_stage *stage, void *left, weir_status status);
 
 /* Makes a fused chain stages of their own again, when it may be; then applies the change again. */
 wi_live_result wi_live_unfuse(wi_live *live, weir_stage *stage);

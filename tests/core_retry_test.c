@@ -190,6 +190,30 @@ static void items_of_before_the_window_lend_nothing(void **unused)
     rig_done(&r);
 }
 
+/* The slots become six times as long, so that their numbers begin again far below. */
+static void a_budget_over_another_time_forgets_as_every_other(void **unused)
+{
+    (void)unused;
+    uint64_t tries = 0;
+    weir_error_policy policy = half;
+    rig r = rig_budget(&tries, 1, &policy);
+    policy.budget_ms = 60000;
+    rig_feed(&r, 0, 1);
+    assert_true(weir_testkit_advance_by(r.kit, WEIR_SEC, WEIR_MS));
+    assert_true(weir_testkit_advance(r.kit, 100 * WEIR_SEC));
+    assert_int_equal(weir_pipeline_set_policy(r.pipeline, "for_each", &policy, NULL, NULL),
+                     WEIR_OK);
+    for (int i = 0; i < 2; i++) {
+        tries = 0;
+        rig_feed(&r, 0, 1);
+        assert_true(weir_testkit_advance_by(r.kit, 5 * WEIR_SEC, WEIR_MS));
+        assert_int_equal(tries, 1 + 120);
+        assert_true(weir_testkit_advance(r.kit, 100 * WEIR_SEC));
+    }
+    rig_end(&r);
+    rig_done(&r);
+}
+
 static void without_a_budget_each_item_has_all_its_retries(void **unused)
 {
     (void)unused;
@@ -231,6 +255,7 @@ int main(void)
         cmocka_unit_test(retries_never_exceed_the_share_of_the_items_and_the_floor),
         cmocka_unit_test(the_budget_is_one_for_all_loops),
         cmocka_unit_test(items_of_before_the_window_lend_nothing),
+        cmocka_unit_test(a_budget_over_another_time_forgets_as_every_other),
         cmocka_unit_test(without_a_budget_each_item_has_all_its_retries),
         cmocka_unit_test(a_budget_that_makes_no_sense_is_refused),
     };

@@ -838,11 +838,13 @@ static void tell_and_hang(feed *f, weir_loop *loop)
     (void)!write(*(int *)f->user, "x", 1);
 }
 
-static void live_until_killed(int ready)
+static void live_until_killed(int ready, bool is_bare)
 {
     weir_isolate_helper *helper = NULL;
     weir_isolate_stats stats = { 0 };
     feed f = { .user = &ready, .started = tell_and_hang };
+    for (int fd = 0; is_bare && fd < 3; fd++)
+        close(fd);
     if (weir_isolate_helper_new(NULL, works, sizeof works / sizeof *works, &helper) != WEIR_OK)
         _exit(1);
     weir_isolate_config config = { .helper = helper,
@@ -855,16 +857,15 @@ static void live_until_killed(int ready)
     _exit(0);
 }
 
-static void when_the_process_is_killed_helper_and_workers_end_too(void **state)
+static void kill_and_see(bool is_bare)
 {
     int ready[2];
     pid_t all[16];
     char byte;
-    (void)state;
     assert_int_equal(pipe(ready), 0);
     pid_t pid = fork();
     if (pid == 0)
-        live_until_killed(ready[1]);
+        live_until_killed(ready[1], is_bare);
     close(ready[1]);
     assert_int_equal(read(ready[0], &byte, 1), 1);
     close(ready[0]);
@@ -889,6 +890,19 @@ static void when_the_process_is_killed_helper_and_workers_end_too(void **state)
         }
         assert_true(i < WAIT_MS);
     }
+}
+
+static void when_the_process_is_killed_helper_and_workers_end_too(void **state)
+{
+    (void)state;
+    kill_and_see(false);
+}
+
+/* Its descriptors 0 to 2 are those of the helper, then. */
+static void they_end_too_if_it_had_its_standard_descriptors_closed(void **state)
+{
+    (void)state;
+    kill_and_see(true);
 }
 
 /* ---- What is refused, and want of memory ---- */
@@ -989,6 +1003,7 @@ int main(void)
         TEST(a_second_pipeline_uses_the_same_helper),
         TEST(replicas_have_workers_of_their_own),
         TEST(when_the_process_is_killed_helper_and_workers_end_too),
+        TEST(they_end_too_if_it_had_its_standard_descriptors_closed),
         TEST(configs_that_make_no_sense_are_refused),
         TEST(a_virtual_loop_is_refused),
         TEST(every_allocation_may_fail),

@@ -158,6 +158,17 @@ static void on_child(int signal)
     errno = error;
 }
 
+/* What it is sent must not come to stand there: a worker's stderr would be its leash. */
+static void fill_standard(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= 2);
+    if (fd > 2)
+        close(fd);
+}
+
 static void settle_in(int control)
 {
     static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGUSR2 };
@@ -171,6 +182,7 @@ static void settle_in(int control)
     if (control != CONTROL && dup2(control, CONTROL) != CONTROL)
         _exit(1);
     wi_isolate_close_from(CHILDREN);
+    fill_standard();
     if (pipe2(pair, O_NONBLOCK | O_CLOEXEC) != 0 || pair[0] != CHILDREN ||
         pair[1] != CHILDREN_TELL || sigaction(SIGCHLD, &child, NULL) != 0)
         _exit(1);

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -136,10 +137,28 @@ static bool has_one_thread(void)
     return n == 1;
 }
 
-static weir_status fork_helper(const weir_isolate_work *works, helper_process *ret_process)
+/* Both above the standard descriptors, which this process may have closed: the helper keeps those,
+ * and must not keep the other end, whose end is its own. */
+static bool control_pair(int ret_pair[2])
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+        return false;
+    for (int i = 0; i < 2; i++) {
+        ret_pair[i] = pair[i] > 2 ? pair[i] : fcntl(pair[i], F_DUPFD_CLOEXEC, 3);
+        if (ret_pair[i] != pair[i])
+            close(pair[i]);
+    }
+    if (ret_pair[0] >= 0 && ret_pair[1] >= 0)
+        return true;
+    close(ret_pair[ret_pair[0] < 0]);
+    return false;
+}
+
+static weir_status fork_helper(const weir_isolate_work *works, helper_process *ret_process)
+{
+    int pair[2];
+    if (!control_pair(pair))
         return WEIR_ELIMIT;
     pid_t pid = fork();
     if (pid == 0)

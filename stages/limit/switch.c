@@ -9,6 +9,7 @@ typedef struct switch_stage {
     weir_stage *stage;
     struct switch_stage *next; /* under the lock */
     weir_task task;
+    bool is_closed;
 } switch_stage;
 
 struct weir_switch {
@@ -80,6 +81,8 @@ static void switch_told(weir_task *task, void *user)
 {
     switch_stage *s = user;
     (void)task;
+    if (s->is_closed)
+        return; /* told as it went: another may be in its place */
     pthread_mutex_lock(&s->handle->lock);
     bool aborts = s->handle->aborts;
     weir_status status = s->handle->status;
@@ -111,6 +114,7 @@ static void switch_close(weir_stage *stage, void *state)
 {
     switch_stage *s = state;
     (void)stage;
+    s->is_closed = true;
     pthread_mutex_lock(&s->handle->lock);
     for (switch_stage **link = &s->handle->stages; *link != NULL; link = &(*link)->next)
         if (*link == s) {

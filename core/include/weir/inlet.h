@@ -21,7 +21,8 @@ WEIR_API weir_inlet *weir_inlet_new(const weir_env *env, const weir_inlet_config
 /* Releases the caller's hold. Pipelines keep theirs. NULL is fine. */
 WEIR_API void weir_inlet_free(weir_inlet *inlet);
 
-/* The source stage that emits what is offered. Each replica takes what it has credit for. */
+/* The source stage that emits what is offered. Each replica takes what it has credit for. A drain
+ * ends the inlet, and so does the last of its sources that is swapped out (weir_pipeline_swap). */
 WEIR_API weir_stage_spec *weir_from_inlet(weir_inlet *inlet);
 
 /* Offers an item. WEIR_OK: taken. WEIR_EOVERLOAD (full, by items or by bytes) and WEIR_ECLOSED

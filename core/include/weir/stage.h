@@ -54,7 +54,9 @@ typedef struct weir_stage_type {
     /* Checks the config while the pipeline is built; `*why` gets a static text on an error. */
     weir_status (*check)(const void *config, const char **why);
     weir_status (*open)(weir_stage *stage, const void *config, void *state);
-    /* All edges over, all holds released: free what open made. Not called if open failed. */
+    /* All edges over, all holds released: free what open made. Not called if open failed. What was
+     * posted before (weir_post to a task in the state) runs after it: it finds the state, and may
+     * use neither the stage, in whose place there may be another, nor what was freed. */
     void (*close)(weir_stage *stage, void *state);
 
     /* The credit of `out` has risen to `credit` (a level, coalesced). Default, with one input: tops
