@@ -623,6 +623,15 @@ static weir_status async_check(const void *config, const char **why)
     return spec->type->check != NULL ? spec->type->check(spec->config, why) : WEIR_OK;
 }
 
+static weir_status async_check_ports(const void *config, uint32_t inputs, uint32_t outputs,
+                                     const char **why)
+{
+    (void)config;
+    (void)inputs;
+    *why = "has one output, or none as a sink";
+    return outputs <= 1 ? WEIR_OK : WEIR_EINVAL;
+}
+
 static weir_status async_merge_change(void *config, const void *change, const char **why)
 {
     async_spec *spec = config;
@@ -659,6 +668,7 @@ static const weir_stage_type async_stage_type = {
     .share = async_share,
     .unshare = async_unshare,
     .check = async_check,
+    .check_ports = async_check_ports,
     .open = async_open,
     .close = async_close,
     .on_demand = async_on_demand,
