@@ -613,12 +613,12 @@ static weir_status async_check(const void *config, const char **why)
 {
     const async_spec *spec = config;
     if (spec->options.in_flight > IN_FLIGHT_MAX) {
-        *why = "in_flight is over 65536";
-        return WEIR_ELIMIT;
+        *why = "in_flight is at most 65536";
+        return WEIR_EINVAL;
     }
     if (spec->options.queue > IN_FLIGHT_MAX) {
-        *why = "queue is over 65536";
-        return WEIR_ELIMIT;
+        *why = "queue is at most 65536";
+        return WEIR_EINVAL;
     }
     return spec->type->check != NULL ? spec->type->check(spec->config, why) : WEIR_OK;
 }

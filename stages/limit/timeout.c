@@ -197,6 +197,8 @@ static weir_status timeout_check(const void *config, const char **why)
         *why = "needs timeout_ms or idle_ms";
     else if (c->timeout_ms > DAY_MS || c->idle_ms > DAY_MS)
         *why = "times are at most a day";
+    else if (c->idle_ends && c->idle_ms == 0)
+        *why = "idle_ends needs idle_ms";
     else if (c->in_flight > IN_FLIGHT_MAX)
         *why = "in_flight is at most 65536";
     return *why == NULL ? WEIR_OK : WEIR_EINVAL;

@@ -17,8 +17,8 @@ static weir_status fair_check(const void *config, const char **why)
 {
     if (((const weir_fair_queue_config *)config)->items_max <= ITEMS_MAX)
         return WEIR_OK;
-    *why = "items_max is over 1048576";
-    return WEIR_ELIMIT;
+    *why = "items_max is at most 1048576";
+    return WEIR_EINVAL;
 }
 
 static void fair_run(weir_stage *stage, fair *f)
