@@ -175,9 +175,11 @@ static void timeout_passed(wi_gate *gate, weir_item *const *items, size_t made, 
         slot_begin((timeout *)gate, items[i]);
 }
 
+/* Only where no place was free, and so nothing could be asked for, time begins with what ended. */
 static void timeout_settle(wi_gate *gate)
 {
-    touch((timeout *)gate);
+    if (weir_in_outstanding(weir_stage_in(gate->stage)) == 0)
+        touch((timeout *)gate);
 }
 
 static const weir_ticket_type timed_type = { "timed", sizeof(slot *), timed_ended };
