@@ -618,14 +618,23 @@ static weir_status async_check(const void *config, const char **why)
 {
     const async_spec *spec = config;
     if (spec->options.in_flight > IN_FLIGHT_MAX) {
-        *why = "in_flight is over 65536";
-        return WEIR_ELIMIT;
+        *why = "in_flight is at most 65536";
+        return WEIR_EINVAL;
     }
     if (spec->options.queue > IN_FLIGHT_MAX) {
-        *why = "queue is over 65536";
-        return WEIR_ELIMIT;
+        *why = "queue is at most 65536";
+        return WEIR_EINVAL;
     }
     return spec->type->check != NULL ? spec->type->check(spec->config, why) : WEIR_OK;
+}
+
+static weir_status async_check_ports(const void *config, uint32_t inputs, uint32_t outputs,
+                                     const char **why)
+{
+    (void)config;
+    (void)inputs;
+    *why = "has one output, or none as a sink";
+    return outputs <= 1 ? WEIR_OK : WEIR_EINVAL;
 }
 
 static weir_status async_merge_change(void *config, const void *change, const char **why)
@@ -664,6 +673,7 @@ static const weir_stage_type async_stage_type = {
     .share = async_share,
     .unshare = async_unshare,
     .check = async_check,
+    .check_ports = async_check_ports,
     .open = async_open,
     .close = async_close,
     .on_demand = async_on_demand,

@@ -448,6 +448,12 @@ static void producer_on_demand(weir_stage *stage, weir_out *out, uint64_t credit
     (void)state;
 }
 
+static weir_status producer_check(const void *config, const char **why)
+{
+    *why = "needs a hub";
+    return *(weir_hub *const *)config != NULL ? WEIR_OK : WEIR_EINVAL;
+}
+
 static const weir_stage_type producer_type = {
     .name = "into_hub",
     .config_size = sizeof(weir_hub *),
@@ -455,6 +461,7 @@ static const weir_stage_type producer_type = {
     .outputs = WEIR_PORTS_NONE,
     .share = producer_share_new,
     .unshare = producer_share_free,
+    .check = producer_check,
     .open = producer_open,
     .close = producer_close,
     .on_demand = producer_on_demand,
@@ -633,10 +640,9 @@ static void outlet_on_drain(weir_stage *stage, void *state)
 
 static weir_status outlet_check(const void *config, const char **why)
 {
-    if (((const outlet_spec *)config)->config.slow <= WEIR_HUB_LEAVES)
-        return WEIR_OK;
-    *why = "no such rule for slow consumers";
-    return WEIR_EINVAL;
+    const outlet_spec *spec = config;
+    *why = spec->hub == NULL ? "needs a hub" : "no such rule for slow consumers";
+    return spec->hub != NULL && spec->config.slow <= WEIR_HUB_LEAVES ? WEIR_OK : WEIR_EINVAL;
 }
 
 static const weir_stage_type outlet_type = {
@@ -657,9 +663,9 @@ static const weir_stage_type outlet_type = {
 
 static weir_stage_spec *spec_of(weir_hub *hub, const weir_stage_type *type, const void *config)
 {
-    weir_stage_spec *spec = hub != NULL ? weir_stage_of(type, config) : NULL;
-    if (spec == NULL)
-        return NULL;
+    weir_stage_spec *spec = weir_stage_of(type, config);
+    if (spec == NULL || hub == NULL)
+        return spec;
     hub_hold(hub);
     spec->extra = hub;
     spec->free_extra = hub_release;

@@ -297,20 +297,38 @@ static bool check_ports(weir_pipeline *p, weir_node *node)
     }
     uint32_t n_in = (uint32_t)__builtin_popcountll(ins);
     uint32_t n_out = (uint32_t)__builtin_popcountll(outs);
-    bool in_ok = type->inputs == WEIR_PORTS_MANY ? n_in == node->n_in
-                                                 : n_in == wi_ports_of(type->inputs);
-    bool out_ok = type->outputs == WEIR_PORTS_MANY ? n_out == node->n_out
-                                                   : n_out == wi_ports_of(type->outputs);
-    if (!in_ok || !out_ok)
-        build_fail(p, node->name, WEIR_EINVAL,
-                   in_ok ? "an output is not linked" : "an input is not linked");
-    return in_ok && out_ok;
+    const char *why = "it has other ports";
+    weir_status status = WEIR_EINVAL;
+    if (type->inputs == WEIR_PORTS_MANY ? n_in != node->n_in : n_in != wi_ports_of(type->inputs))
+        why = "an input is not linked";
+    else if (type->outputs == WEIR_PORTS_MANY ? n_out != node->n_out
+                                              : n_out != wi_ports_of(type->outputs))
+        why = "an output is not linked";
+    else
+        status = wi_spec_has_ports(node->spec, n_in, n_out, &why);
+    if (status != WEIR_OK)
+        build_fail(p, node->name, status, why);
+    return status == WEIR_OK;
 }
 
-bool wi_type_has_ports(const weir_stage_type *type, uint32_t n_in, uint32_t n_out)
+static bool has_ports(int declared, uint32_t n)
 {
-    return (type->inputs == WEIR_PORTS_MANY || n_in == wi_ports_of(type->inputs)) &&
-           (type->outputs == WEIR_PORTS_MANY || n_out == wi_ports_of(type->outputs));
+    return declared == WEIR_PORTS_MANY || n == wi_ports_of(declared);
+}
+
+weir_status wi_spec_has_ports(const weir_stage_spec *spec, uint32_t n_in, uint32_t n_out,
+                              const char **why)
+{
+    const weir_stage_type *type = spec->type;
+    *why = "it has other ports";
+    if (!has_ports(type->inputs, n_in) || !has_ports(type->outputs, n_out))
+        return WEIR_EINVAL;
+    if (type->check_ports != NULL)
+        return type->check_ports(spec->config, n_in, n_out, why);
+    *why = "none of its inputs, or of its outputs, is linked";
+    bool lacks_one = (type->inputs == WEIR_PORTS_MANY && n_in == 0) ||
+                     (type->outputs == WEIR_PORTS_MANY && n_out == 0);
+    return lacks_one ? WEIR_EINVAL : WEIR_OK;
 }
 
 /* What is left over lies on a cycle or below one: upstream, as far as there are nodes, is on it. */

@@ -286,6 +286,7 @@ static inline size_t apply(weir_stage *from, weir_item **items, size_t n, bool t
         uint64_t started = timed ? wi_clock(stage->loop->env) : 0;
         uint64_t lost = stage->stats.failed + stage->stats.aborted;
         size_t kept = stage->type->transform(stage, items, n, stage->state);
+        assert(kept <= n);
         if (WI_UNLIKELY(timed))
             sample_end(stage, started, n);
         if (WI_UNLIKELY(kept < n))

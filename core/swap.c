@@ -294,9 +294,9 @@ static void swap_done(wi_live *live)
 static weir_status check_spec(const weir_node *node, const weir_stage_spec *spec, const char **why)
 {
     const weir_stage_type *type = spec->type;
-    *why = "it has other ports";
-    if (!wi_type_has_ports(type, node->n_in, node->n_out))
-        return WEIR_EINVAL;
+    weir_status status = wi_spec_has_ports(spec, node->n_in, node->n_out, why);
+    if (status != WEIR_OK)
+        return status;
     *why = "one of the two tells its items' ends, the other does not";
     if (type->acks != node->acks)
         return WEIR_EINVAL;

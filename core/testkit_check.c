@@ -17,6 +17,17 @@ static uint32_t edges_of(const weir_pipeline *p)
     return p->n_replicas * p->n_links;
 }
 
+const weir_stage *wi_kit_who_runs(const weir_pipeline *p)
+{
+    const weir_stage *open = NULL;
+    for (uint32_t i = 0; i < stages_of(p); i++) {
+        const weir_stage *s = &p->stages[i];
+        if (s->exec == s && !s->closed && (open == NULL || (open->holds == 0 && s->holds != 0)))
+            open = s;
+    }
+    return open;
+}
+
 weir_status wi_kit_watch(weir_testkit *kit, weir_pipeline *p)
 {
     wi_watched *w = calloc(1, sizeof *w);

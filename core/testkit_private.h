@@ -67,6 +67,8 @@ void wi_kit_violated(weir_testkit *kit, const char *format, ...)
 
 /* Watches a pipeline that is about to open its stages. */
 weir_status wi_kit_watch(weir_testkit *kit, weir_pipeline *pipeline);
+/* A stage that keeps the pipeline running: one with holds if there is any. NULL: none is open. */
+const weir_stage *wi_kit_who_runs(const weir_pipeline *pipeline);
 void wi_kit_unwatch_all(weir_testkit *kit);
 void wi_wrap_stage(wi_wrap *wrap, weir_testkit *kit, weir_stage *stage);
 /* What must hold between any two steps; and once nothing is left to do. */

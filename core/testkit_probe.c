@@ -656,7 +656,10 @@ bool weir_testkit_expect_clean(weir_testkit *kit)
         return false;
     for (const wi_watched *w = kit->watched; w != NULL; w = w->next)
         if (w->pipeline != NULL) {
-            wi_kit_violated(kit, "%s is still running", w->pipeline->name);
+            const weir_stage *s = wi_kit_who_runs(w->pipeline);
+            wi_kit_violated(kit, "%s is still running: %s is open, with %llu holds",
+                            w->pipeline->name, s != NULL ? s->node->name : "no stage",
+                            s != NULL ? (unsigned long long)s->holds : 0);
             return false;
         }
     for (const weir_probe *list = kit->probes; list != NULL; list = list->next_probes)

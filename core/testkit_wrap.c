@@ -106,7 +106,7 @@ static size_t on_transform(weir_stage *stage, weir_item **items, size_t n, void 
     if (kept > n)
         wrong(w, "transform", "gave more than it got");
     leave(w);
-    return kept;
+    return kept < n ? kept : n;
 }
 
 static void on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)

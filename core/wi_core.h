@@ -467,7 +467,9 @@ void wi_swap_abandon(weir_stage *stage);
 /* True if the end is the stage's own only, and not to be passed on. */
 bool wi_swap_keeps_end(weir_out *out);
 uint32_t wi_ports_of(int declared);
-bool wi_type_has_ports(const weir_stage_type *type, uint32_t n_in, uint32_t n_out);
+/* WEIR_OK, or `*why` its type or config refuses so many linked ports. */
+weir_status wi_spec_has_ports(const weir_stage_spec *spec, uint32_t n_in, uint32_t n_out,
+                              const char **why);
 
 bool wi_node_is_acked(const weir_node *node);
 

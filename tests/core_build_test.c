@@ -78,6 +78,48 @@ static void a_gap_between_many_ports_is_refused(void **state)
     expect_refused(p, WEIR_EINVAL, "many", "output is not linked");
 }
 
+static void many_ports_none_of_which_is_linked_are_refused(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        weir_pipeline *p = weir_pipeline_new(NULL);
+        weir_node *many = weir_add(p, spec(&many_type));
+        if (i == 0)
+            weir_link(weir_add(p, spec(&source_type)), 0, many, 0, NULL);
+        else
+            weir_link(many, 0, weir_add(p, spec(&sink_type)), 0, NULL);
+        expect_refused(p, WEIR_EINVAL, "many", "none of its");
+    }
+}
+
+static weir_status as_many_as_it_says(const void *config, uint32_t inputs, uint32_t outputs,
+                                      const char **why)
+{
+    *why = "other outputs than it says";
+    return inputs == 1 && outputs == *(const uint32_t *)config ? WEIR_OK : WEIR_EINVAL;
+}
+
+static void a_stage_may_refuse_the_number_of_its_ports(void **state)
+{
+    (void)state;
+    static const weir_stage_type counted = { .name = "counted",
+                                             .config_size = sizeof(uint32_t),
+                                             .outputs = WEIR_PORTS_MANY,
+                                             .check_ports = as_many_as_it_says };
+    for (uint32_t n = 0; n < 3; n++) {
+        weir_pipeline *p = weir_pipeline_new(NULL);
+        weir_node *node = weir_add(p, weir_stage_of(&counted, &n));
+        weir_link(weir_add(p, spec(&source_type)), 0, node, 0, NULL);
+        weir_link(node, 0, weir_add(p, spec(&sink_type)), 0, NULL);
+        if (n == 1) {
+            assert_int_equal(weir_pipeline_check(p), WEIR_OK);
+            weir_pipeline_free(p);
+        } else {
+            expect_refused(p, WEIR_EINVAL, "counted", "than it says");
+        }
+    }
+}
+
 static void two_links_on_one_port_are_refused(void **state)
 {
     (void)state;
@@ -347,6 +389,8 @@ int main(void)
         cmocka_unit_test(an_output_that_is_not_linked_is_refused),
         cmocka_unit_test(an_input_that_is_not_linked_is_refused),
         cmocka_unit_test(a_gap_between_many_ports_is_refused),
+        cmocka_unit_test(many_ports_none_of_which_is_linked_are_refused),
+        cmocka_unit_test(a_stage_may_refuse_the_number_of_its_ports),
         cmocka_unit_test(two_links_on_one_port_are_refused),
         cmocka_unit_test(a_port_that_is_not_there_is_refused),
         cmocka_unit_test(what_is_wired_after_a_check_is_checked_too),

@@ -350,7 +350,7 @@ static void a_pipeline_that_still_runs_is_not_clean(void **state)
     rig r = rig_with(NULL, weir_map(twice, NULL));
     feed_and_ask(&r, 1);
     assert_false(weir_testkit_expect_clean(r.kit));
-    assert_string_equal(weir_testkit_why(r.kit), "testkit is still running");
+    assert_non_null(strstr(weir_testkit_why(r.kit), "testkit is still running: "));
     weir_probe_end(r.from);
     assert_true(weir_testkit_settle(r.kit));
     rig_done(&r);
@@ -395,6 +395,53 @@ static void the_log_has_a_line_for_every_step(void **state)
     rig_finish(&r);
 }
 
+static weir_stage *keen;
+
+static weir_status holds_for_ever(weir_stage *stage, weir_in *in, weir_item *item, void *state)
+{
+    (void)in;
+    (void)state;
+    weir_stage_hold(keen = stage);
+    weir_emit(weir_stage_out(stage), item);
+    return WEIR_OK;
+}
+
+static void a_stage_that_stays_open_is_named_with_its_holds(void **state)
+{
+    (void)state;
+    static const weir_stage_type type = { .name = "keen", .on_item = holds_for_ever };
+    rig r = rig_with(NULL, weir_stage_of(&type, NULL));
+    feed_and_ask(&r, 3);
+    weir_probe_end(r.from);
+    assert_false(weir_testkit_expect_clean(r.kit));
+    assert_string_equal(weir_testkit_why(r.kit),
+                        "testkit is still running: keen is open, with 3 holds");
+    for (int i = 0; i < 3; i++)
+        weir_stage_release(keen);
+    assert_true(weir_testkit_settle(r.kit));
+    rig_done(&r);
+}
+
+static size_t grows(weir_stage *stage, weir_item **items, size_t n, void *state)
+{
+    (void)stage;
+    (void)items;
+    (void)state;
+    return n + 1;
+}
+
+static void a_transform_that_gives_more_than_it_got_is_named_and_survived(void **state)
+{
+    (void)state;
+    static const weir_stage_type type = { .name = "grower", .transform = grows };
+    rig r = rig_with(NULL, weir_stage_of(&type, NULL));
+    feed_and_ask(&r, 3);
+    weir_probe_end(r.from);
+    assert_false(weir_testkit_expect_clean(r.kit));
+    assert_string_equal(weir_testkit_why(r.kit), "grower: transform gave more than it got");
+    rig_done(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -417,6 +464,8 @@ int main(void)
         cmocka_unit_test(a_pipeline_that_still_runs_is_not_clean),
         cmocka_unit_test(an_item_knows_what_it_was_made_of),
         cmocka_unit_test(the_log_has_a_line_for_every_step),
+        cmocka_unit_test(a_stage_that_stays_open_is_named_with_its_holds),
+        cmocka_unit_test(a_transform_that_gives_more_than_it_got_is_named_and_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

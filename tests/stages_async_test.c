@@ -248,6 +248,17 @@ static void async_without_a_start_function_is_refused(void **unused)
     assert_int_equal(weir_testkit_free(r.kit), 0);
 }
 
+static void async_with_a_second_output_is_refused(void **unused)
+{
+    (void)unused;
+    rig r = rig_of(weir_async(&(weir_async_fn_config){ .start = work_start }));
+    weir_link(r.node, 1, weir_add(r.pipeline, weir_probe_sink(weir_testkit_probe(r.kit))), 0, NULL);
+    assert_int_equal(weir_pipeline_check(r.pipeline), WEIR_EINVAL);
+    assert_non_null(strstr(weir_pipeline_why(r.pipeline), "one output"));
+    weir_pipeline_free(r.pipeline);
+    assert_int_equal(weir_testkit_free(r.kit), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -264,6 +275,7 @@ int main(void)
         cmocka_unit_test(without_a_cancel_function_an_abort_waits_for_the_work),
         cmocka_unit_test(work_memory_is_kept_and_nothing_is_allocated_per_item),
         cmocka_unit_test(async_without_a_start_function_is_refused),
+        cmocka_unit_test(async_with_a_second_output_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,6 +64,47 @@ static void the_sink_is_told_what_failed_where_how_and_how_often(void **unused)
     rig_done(&r);
 }
 
+static uint32_t to_the_first(const weir_item *item, void *user)
+{
+    (void)item;
+    (void)user;
+    return 0;
+}
+
+/* Whatever stage it is that turns items away. */
+static void what_is_rejected_goes_the_way_of_dead_letters(void **unused)
+{
+    (void)unused;
+    for (int i = 0; i < 4; i++) {
+        kept k = { 0 };
+        weir_stage_spec *door =
+            i == 0 ? weir_buffer(
+                         &(weir_buffer_config){ .items_max = 2, .overflow = WEIR_OVERFLOW_REJECT })
+            : i == 1 ? weir_fair_queue(&(weir_fair_queue_config){ .of_key_max = 2 })
+            : i == 2 ? weir_semaphore(&(weir_semaphore_config){ .permits = 2, .enforce = true })
+                     : weir_route(&(weir_route_config){ .output = to_the_first,
+                                                        .slow = WEIR_SLOW_LEG_MISSES });
+        rig r = rig_of(door);
+        weir_probe *other = weir_testkit_probe(r.kit);
+        if (i == 3)
+            weir_link(r.node, 1, weir_add(r.pipeline, weir_probe_sink(other)), 0, NULL);
+        weir_node_dead_letter(r.node, weir_add(r.pipeline, weir_dead_letter(keep, &k)), 0);
+        rig_start(&r);
+        weir_probe_keep(r.to, true);
+        if (i == 2)
+            rig_request(&r, 3);
+        if (i == 3) {
+            weir_probe_request(other, 3);
+            rig_request(&r, 2);
+        }
+        rig_feed(&r, 7, 3);
+        assert_int_equal(k.n, 1);
+        assert_int_equal(k.values[0], 9);
+        assert_outcome(&r, 2, WEIR_DEAD_LETTERED, WEIR_EOVERLOAD);
+        rig_abort_and_done(&r);
+    }
+}
+
 static void a_dead_letter_that_cannot_be_kept_fails(void **unused)
 {
     (void)unused;
@@ -293,6 +334,7 @@ static void a_function_is_needed(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_rejected_goes_the_way_of_dead_letters),
         cmocka_unit_test(the_sink_is_told_what_failed_where_how_and_how_often),
         cmocka_unit_test(a_dead_letter_that_cannot_be_kept_fails),
         cmocka_unit_test(a_substitute_goes_on_in_the_normal_flow_and_ends_as_acked),

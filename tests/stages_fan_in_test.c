@@ -244,7 +244,7 @@ static void more_ahead_than_64_is_refused(void **unused)
 {
     (void)unused;
     fan f = fan_in_of(weir_merge_priority(&(weir_merge_priority_config){ .ahead = 65 }));
-    assert_int_equal(weir_pipeline_check(f.r.pipeline), WEIR_ELIMIT);
+    assert_int_equal(weir_pipeline_check(f.r.pipeline), WEIR_EINVAL);
     assert_non_null(strstr(weir_pipeline_why(f.r.pipeline), "64"));
     weir_pipeline_free(f.r.pipeline);
     assert_int_equal(weir_testkit_free(f.r.kit), 0);

@@ -356,6 +356,22 @@ static void settings_of_flat_map_may_change_while_it_runs(void **unused)
     rig_finish(&r);
 }
 
+static void a_lower_limit_of_what_is_made_counts_for_the_item_in_hand(void **unused)
+{
+    (void)unused;
+    weir_flat_map_config config = { .next = count_out };
+    rig r = rig_with(weir_flat_map_of(&config));
+    rig_feed(&r, 1000, 1);
+    rig_request(&r, 10);
+    config.made_max = 5;
+    assert_int_equal(
+        weir_pipeline_change(r.pipeline, "flat_map", &config, sizeof config, NULL, NULL), WEIR_OK);
+    rig_request(&r, 100);
+    assert_received(&r, 11); /* one had been made ahead */
+    assert_outcome(&r, 0, WEIR_FAILED, WEIR_ELIMIT);
+    rig_finish(&r);
+}
+
 static weir_stage_spec *one_by_one(void)
 {
     return weir_flat_map(count_out, NULL);
@@ -403,6 +419,7 @@ int main(void)
         cmocka_unit_test(the_items_made_of_one_may_be_limited),
         cmocka_unit_test(flat_map_allocates_nothing_per_item),
         cmocka_unit_test(flat_map_keeps_to_a_window_of_bytes),
+        cmocka_unit_test(a_lower_limit_of_what_is_made_counts_for_the_item_in_hand),
         cmocka_unit_test(settings_of_flat_map_may_change_while_it_runs),
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(what_makes_no_sense_is_refused),

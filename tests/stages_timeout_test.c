@@ -256,6 +256,39 @@ static void without_demand_nobody_is_late(void **unused)
     rig_done(&r);
 }
 
+static void what_ends_below_is_no_item_that_comes(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(weir_timeout(&(weir_timeout_config){ .idle_ms = 100, .timeout_ms = 10000 }));
+    weir_probe_keep(r.to, true);
+    rig_request(&r, WEIR_UNBOUNDED);
+    rig_feed(&r, 1, 2);
+    advance(&r, 60);
+    weir_item_ack(weir_probe_take(r.to));
+    advance(&r, 39);
+    assert_false(weir_pipeline_is_ending(r.pipeline));
+    advance(&r, 1);
+    assert_int_equal(weir_pipeline_status(r.pipeline), WEIR_EDEADLINE);
+    rig_done(&r);
+}
+
+static void when_all_places_are_taken_nobody_is_late(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(weir_timeout(
+        &(weir_timeout_config){ .idle_ms = 100, .timeout_ms = 10000, .in_flight = 2 }));
+    weir_probe_keep(r.to, true);
+    rig_request(&r, WEIR_UNBOUNDED);
+    rig_feed(&r, 1, 2);
+    advance(&r, 500);
+    weir_item_ack(weir_probe_take(r.to)); /* now it can ask again */
+    advance(&r, 99);
+    assert_false(weir_pipeline_is_ending(r.pipeline));
+    advance(&r, 1);
+    assert_int_equal(weir_pipeline_status(r.pipeline), WEIR_EDEADLINE);
+    rig_done(&r);
+}
+
 static void a_bad_config_is_found_while_building(void **unused)
 {
     (void)unused;
@@ -286,6 +319,8 @@ int main(void)
         cmocka_unit_test(too_long_without_an_item_stops_the_pipeline),
         cmocka_unit_test(or_ends_it),
         cmocka_unit_test(without_demand_nobody_is_late),
+        cmocka_unit_test(what_ends_below_is_no_item_that_comes),
+        cmocka_unit_test(when_all_places_are_taken_nobody_is_late),
         cmocka_unit_test(a_bad_config_is_found_while_building),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

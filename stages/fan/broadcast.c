@@ -8,10 +8,11 @@ enum { VECTOR_MAX = 64 };
 static weir_status broadcast_check(const void *config, const char **why)
 {
     const weir_broadcast_config *c = config;
-    if (c->slow_leg <= WEIR_SLOW_LEG_MISSES)
-        return WEIR_OK;
-    *why = "no such rule for slow legs";
-    return WEIR_EINVAL;
+    bool has_rule = c->slow_leg <= WEIR_SLOW_LEG_MISSES;
+    bool has_lag = c->lag_items != 0 || c->lag_ms != 0;
+    *why = has_rule ? "lag_items and lag_ms are for legs that are cancelled"
+                    : "no such rule for slow legs";
+    return has_rule && !has_lag ? WEIR_OK : WEIR_EINVAL;
 }
 
 static bool misses(const weir_stage *stage)

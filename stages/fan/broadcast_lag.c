@@ -23,8 +23,8 @@ static weir_status lag_check(const void *config, const char **why)
 {
     if (((const weir_broadcast_config *)config)->lag_items <= LAG_ITEMS_MAX)
         return WEIR_OK;
-    *why = "lag_items is over 65536";
-    return WEIR_ELIMIT;
+    *why = "lag_items is at most 65536";
+    return WEIR_EINVAL;
 }
 
 static void lag_close(weir_stage *stage, void *state)

@@ -18,8 +18,8 @@ static weir_status priority_check(const void *config, const char **why)
     const weir_merge_priority_config *c = config;
     if (c->ahead <= WI_LINE_MAX)
         return WEIR_OK;
-    *why = "holds at most 64 items of an input";
-    return WEIR_ELIMIT;
+    *why = "ahead is at most 64";
+    return WEIR_EINVAL;
 }
 
 static weir_status priority_open(weir_stage *stage, const void *config, void *state)

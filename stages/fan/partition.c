@@ -18,11 +18,13 @@ static weir_status partition_check(const void *config, const char **why)
     return WEIR_EINVAL;
 }
 
-static weir_status partition_open(weir_stage *stage, const void *config, void *state)
+static weir_status partition_check_ports(const void *config, uint32_t inputs, uint32_t outputs,
+                                         const char **why)
 {
-    (void)state;
-    return weir_stage_outputs(stage) == ((const partition_config *)config)->n ? WEIR_OK
-                                                                              : WEIR_EINVAL;
+    (void)inputs;
+    *why = "its n is not the number of outputs linked";
+    uint32_t n = ((const partition_config *)config)->n;
+    return n == outputs || n < 1 || n > WEIR_PORTS_MAX ? WEIR_OK : WEIR_EINVAL;
 }
 
 /* One of `n`. The finaliser of MurmurHash3 spreads keys that are counters evenly; its upper half is
@@ -115,7 +117,7 @@ static const weir_stage_type partition_type = {
     .config_size = sizeof(partition_config),
     .outputs = WEIR_PORTS_MANY,
     .check = partition_check,
-    .open = partition_open,
+    .check_ports = partition_check_ports,
     .on_demand = partition_on_demand,
     .on_items = partition_on_items,
     .on_cancel = partition_on_cancel,

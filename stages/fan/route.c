@@ -97,7 +97,7 @@ static void route_item(weir_stage *stage, weir_in *in, route *r, weir_item *item
     } else if (r->held.n == 0 && hand_over(out, item)) {
         return;
     } else if (r->misses) {
-        weir_item_end(item, WEIR_REJECTED, WEIR_EOVERLOAD);
+        weir_reject(stage, item, WEIR_EOVERLOAD, "its output is not ready for it");
     } else if (r->held.n == r->held.capacity) {
         weir_fail(stage, item, WEIR_ELIMIT, "no room for an item that is tried again");
     } else {

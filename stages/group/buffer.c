@@ -110,9 +110,11 @@ static bool buffer_overflows(weir_stage *stage, buffer *b, weir_in *in, weir_ite
     case WEIR_OVERFLOW_DROP_NEWEST:
         weir_drop(in, item);
         return false;
+    case WEIR_OVERFLOW_REJECT:
+        weir_reject(stage, item, WEIR_EOVERLOAD, "the buffer is full");
+        return false;
     default:
-        if (b->overflow == WEIR_OVERFLOW_FAIL)
-            weir_stage_fail(stage, WEIR_EOVERLOAD, "the buffer is full");
+        weir_stage_fail(stage, WEIR_EOVERLOAD, "the buffer is full");
         weir_item_end(item, WEIR_REJECTED, WEIR_EOVERLOAD);
         return false;
     }

@@ -94,7 +94,7 @@ static void flat_map_fill(weir_stage *stage, flat_map *f, size_t n)
     weir_loop *loop = weir_stage_loop(stage);
     weir_item **made = f->ready + f->n_ready;
     uint64_t most = config->made_max != 0 ? config->made_max : WEIR_FLAT_MAP_MADE_MAX;
-    uint64_t left = most - f->family.made;
+    uint64_t left = most > f->family.made ? most - f->family.made : 0; /* it may have changed */
     weir_status status;
     size_t got = make(config, loop, &f->family, made, n <= left ? n : left + 1, &status),
            kept = got;

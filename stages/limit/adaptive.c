@@ -87,6 +87,8 @@ static weir_status adaptive_check(const void *config, const char **why)
         *why = "smoothing is at most 1";
     else if (c->probe_ms > 86400000 && c->probe_ms != UINT32_MAX)
         *why = "probe_ms is at most a day";
+    else if (!wi_gate_is_status(c->status))
+        *why = "there is no such status";
     return *why == NULL ? WEIR_OK : WEIR_EINVAL;
 }
 

@@ -51,6 +51,8 @@ static weir_status breaker_check(const void *config, const char **why)
         *why = "open_ms is at most open_ms_max, and that a day";
     else if (c.probes > 1000)
         *why = "probes are at most 1000";
+    else if (!wi_gate_is_status(c.status))
+        *why = "there is no such status";
     return *why == NULL ? WEIR_OK : WEIR_EINVAL;
 }
 

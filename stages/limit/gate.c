@@ -165,6 +165,11 @@ void wi_gate_ended(wi_gate *g)
 
 /* ---- The stage ---- */
 
+bool wi_gate_is_status(weir_status status)
+{
+    return status <= WEIR_OK && status > -WEIR_STATUS_COUNT;
+}
+
 weir_status wi_gate_open(wi_gate *g, weir_stage *stage, const wi_gate_kind *kind,
                          wi_waiters *waiters, weir_status reject)
 {

@@ -77,6 +77,9 @@ struct wi_gate {
 
 weir_status wi_gate_open(wi_gate *gate, weir_stage *stage, const wi_gate_kind *kind,
                          wi_waiters *waiters, weir_status reject);
+/* True if `status` may be that of what is rejected: an error that there is, or 0 for the default.
+ */
+bool wi_gate_is_status(weir_status status);
 /* One that has passed has ended: the kind's ticket calls it. */
 void wi_gate_ended(wi_gate *gate);
 /* Lets pass and asks for what may be, after the limit has changed. Loop thread of the gate. */

@@ -57,6 +57,8 @@ static weir_status rate_limit_check(const void *config, const char **why)
         *why = "period_ms is at most a day";
     else if (burst_of(c) / c->rate * period_ms_of(c) > fill_ms_max)
         *why = "an empty bucket fills within a year";
+    else if (!wi_gate_is_status(c->status))
+        *why = "there is no such status";
     return *why == NULL ? WEIR_OK : WEIR_EINVAL;
 }
 

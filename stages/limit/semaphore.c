@@ -33,10 +33,9 @@ static void semaphore_unshare(void *shared)
 static weir_status semaphore_check(const void *config, const char **why)
 {
     const weir_semaphore_config *c = config;
-    if (c->permits > 0 && c->permits <= permits_max)
-        return WEIR_OK;
-    *why = "permits are 1 to 1000000000";
-    return WEIR_EINVAL;
+    bool has_permits = c->permits > 0 && c->permits <= permits_max;
+    *why = has_permits ? "there is no such status" : "permits are 1 to 1000000000";
+    return has_permits && wi_gate_is_status(c->status) ? WEIR_OK : WEIR_EINVAL;
 }
 
 static void permit_ended(void *memory, weir_outcome outcome, weir_status status)

@@ -95,6 +95,12 @@ static void switch_told(weir_task *task, void *user)
     weir_end_error(weir_stage_out(s->stage), status);
 }
 
+static weir_status switch_check(const void *config, const char **why)
+{
+    *why = "needs a switch";
+    return *(weir_switch *const *)config != NULL ? WEIR_OK : WEIR_EINVAL;
+}
+
 static weir_status switch_open(weir_stage *stage, const void *config, void *state)
 {
     switch_stage *s = state;
@@ -128,11 +134,12 @@ static const weir_stage_type switch_type = {
     .name = "switch",
     .config_size = sizeof(weir_switch *),
     .state_size = sizeof(switch_stage),
+    .check = switch_check,
     .open = switch_open,
     .close = switch_close,
 };
 
 weir_stage_spec *weir_switch_stage(weir_switch *handle)
 {
-    return handle != NULL ? weir_stage_of(&switch_type, &handle) : NULL;
+    return weir_stage_of(&switch_type, &handle);
 }

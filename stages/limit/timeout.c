@@ -175,9 +175,11 @@ static void timeout_passed(wi_gate *gate, weir_item *const *items, size_t made, 
         slot_begin((timeout *)gate, items[i]);
 }
 
+/* Only where no place was free, and so nothing could be asked for, time begins with what ended. */
 static void timeout_settle(wi_gate *gate)
 {
-    touch((timeout *)gate);
+    if (weir_in_outstanding(weir_stage_in(gate->stage)) == 0)
+        touch((timeout *)gate);
 }
 
 static const weir_ticket_type timed_type = { "timed", sizeof(slot *), timed_ended };
@@ -197,6 +199,8 @@ static weir_status timeout_check(const void *config, const char **why)
         *why = "needs timeout_ms or idle_ms";
     else if (c->timeout_ms > DAY_MS || c->idle_ms > DAY_MS)
         *why = "times are at most a day";
+    else if (c->idle_ends && c->idle_ms == 0)
+        *why = "idle_ends needs idle_ms";
     else if (c->in_flight > IN_FLIGHT_MAX)
         *why = "in_flight is at most 65536";
     return *why == NULL ? WEIR_OK : WEIR_EINVAL;

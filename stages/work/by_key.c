@@ -48,18 +48,27 @@ static uint32_t keys_of(const weir_async_by_key_config *c)
     return c->keys_max != 0 ? c->keys_max : least > KEYS_DEFAULT ? least : KEYS_DEFAULT;
 }
 
+/* Those that keyed_check refuses are cut, so that it is the one to say why. */
+static uint32_t slots_of(const weir_async_by_key_config *c)
+{
+    uint64_t n = (uint64_t)waiting_of(c) + in_flight_of(c);
+    return n < WAITING_MAX ? (uint32_t)n : WAITING_MAX;
+}
+
 static weir_status keyed_check(const void *config, const char **why)
 {
     const weir_async_by_key_config *c = config;
     if (c->start == NULL)
         *why = "needs a start function";
-    else if (c->waiting_max > WAITING_MAX || c->in_flight > WAITING_MAX / 2 ||
+    else if (c->waiting_max > WAITING_MAX || c->in_flight > WAITING_MAX ||
              waiting_of(c) + in_flight_of(c) > WAITING_MAX)
-        *why = "waiting_max and in_flight are over 65536 together";
-    else if (keys_of(c) > KEYS_MAX || keys_of(c) <= waiting_of(c) + in_flight_of(c))
-        *why = "keys_max is over 1048576, or not over waiting_max and in_flight together";
+        *why = "waiting_max and in_flight are at most 65536 together";
+    else if (keys_of(c) > KEYS_MAX)
+        *why = "keys_max is at most 1048576";
+    else if (keys_of(c) <= waiting_of(c) + in_flight_of(c))
+        *why = "keys_max is more than waiting_max and in_flight together";
     else if (c->key_bytes > KEY_BYTES_MAX)
-        *why = "key_bytes is over 65536";
+        *why = "key_bytes is at most 65536";
     else
         return WEIR_OK;
     return WEIR_EINVAL;
@@ -196,11 +205,10 @@ weir_stage_spec *weir_async_by_key(const weir_async_by_key_config *config)
     static const weir_async_by_key_config none;
     if (config == NULL)
         config = &none;
-    weir_stage_spec *spec =
-        weir_async_of(&keyed_type,
-                      &(weir_async_options){ .in_flight = waiting_of(config) + in_flight_of(config),
-                                             .unordered = true,
-                                             .timeout_ms = config->timeout_ms },
-                      config);
+    weir_stage_spec *spec = weir_async_of(&keyed_type,
+                                          &(weir_async_options){ .in_flight = slots_of(config),
+                                                                 .unordered = true,
+                                                                 .timeout_ms = config->timeout_ms },
+                                          config);
     return spec != NULL && config->name != NULL ? weir_stage_named(spec, config->name) : spec;
 }

@@ -17,8 +17,8 @@ static weir_status fair_check(const void *config, const char **why)
 {
     if (((const weir_fair_queue_config *)config)->items_max <= ITEMS_MAX)
         return WEIR_OK;
-    *why = "items_max is over 1048576";
-    return WEIR_ELIMIT;
+    *why = "items_max is at most 1048576";
+    return WEIR_EINVAL;
 }
 
 static void fair_run(weir_stage *stage, fair *f)
@@ -72,7 +72,7 @@ static void fair_hold(weir_stage *stage, fair *f, weir_item *item)
     if (key->n < f->of_key_max)
         wi_keys_push(&f->keys, key, item);
     else
-        weir_item_end(item, WEIR_REJECTED, WEIR_EOVERLOAD);
+        weir_reject(stage, item, WEIR_EOVERLOAD, "too many of its key are held");
 }
 
 static weir_status fair_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,

@@ -3,7 +3,29 @@
 
 #include <weir/pipeline.h>
 
-enum { COPIES_DEFAULT = 4, IN_FLIGHT_OF_COPY = 64 };
+enum { COPIES_DEFAULT = 4, IN_FLIGHT_OF_COPY = 64, IN_FLIGHT_MAX = 65536 };
+
+/* ---- What stands in the chain when nothing can ---- */
+
+static weir_status refused_check(const void *config, const char **why)
+{
+    *why = *(const char *const *)config;
+    return WEIR_EINVAL;
+}
+
+static const weir_stage_type refused_type = { .name = "parallel",
+                                              .config_size = sizeof(const char *),
+                                              .check = refused_check };
+
+static const char *fault_of(const weir_parallel_config *c)
+{
+    return c == NULL || c->stage == NULL  ? "needs a function that gives the copies"
+           : c->copies > WI_COPIES_MAX    ? "has 1 to 63 copies"
+           : c->in_flight > IN_FLIGHT_MAX ? "in_flight is at most 65536"
+                                          : NULL;
+}
+
+/* ---- Wiring ---- */
 
 /* Links copy `i` between `from` and `to`, whose first `port` ports are not for copies. */
 static void wire_copy(weir_pipeline *p, const weir_parallel_config *c, uint32_t i, weir_node *from,
@@ -20,6 +42,9 @@ static void wire_copy(weir_pipeline *p, const weir_parallel_config *c, uint32_t 
 
 weir_node *weir_parallel(weir_pipeline *pipeline, const weir_parallel_config *config)
 {
+    const char *why = fault_of(config);
+    if (why != NULL)
+        return weir_via(pipeline, weir_stage_of(&refused_type, &why));
     weir_parallel_config c = *config;
     c.copies = c.copies != 0 ? c.copies : COPIES_DEFAULT;
     wi_ordered_config ordered = { .copies = c.copies, .in_flight = c.in_flight };
@@ -33,7 +58,7 @@ weir_node *weir_parallel(weir_pipeline *pipeline, const weir_parallel_config *co
         weir_node_place(from, c.loop);
         weir_node_place(to, c.loop);
     }
-    for (uint32_t i = 0; i < c.copies && i < WEIR_PORTS_MAX; i++)
+    for (uint32_t i = 0; i < c.copies; i++)
         wire_copy(pipeline, &c, i, from, to, c.unordered ? 0 : 1);
     weir_at(pipeline, to);
     return to;

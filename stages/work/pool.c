@@ -22,11 +22,19 @@ static weir_status pool_check(const void *config, const char **why)
     const weir_pool_config *c = config;
     uint32_t max = c->max != 0 ? c->max : MAX_DEFAULT, most = c->most != 0 ? c->most : max;
     if ((c->start != NULL) == (c->run != NULL))
-        *why = "needs a start function or a run function, not both";
-    else if (c->min > max || max > most || most > WORKERS_MAX)
-        *why = "needs min <= max <= most <= 1024";
+        *why = "needs a function: start or run, not both";
+    else if (c->run == NULL && (c->open != NULL || c->close != NULL))
+        *why = "open and close are for threads, so for run";
+    else if (c->run != NULL && c->cancel != NULL)
+        *why = "cancel is for start: a thread is never interrupted";
+    else if (max > WORKERS_MAX || most > WORKERS_MAX)
+        *why = "has at most 1024 workers, or threads";
+    else if (c->min > max)
+        *why = "min is at most max, which is 16 unless it is set";
+    else if (max > most)
+        *why = "max is at most most";
     else if (c->queue > QUEUE_MAX)
-        *why = "queue is over 65536";
+        *why = "queue is at most 65536";
     else
         return WEIR_OK;
     return WEIR_EINVAL;
@@ -52,6 +60,12 @@ void weir_pool_look(const weir_pool_control *control, weir_pool_figures *ret_fig
 static uint32_t most_of(const weir_pool_config *c)
 {
     return c->most != 0 ? c->most : c->max != 0 ? c->max : MAX_DEFAULT;
+}
+
+/* Those that pool_check refuses are cut, so that it is the one to say why. */
+static uint32_t slots_of(const weir_pool_config *c)
+{
+    return most_of(c) < WORKERS_MAX ? most_of(c) : WORKERS_MAX;
 }
 
 /* The bounds as they are now: of the control once set, of the config otherwise. */
@@ -186,7 +200,7 @@ weir_stage_spec *weir_pool(const weir_pool_config *config)
         config = &none;
     bool cancels = config->run != NULL || config->cancel != NULL;
     weir_stage_spec *spec = weir_async_of(cancels ? &cancelled_type : &patient_type,
-                                          &(weir_async_options){ .in_flight = most_of(config),
+                                          &(weir_async_options){ .in_flight = slots_of(config),
                                                                  .unordered = config->unordered,
                                                                  .timeout_ms = config->timeout_ms,
                                                                  .queue = queue_of(config) },

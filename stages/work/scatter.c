@@ -49,18 +49,6 @@ static size_t tickets_for(weir_loop *loop, weir_item **items, size_t n)
 
 /* ---- The stage ---- */
 
-static weir_status scatter_check(const void *config, const char **why)
-{
-    const wi_ordered_config *c = config;
-    if (c->copies > WI_COPIES_MAX)
-        *why = "has 1 to 63 copies";
-    else if (c->in_flight > 65536)
-        *why = "in_flight is over 65536";
-    else
-        return WEIR_OK;
-    return WEIR_ELIMIT;
-}
-
 static weir_status scatter_open(weir_stage *stage, const void *config, void *state)
 {
     (void)config;
@@ -180,7 +168,6 @@ static const weir_stage_type scatter_type = {
     .config_size = sizeof(wi_ordered_config),
     .state_size = sizeof(scatter),
     .outputs = WEIR_PORTS_MANY,
-    .check = scatter_check,
     .open = scatter_open,
     .close = scatter_close,
     .on_demand = scatter_on_demand,

@@ -53,6 +53,10 @@ typedef struct weir_stage_type {
 
     /* Checks the config while the pipeline is built; `*why` gets a static text on an error. */
     weir_status (*check)(const void *config, const char **why);
+    /* The same, when the config says how many of WEIR_PORTS_MANY there may be: of the ports that
+     * are linked. Without, at least one must be. */
+    weir_status (*check_ports)(const void *config, uint32_t inputs, uint32_t outputs,
+                               const char **why);
     weir_status (*open)(weir_stage *stage, const void *config, void *state);
     /* All edges over, all holds released: free what open made. Not called if open failed. What was
      * posted before (weir_post to a task in the state) runs after it: it finds the state, and may

@@ -62,7 +62,7 @@ typedef struct weir_route_config {
     uint32_t (*output)(const weir_item *item, void *user);
     void *user;
     /* WEIR_SLOW_LEG_HOLDS: a slow output holds up all. WEIR_SLOW_LEG_MISSES: an item whose output
-     * has no credit ends as rejected, WEIR_EOVERLOAD: its source hears, the others go on */
+     * has no credit is rejected (weir_reject), WEIR_EOVERLOAD; the others go on */
     weir_slow_leg slow;
 } weir_route_config;
 

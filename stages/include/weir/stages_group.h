@@ -72,7 +72,7 @@ WEIR_API weir_stage_spec *weir_conflate(const weir_conflate_config *config);
 
 typedef enum weir_overflow {
     WEIR_OVERFLOW_HOLD,        /* withhold demand: nothing is lost */
-    WEIR_OVERFLOW_REJECT,      /* reject the new item, WEIR_EOVERLOAD: its source hears */
+    WEIR_OVERFLOW_REJECT,      /* reject the new item (weir_reject), WEIR_EOVERLOAD */
     WEIR_OVERFLOW_DROP_OLDEST, /* lossy: end the oldest held as filtered */
     WEIR_OVERFLOW_DROP_NEWEST, /* lossy: end the new item as filtered */
     WEIR_OVERFLOW_DROP_ALL,    /* lossy: end all that is held as filtered, hold the new item */

@@ -79,8 +79,8 @@ typedef struct weir_fair_queue_config {
     uint64_t (*key)(const weir_item *item, void *user); /* borrows; NULL: the item's key */
     void *user;
     uint32_t items_max;  /* held, 1..1048576; 0: 256 */
-    uint32_t of_key_max; /* held of one key; more are rejected, WEIR_EOVERLOAD. 0: items_max, so
-                            that none is rejected, and one key may fill the queue */
+    uint32_t of_key_max; /* held of one key; more are rejected (weir_reject), WEIR_EOVERLOAD. 0:
+                            items_max, so that none is rejected, and one key may fill the queue */
 } weir_fair_queue_config;
 
 /* Holds items by key, and hands them on by turns, one of each key that has some: however many one
