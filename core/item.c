@@ -1,4 +1,5 @@
 /* Items: slabs per loop, ends that travel up to the source, and the way home from other loops. */
+#include "wi_item.h"
 #include "wi_plant.h"
 #include "wi_sim.h"
 
@@ -11,8 +12,6 @@ _Thread_local weir_loop *wi_here __attribute__((tls_model("initial-exec")));
 static const uint32_t class_bytes[WI_CLASSES] = { 64, 128, 256, 512, 1024, 2048, 4096, 16384 };
 #define SLAB_BYTES  (64 * 1024)
 
-#define BIT_BIG     0x08u /* the body is memory of its own */
-#define BIT_TICKET  ((uint32_t)WEIR_ITEM_TICKET)
 #define CLASS_OF(b) ((b)&7u)
 /* In front of a body with memory of its own: its size. */
 #define BIG_PREFIX 16
@@ -243,17 +242,6 @@ uint64_t wi_items_free(const weir_loop *loop)
 
 /* ---- Whom to tell ---- */
 
-/* What lies behind a ticket's header. */
-typedef struct ticket {
-    const weir_ticket_type *type;
-    uint64_t memory[]; /* of its owner */
-} ticket;
-
-static inline ticket *ticket_of(weir_item *item)
-{
-    return (ticket *)(void *)(item + 1);
-}
-
 /* Is there somebody to tell of this very item's end? */
 static inline bool tells(const weir_item *item)
 {
@@ -265,7 +253,7 @@ static inline void tell(weir_item *item)
     weir_outcome outcome = (weir_outcome)wi_item_outcome(item);
     weir_status status = (weir_status)item->status;
     if (item->bits & BIT_TICKET)
-        ticket_of(item)->type->ended(ticket_of(item)->memory, outcome, status);
+        wi_ticket_tell(item, 1, outcome, status);
     else
         item->type->ended(item, outcome, status);
 }
@@ -367,8 +355,6 @@ void wi_items_publish(weir_loop *loop)
     }
 }
 
-static void finish(weir_item *item);
-
 static bool collect_ring(wi_home *ring)
 {
     uint64_t tail = atomic_load_explicit(&ring->tail_published, memory_order_acquire);
@@ -381,7 +367,7 @@ static bool collect_ring(wi_home *ring)
         if (WI_LIKELY(is_plain(item)))
             give_back(item);
         else
-            finish(item);
+            wi_item_finish(item);
     }
     atomic_store_explicit(&ring->head_published, ring->head, memory_order_release);
     return true;
@@ -398,7 +384,7 @@ bool wi_items_collect(weir_loop *loop)
     weir_item *item = atomic_exchange_explicit(&loop->returned, NULL, memory_order_acquire);
     while (item != NULL) {
         weir_item *next = item->next;
-        finish(item);
+        wi_item_finish(item);
         item = next;
     }
     return true;
@@ -417,7 +403,7 @@ bool wi_items_pending(weir_loop *loop)
 
 /* ---- Ends ---- */
 
-static void note(weir_item *item, weir_outcome outcome, weir_status status)
+static inline void note(weir_item *item, weir_outcome outcome, weir_status status)
 {
     if (outcome > (weir_outcome)wi_item_outcome(item)) {
         /* worse than what it has: the bits above the class are only used until it ends */
@@ -439,38 +425,82 @@ static bool is_home(const weir_item *item)
     return wi_here == NULL && weir_loop_is_here(item->home);
 }
 
-/* At home, with no holds left: tells the type, in its own turn; gives the memory back; passes the
- * end on to the parent. A loop over the parents, however many there are. */
-static void finish(weir_item *item)
+/* At the end of those that are told in the loop's own turn. */
+static inline void wait_to_be_told(weir_loop *loop, weir_item *item)
 {
-    while (item != NULL) {
-        if (WI_UNLIKELY(!is_home(item))) {
-            send_home(item);
-            return;
-        }
-        if (tells(item)) {
-            /* one of the heap: by the loop that is here, so that it is beneath no callback */
-            weir_loop *loop = item->home != NULL ? item->home : wi_here;
-            if (loop == NULL) {
-                tell(item);
-                item = wi_item_finish_one(item);
-                continue;
-            }
-            item->next = NULL;
-            if (loop->ended_tail != NULL)
-                loop->ended_tail->next = item;
-            else
-                loop->ended_head = item;
-            loop->ended_tail = item;
-            wi_loop_kick(loop);
-            return;
-        }
-        item = wi_item_finish_one(item);
+    item->next = NULL;
+    if (loop->ended_tail != NULL)
+        loop->ended_tail->next = item;
+    else
+        loop->ended_head = item;
+    loop->ended_tail = item;
+    if (WI_UNLIKELY(!loop->in_turn))
+        wi_loop_kick(loop);
+}
+
+/* ---- Groups: they wait as one for all of their items that end well in a row ---- */
+
+static inline bool group_counts(const weir_item *group)
+{
+    return group->cost == 0 || group->home->ended_tail == group;
+}
+
+static void group_acked(weir_item *group, size_t n)
+{
+    if (group->cost == 0)
+        wait_to_be_told(group->home, group);
+    group->cost += (uint32_t)n;
+}
+
+static void group_left(weir_item *group, size_t n)
+{
+    group->holds = (uint8_t)(group->holds - n);
+    if (group->holds == 0) {
+        group->bits &= (uint8_t)~BITS_GROUP;
+        give_back(group);
     }
 }
 
-/* Gives the parent if this was its last hold. */
-weir_item *wi_item_finish_one(weir_item *item)
+/* In the loop's own turn: tells one group after the other, and gives what is above them if it ended
+ * with these `n` items. */
+static weir_item *groups_tell(weir_item *group, size_t n, weir_outcome outcome, weir_status status)
+{
+    while (group != NULL && wi_is_group(group)) {
+        weir_item *parent = group->parent;
+        wi_ticket_tell(group, n, outcome, status);
+        group_left(group, n);
+        group = parent;
+    }
+    if (group == NULL)
+        return NULL;
+    note(group, outcome, status);
+    group->holds = (uint8_t)(group->holds - n);
+    return group->holds == 0 ? group : NULL;
+}
+
+/* It goes on, but for its group it has ended: a blank says so. */
+static const weir_item_type left_type = { .name = "left" };
+
+bool wi_item_leave_groups(weir_item *item, weir_outcome outcome, weir_status status)
+{
+    while (item->home == wi_here && wi_is_of_group(item)) {
+        weir_item *group = item->parent, *blank = weir_item_new(wi_here, &left_type, 0);
+        if (blank == NULL)
+            return false;
+        item->parent = group->parent;
+        blank->parent = group;
+        note(blank, outcome, status);
+        blank->holds = 0;
+        wait_to_be_told(wi_here, blank);
+    }
+    return true;
+}
+
+/* ---- Ends, of all ---- */
+
+/* Told already, or there is nobody to tell, nor is it of a group. Gives the parent if this was its
+ * last hold. */
+static inline weir_item *finish_one(weir_item *item)
 {
     weir_item *parent = item->parent;
     weir_outcome outcome = (weir_outcome)wi_item_outcome(item);
@@ -484,6 +514,71 @@ weir_item *wi_item_finish_one(weir_item *item)
     return --parent->holds == 0 ? parent : NULL;
 }
 
+/* It waits itself for its group to hear how it ended, or in its turn. */
+static void finish_of_group(weir_item *item)
+{
+    weir_item *group = item->parent;
+    if (wi_item_outcome(item) != WEIR_ACKED || !group_counts(group)) {
+        wait_to_be_told(item->home, item);
+        return;
+    }
+    give_back(item);
+    group_acked(group, 1);
+}
+
+/* At home, with no holds left: tells the type, in its own turn; gives the memory back; passes the
+ * end on to the parent. A loop over the parents, however many there are. */
+void wi_item_finish(weir_item *item)
+{
+    while (item != NULL) {
+        if (WI_UNLIKELY(!is_home(item))) {
+            send_home(item);
+            return;
+        }
+        if (tells(item)) {
+            /* one of the heap: by the loop that is here, so that it is beneath no callback */
+            weir_loop *loop = item->home != NULL ? item->home : wi_here;
+            if (loop != NULL) {
+                wait_to_be_told(loop, item);
+                return;
+            }
+            tell(item);
+        } else if (wi_is_of_group(item)) {
+            finish_of_group(item);
+            return;
+        }
+        item = finish_one(item);
+    }
+}
+
+/* Told already. Gives what is above its groups if it ended with this. */
+static weir_item *leave_and_tell(weir_item *item)
+{
+    weir_item *group = item->parent;
+    weir_outcome outcome = (weir_outcome)wi_item_outcome(item);
+    weir_status status = (weir_status)item->status;
+    bool has_left = item->type == &left_type;
+    give_back(item);
+    if (!has_left)
+        return groups_tell(group, 1, outcome, status);
+    wi_ticket_tell(group, 1, outcome, status);
+    group_left(group, 1);
+    return NULL;
+}
+
+/* Its turn has come. Gives the parent if that ended with it. */
+static inline weir_item *finish_in_turn(weir_item *item)
+{
+    if (wi_is_group(item)) {
+        uint32_t n = item->cost;
+        item->cost = 0;
+        return groups_tell(item, n, WEIR_ACKED, WEIR_OK);
+    }
+    if (WI_LIKELY(tells(item)))
+        tell(item);
+    return WI_UNLIKELY(wi_is_of_group(item)) ? leave_and_tell(item) : finish_one(item);
+}
+
 bool wi_items_run_ended(weir_loop *loop)
 {
     weir_item *item = loop->ended_head;
@@ -491,11 +586,9 @@ bool wi_items_run_ended(weir_loop *loop)
         return false;
     loop->ended_head = loop->ended_tail = NULL;
     while (item != NULL) {
-        weir_item *next = item->next;
-        tell(item);
-        weir_item *parent = wi_item_finish_one(item);
+        weir_item *next = item->next, *parent = finish_in_turn(item);
         if (parent != NULL)
-            finish(parent);
+            wi_item_finish(parent);
         item = next;
     }
     return true;
@@ -521,24 +614,32 @@ void weir_item_end(weir_item *item, weir_outcome outcome, weir_status status)
     if (outcome != WEIR_ACKED)
         note(item, outcome, status);
     if (--item->holds == 0)
-        finish(item);
+        wi_item_finish(item);
+}
+
+/* Runs of plain items of one size go back together: the stack's top stays in a register. */
+static inline bool may_run(const weir_item *item, const weir_loop *here)
+{
+    return item->bits < WI_CLASSES && item->home == here &&
+           (!wi_is_of_group(item) || group_counts(item->parent));
 }
 
 void weir_items_ack(weir_item **items, size_t n)
 {
     if (WI_PLANT(1) && n > 3)
         n--;
-    /* Runs of plain items of one size go back together: the stack's top stays in a register. */
     weir_loop *here = wi_here;
     for (size_t i = 0; i < n;) {
         weir_item *parent = items[i]->parent;
-        uint8_t bits = items[i]->bits;
-        size_t run = here != NULL && bits < WI_CLASSES ? give_back_run(here, bits, items + i, n - i)
-                                                       : 0;
+        size_t run = here != NULL && may_run(items[i], here)
+                         ? give_back_run(here, items[i]->bits, items + i, n - i)
+                         : 0;
         if (run == 0)
             weir_item_end(items[i], WEIR_ACKED, WEIR_OK);
+        else if (parent != NULL && wi_is_group(parent))
+            group_acked(parent, run);
         else if (parent != NULL && (parent->holds = (uint8_t)(parent->holds - run)) == 0)
-            finish(parent);
+            wi_item_finish(parent);
         i += run != 0 ? run : 1;
     }
 }
@@ -710,101 +811,6 @@ weir_status weir_items_split(weir_loop *loop, weir_item *joined, const weir_item
     return WEIR_OK;
 }
 
-/* ---- Tickets ---- */
-
-static inline void ticket_init(weir_item *item, weir_item *of, const weir_ticket_type *type)
-{
-    uint8_t which = item->bits;
-    memcpy(&item->type, &of->type, offsetof(weir_item, cost) - offsetof(weir_item, type));
-    item->body = of->body;
-    item->parent = of;
-    item->cost = of->cost;
-    item->attempts = of->attempts;
-    item->bits = (uint8_t)(which | BIT_TICKET);
-    ticket_of(item)->type = type;
-}
-
-size_t weir_tickets(weir_loop *loop, const weir_ticket_type *type, weir_item **items, size_t n)
-{
-    weir_item *made[WI_VECTOR_MAX];
-    size_t done = 0;
-    assert(type->bytes <= WEIR_ITEM_SLAB_BYTES_MAX - sizeof(ticket));
-    while (done < n) {
-        size_t want = n - done < WI_VECTOR_MAX ? n - done : WI_VECTOR_MAX;
-        size_t got = weir_items_new(loop, NULL, sizeof(ticket) + type->bytes, made, want);
-        for (size_t i = 0; i < got; i++) {
-            ticket_init(made[i], items[done + i], type);
-            items[done + i] = made[i];
-        }
-        done += got;
-        if (got < want)
-            break;
-    }
-    return done;
-}
-
-void *weir_ticket_memory(weir_item *item)
-{
-    assert(item->bits & BIT_TICKET);
-    return ticket_of(item)->memory;
-}
-
-void *weir_ticket_find(weir_item *item, const weir_ticket_type *type)
-{
-    for (; item != NULL; item = item->parent)
-        if ((item->bits & BIT_TICKET) != 0 && ticket_of(item)->type == type)
-            return ticket_of(item)->memory;
-    return NULL;
-}
-
-/* Takes `at` out from between `below`, made of it, and its parent. What has its context gets the
- * parent's; `first` is the lowest of all that stays. */
-static void ticket_end_early(weir_item *first, weir_item *below, weir_item *at)
-{
-    weir_item *parent = at->parent;
-    for (weir_item *item = first; item != NULL && item != at; item = item->parent)
-        if (item->context == at->context)
-            item->context = parent->context;
-    if (below != NULL)
-        below->parent = parent;
-    at->parent = NULL;
-    at->holds = 0;
-    finish(at);
-}
-
-/* Holds of a parent change on its children's home loop, so from elsewhere there is no looking up.
- */
-static weir_item *parent_of_only_child(const weir_item *item)
-{
-    weir_item *parent = item->home == wi_here ? item->parent : NULL;
-    return parent != NULL && parent->holds == 1 ? parent : NULL;
-}
-
-weir_item *weir_item_forgive(weir_item *item)
-{
-    weir_outcome outcome = (weir_outcome)wi_item_outcome(item);
-    weir_status status = (weir_status)item->status;
-    weir_item *first = NULL, *below = NULL, *next = item;
-    if (item->holds > 1 || outcome > WEIR_DEAD_LETTERED)
-        return item;
-    for (weir_item *at = item, *up; at != NULL; at = up) {
-        up = parent_of_only_child(at);
-        next = at->parent;
-        if (at->bits & BIT_TICKET) {
-            note(at, outcome, status);
-            ticket_end_early(first, below, at);
-        } else {
-            first = first != NULL ? first : at;
-            below = at;
-        }
-    }
-    if (first != item)
-        return first != NULL ? first : next;
-    item->bits &= (uint8_t)0x0f;
-    item->status = WEIR_OK;
-    return item;
-}
-
 /* ---- The end of a loop's items ---- */
 
 /* Items that nobody ended: their sources hear of it now, and we of the bug. */
@@ -822,11 +828,11 @@ void wi_items_nack_leaked(weir_loop *loop)
             for (size_t k = 0; k < SLAB_BYTES / class_bytes[i]; k++) {
                 weir_item *item =
                     (weir_item *)(void *)((char *)slab_first(slab) + k * class_bytes[i]);
-                if (item->holds == 0)
+                if (item->holds == 0 || wi_is_group(item)) /* that ends as its items do */
                     continue;
                 note(item, WEIR_ABORTED, WEIR_EINTERNAL);
                 item->holds = 0;
-                finish(item);
+                wi_item_finish(item);
                 while (wi_items_run_ended(loop))
                     ;
             }

@@ -86,8 +86,6 @@ void wi_items_done(weir_loop *loop);
 /* Takes in what came home; says whether there was anything. */
 bool wi_items_collect(weir_loop *loop);
 bool wi_items_pending(weir_loop *loop);
-/* Gives back an item without holds, told already; gives its parent if that has none left now. */
-weir_item *wi_item_finish_one(weir_item *item);
 /* Notes an outcome, if it is worse than what the item has. */
 void wi_item_note(weir_item *item, weir_outcome outcome, weir_status status);
 /* Runs the `ended` callbacks that are due. */

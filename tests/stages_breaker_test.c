@@ -104,6 +104,65 @@ static void what_slides_out_of_the_window_is_forgotten(void **unused)
     rig_done(&r);
 }
 
+/* Sixty-four items of one, that end in the same turn; of which the first `fail` fail. */
+static weir_status make_many(weir_loop *loop, const weir_item *item, uint32_t index, void *user,
+                             weir_item **ret_made)
+{
+    (void)item;
+    (void)user;
+    if (index == 64)
+        return WEIR_OK;
+    *ret_made = weir_item_new(loop, NULL, sizeof(uint64_t));
+    if (*ret_made == NULL)
+        return WEIR_ENOMEM;
+    *(uint64_t *)weir_item_body(*ret_made) = index;
+    return WEIR_OK;
+}
+
+static weir_status fail_first(weir_item *item, void *user)
+{
+    return value_of(item) < *(const uint64_t *)user ? WEIR_EIO : WEIR_OK;
+}
+
+static rig rig_of_many(const weir_breaker_config *config, uint64_t *fail)
+{
+    rig r = rig_new(1);
+    weir_from(r.pipeline, weir_probe_source(r.from));
+    weir_via(r.pipeline, weir_flat_map(make_many, NULL));
+    r.node = weir_via(r.pipeline, weir_breaker(config));
+    weir_into(r.pipeline, weir_for_each(fail_first, fail));
+    rig_start(&r);
+    return r;
+}
+
+static void calls_that_end_together_slide_through_the_window_one_by_one(void **unused)
+{
+    (void)unused;
+    uint64_t fail = 0;
+    rig r = rig_of_many(&ten, &fail);
+    rig_feed(&r, 0, 1);
+    assert_int_equal(look(&r).calls, 10);
+    fail = 4;
+    rig_feed(&r, 0, 1); /* four of ten, and then sixty that did well */
+    assert_int_equal(look(&r).failed, 0);
+    assert_state(&r, CLOSED);
+    rig_end(&r);
+    rig_done(&r);
+}
+
+static void calls_that_end_together_are_judged_one_by_one(void **unused)
+{
+    (void)unused;
+    uint64_t fail = 3;
+    weir_breaker_config hundred = ten;
+    hundred.window_calls = 100;
+    rig r = rig_of_many(&hundred, &fail);
+    rig_feed(&r, 0, 1);
+    assert_state(&r, OPEN); /* three of four, although sixty more did well */
+    rig_end(&r);
+    rig_done(&r);
+}
+
 static void a_window_of_time_forgets_by_time(void **unused)
 {
     (void)unused;
@@ -456,6 +515,8 @@ int main(void)
         cmocka_unit_test(it_trips_at_the_rate_and_rejects_at_once),
         cmocka_unit_test(fewer_calls_than_the_minimum_judge_nothing_until_it_is_reached),
         cmocka_unit_test(what_slides_out_of_the_window_is_forgotten),
+        cmocka_unit_test(calls_that_end_together_slide_through_the_window_one_by_one),
+        cmocka_unit_test(calls_that_end_together_are_judged_one_by_one),
         cmocka_unit_test(a_window_of_time_forgets_by_time),
         cmocka_unit_test(only_what_the_service_is_to_blame_for_counts),
         cmocka_unit_test(what_counts_can_be_chosen),

@@ -311,9 +311,7 @@ static weir_status give_big(const weir_item *item, weir_isolate_bytes *ret_in, v
 
 static const feed_item *feed_item_of(const weir_item *item)
 {
-    while (item->parent != NULL)
-        item = item->parent;
-    return weir_item_body(item);
+    return weir_item_body(weir_item_root(item));
 }
 
 /* A stage behind the one under test that looks at what comes. */

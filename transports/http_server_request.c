@@ -192,18 +192,11 @@ static weir_status request_clone(weir_item *to, const weir_item *from)
 
 /* ---- Reading it ---- */
 
-static const weir_item *root_of(const weir_item *item)
-{
-    while (item->parent != NULL)
-        item = item->parent;
-    return item;
-}
-
 const weir_http_request *weir_http_request_of(const weir_item *item)
 {
     if (item == NULL)
         return NULL;
-    item = root_of(item);
+    item = weir_item_root(item);
     return item->type == &wi_httpd_request_type ? item->body : NULL;
 }
 

@@ -94,8 +94,7 @@ static void chunk_ended(weir_item *item, weir_outcome outcome, weir_status statu
 
 wi_tcp_conn *wi_tcp_conn_of(const weir_item *item)
 {
-    while (item->parent != NULL)
-        item = item->parent;
+    item = weir_item_root(item);
     return item->type == &wi_tcp_chunk_type ? ((wi_tcp_chunk_body *)item->body)->conn : NULL;
 }
 

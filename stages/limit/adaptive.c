@@ -100,20 +100,20 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
     atomic_store_explicit(counter, was + n, memory_order_relaxed);
 }
 
-static void timed_ended(void *memory, weir_outcome outcome, weir_status status)
+static void timed_ended(void *memory, size_t n, weir_outcome outcome, weir_status status)
 {
     wi_permit *permit = memory;
     weir_stage *stage = permit->gate->gate.stage;
     adaptive_shared *s = weir_stage_shared(stage);
     tally *t = &s->tallies[weir_stage_replica(stage)];
     if (outcome == WEIR_ACKED) {
-        add(&t->time_ns, weir_loop_now(weir_stage_loop(stage)) - permit->passed_ns);
-        add(&t->n, 1);
+        add(&t->time_ns, n * (weir_loop_now(weir_stage_loop(stage)) - permit->passed_ns));
+        add(&t->n, n);
     } else if (status == WEIR_EDEADLINE || status == WEIR_EOVERLOAD ||
                status == WEIR_EUNAVAILABLE) {
-        add(&t->lost, 1);
+        add(&t->lost, n);
     }
-    wi_permit_ended(permit);
+    wi_permit_ended(permit, n);
 }
 
 /* The window's figures, if there are enough of them. */
@@ -175,12 +175,14 @@ static void adaptive_settle(wi_gate *gate)
 
 /* ---- The stage ---- */
 
-static const weir_ticket_type timed_type = { "permit", sizeof(wi_permit), timed_ended };
+static const weir_ticket_type timed_type = { .name = "permit",
+                                             .bytes = sizeof(wi_permit),
+                                             .ended_alike = timed_ended };
 
 static const wi_gate_kind adaptive_kind = { .take = wi_permits_take,
                                             .look = wi_permits_look,
                                             .ticket = &timed_type,
-                                            .passed = wi_permits_passed,
+                                            .follow = wi_permits_follow,
                                             .settle = adaptive_settle,
                                             .why = "more than can be taken at once" };
 

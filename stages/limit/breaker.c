@@ -78,6 +78,7 @@ typedef struct breaker {
     uint64_t era; /* of what was taken last */
 } breaker;
 
+/* What began at the same time. */
 typedef struct call {
     breaker *of;
     uint64_t era, began_ns;
@@ -95,14 +96,15 @@ static uint64_t breaker_look(wi_gate *gate, uint64_t most)
     return wi_circuit_look(((breaker *)gate)->circuit, gate->stage, most, &gate->wait_ns);
 }
 
-static void breaker_passed(wi_gate *gate, weir_item *const *items, size_t made, size_t n)
+static size_t breaker_follow(wi_gate *gate, weir_item **items, size_t n)
 {
     breaker *b = (breaker *)gate;
-    uint64_t now = weir_loop_now(weir_stage_loop(gate->stage));
-    for (size_t i = 0; i < made; i++)
-        *(call *)weir_ticket_memory(items[i]) = (call){ b, b->era, now };
-    for (size_t i = made; i < n; i++)
-        wi_circuit_ended(b->circuit, gate->stage, b->era, WI_CALL_IGNORED, 0);
+    weir_loop *loop = weir_stage_loop(gate->stage);
+    call calls = { b, b->era, weir_loop_now(loop) };
+    size_t made = weir_tickets_alike(loop, gate->kind->ticket, &calls, items, n);
+    if (made < n)
+        wi_circuit_ended(b->circuit, gate->stage, n - made, b->era, WI_CALL_IGNORED, 0);
+    return made;
 }
 
 static wi_verdict verdict_on(const wi_circuit *c, weir_outcome outcome, weir_status status)
@@ -115,14 +117,14 @@ static wi_verdict verdict_on(const wi_circuit *c, weir_outcome outcome, weir_sta
                                                                    : WI_CALL_IGNORED;
 }
 
-static void call_ended(void *memory, weir_outcome outcome, weir_status status)
+static void call_ended(void *memory, size_t n, weir_outcome outcome, weir_status status)
 {
     const call *of = memory;
     breaker *b = of->of;
     weir_stage *stage = b->gate.stage;
-    wi_circuit_ended(b->circuit, stage, of->era, verdict_on(b->circuit, outcome, status),
+    wi_circuit_ended(b->circuit, stage, n, of->era, verdict_on(b->circuit, outcome, status),
                      weir_loop_now(weir_stage_loop(stage)) - of->began_ns);
-    wi_gate_ended(&b->gate);
+    wi_gate_ended(&b->gate, n);
 }
 
 static void breaker_settle(wi_gate *gate)
@@ -130,12 +132,14 @@ static void breaker_settle(wi_gate *gate)
     (void)gate;
 }
 
-static const weir_ticket_type call_type = { "call", sizeof(call), call_ended };
+static const weir_ticket_type call_type = { .name = "call",
+                                            .bytes = sizeof(call),
+                                            .ended_alike = call_ended };
 
 static const wi_gate_kind breaker_kind = { .take = breaker_take,
                                            .look = breaker_look,
                                            .ticket = &call_type,
-                                           .passed = breaker_passed,
+                                           .follow = breaker_follow,
                                            .settle = breaker_settle,
                                            .why = "the circuit is open" };
 

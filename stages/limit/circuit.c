@@ -77,6 +77,7 @@ wi_circuit *wi_circuit_new(const weir_env *env, const weir_breaker_config *confi
     c->env = env;
     c->replicas = replicas;
     c->block_calls = (config->window_calls + WI_CIRCUIT_PARTS - 1) / WI_CIRCUIT_PARTS;
+    c->block_share = (c->block_calls + replicas - 1) / replicas;
     c->block_ns = config->window_ms * WEIR_MS / WI_CIRCUIT_PARTS;
     atomic_init(&c->word, 1 << 2 | WEIR_BREAKER_CLOSED);
     if (wi_waiters_init(&c->waiters) != WEIR_OK)
@@ -203,23 +204,42 @@ static void ended_under_lock(wi_circuit *c, weir_stage *stage, uint64_t era, wi_
     pthread_mutex_unlock(&c->lock);
 }
 
-void wi_circuit_ended(wi_circuit *c, weir_stage *stage, uint64_t era, wi_verdict verdict,
-                      uint64_t took_ns)
+static void one_ended(wi_circuit *c, weir_stage *stage, uint64_t era, wi_verdict verdict, bool slow)
 {
     uint64_t word = atomic_load_explicit(&c->word, memory_order_acquire);
-    bool slow = took_ns > atomic_load_explicit(&c->slow_ns, memory_order_relaxed);
     if (era_of(word) != era)
         return; /* of before the last change: too late to tell anything */
     if (state_of(word) == WEIR_BREAKER_CLOSED) {
         if (verdict == WI_CALL_IGNORED)
             return;
-        wi_circuit_add(c, weir_stage_replica(stage), era, now_of(stage), verdict == WI_CALL_FAILED,
-                       slow);
+        wi_circuit_add(c, weir_stage_replica(stage), era, now_of(stage), 1,
+                       verdict == WI_CALL_FAILED, slow);
         if (verdict == WI_CALL_GOOD && !slow &&
             !atomic_load_explicit(&c->is_doubtful, memory_order_relaxed))
             return;
     }
     ended_under_lock(c, stage, era, verdict, slow);
+}
+
+/* The good case: nothing that has to be judged, however many there are. */
+static bool are_good(const wi_circuit *c, uint64_t era, wi_verdict verdict, bool slow)
+{
+    uint64_t word = atomic_load_explicit(&c->word, memory_order_acquire);
+    return verdict == WI_CALL_GOOD && !slow && era_of(word) == era &&
+           state_of(word) == WEIR_BREAKER_CLOSED &&
+           !atomic_load_explicit(&c->is_doubtful, memory_order_relaxed);
+}
+
+void wi_circuit_ended(wi_circuit *c, weir_stage *stage, uint64_t n, uint64_t era,
+                      wi_verdict verdict, uint64_t took_ns)
+{
+    bool slow = took_ns > atomic_load_explicit(&c->slow_ns, memory_order_relaxed);
+    if (are_good(c, era, verdict, slow)) {
+        wi_circuit_add(c, weir_stage_replica(stage), era, now_of(stage), (uint32_t)n, false, false);
+        return;
+    }
+    for (uint64_t i = 0; i < n; i++)
+        one_ended(c, stage, era, verdict, slow);
 }
 
 void wi_circuit_stats(wi_circuit *c, weir_breaker_stats *ret_stats)

@@ -34,7 +34,7 @@ typedef struct wi_circuit {
     pthread_mutex_t lock;                                  /* of all changes of state, and of: */
     uint32_t probes_out, probed, probe_failed, probe_slow; /* while it is half open */
     uint32_t in_a_row;                                     /* how often it opened without closing */
-    uint32_t block_calls, replicas;
+    uint32_t block_calls, block_share, replicas;           /* share: of one replica */
     uint64_t block_ns;
     wi_circuit_tally tallies[];
 } wi_circuit;
@@ -55,9 +55,9 @@ uint64_t wi_circuit_begin(wi_circuit *circuit, weir_stage *stage, uint64_t most,
 /* How many could begin, without beginning them. */
 uint64_t wi_circuit_look(wi_circuit *circuit, weir_stage *stage, uint64_t most,
                          uint64_t *ret_wait_ns);
-/* A call of `era` ended, `took_ns` after it began. */
-void wi_circuit_ended(wi_circuit *circuit, weir_stage *stage, uint64_t era, wi_verdict verdict,
-                      uint64_t took_ns);
+/* `n` calls of `era` ended, `took_ns` after they began. */
+void wi_circuit_ended(wi_circuit *circuit, weir_stage *stage, uint64_t n, uint64_t era,
+                      wi_verdict verdict, uint64_t took_ns);
 void wi_circuit_stats(wi_circuit *circuit, weir_breaker_stats *ret_stats);
 
 #endif

@@ -16,10 +16,11 @@ static uint64_t epoch_at(const wi_circuit *c, uint64_t now_ns)
     return atomic_load_explicit(&c->epoch, memory_order_relaxed);
 }
 
-static void count(_Atomic uint32_t *counter)
+static uint32_t count(_Atomic uint32_t *counter, uint32_t n)
 {
-    uint32_t was = atomic_load_explicit(counter, memory_order_relaxed);
-    atomic_store_explicit(counter, was + 1, memory_order_relaxed);
+    uint32_t now = atomic_load_explicit(counter, memory_order_relaxed) + n;
+    atomic_store_explicit(counter, now, memory_order_relaxed);
+    return now;
 }
 
 static void add_block(const wi_circuit_block *b, wi_circuit_sums *sums)
@@ -43,27 +44,44 @@ static void turn_over(wi_circuit *c, uint64_t era, uint64_t epoch)
         (void)atomic_compare_exchange_strong(&c->epoch, &epoch, epoch + 1);
 }
 
-void wi_circuit_add(wi_circuit *c, uint32_t replica, uint64_t era, uint64_t now_ns, bool failed,
-                    bool slow)
+static void begin_block(wi_circuit *c, wi_circuit_block *b, uint64_t key, uint64_t epoch)
+{
+    atomic_store_explicit(&b->calls, 0, memory_order_relaxed);
+    atomic_store_explicit(&b->failed, 0, memory_order_relaxed);
+    atomic_store_explicit(&b->slow, 0, memory_order_relaxed);
+    atomic_store_explicit(&b->key, key, memory_order_release);
+    if (c->block_ns != 0)
+        atomic_store_explicit(&c->epoch, epoch, memory_order_relaxed); /* for who has no time */
+}
+
+/* Adds as many of `n` as go into the block, or one; gives how many. */
+static uint32_t add_some(wi_circuit *c, uint32_t replica, uint64_t era, uint64_t now_ns, uint32_t n,
+                         bool failed, bool slow)
 {
     uint64_t epoch = epoch_at(c, now_ns), key = key_of(era, epoch);
     wi_circuit_block *b = &c->tallies[replica].blocks[epoch % WI_CIRCUIT_BLOCKS];
-    if (atomic_load_explicit(&b->key, memory_order_relaxed) != key) {
-        atomic_store_explicit(&b->calls, 0, memory_order_relaxed);
-        atomic_store_explicit(&b->failed, 0, memory_order_relaxed);
-        atomic_store_explicit(&b->slow, 0, memory_order_relaxed);
-        atomic_store_explicit(&b->key, key, memory_order_release);
-        if (c->block_ns != 0)
-            atomic_store_explicit(&c->epoch, epoch, memory_order_relaxed); /* for who has no time */
+    if (atomic_load_explicit(&b->key, memory_order_relaxed) != key)
+        begin_block(c, b, key, epoch);
+    if (c->block_ns == 0) {
+        uint32_t has = atomic_load_explicit(&b->calls, memory_order_relaxed);
+        uint32_t room = c->block_share > has ? c->block_share - has : 1;
+        n = n < room ? n : room;
     }
-    count(&b->calls);
+    uint32_t calls = count(&b->calls, n);
     if (failed)
-        count(&b->failed);
+        (void)count(&b->failed, n);
     if (slow)
-        count(&b->slow);
-    uint32_t calls = atomic_load_explicit(&b->calls, memory_order_relaxed);
-    if (c->block_ns == 0 && calls * c->replicas >= c->block_calls)
+        (void)count(&b->slow, n);
+    if (c->block_ns == 0 && calls >= c->block_share)
         turn_over(c, era, epoch);
+    return n;
+}
+
+void wi_circuit_add(wi_circuit *c, uint32_t replica, uint64_t era, uint64_t now_ns, uint32_t n,
+                    bool failed, bool slow)
+{
+    while (n > 0)
+        n -= add_some(c, replica, era, now_ns, n, failed, slow);
 }
 
 /* Of time, the block that is being filled is the last tenth; of calls, it comes on top of the ten

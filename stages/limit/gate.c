@@ -9,11 +9,10 @@ static void emit(wi_gate *g, weir_item **items, size_t n)
     weir_stage *stage = g->stage;
     size_t made = n;
     if (g->kind->ticket != NULL) {
-        made = weir_tickets(weir_stage_loop(stage), g->kind->ticket, items, n);
+        made = g->kind->follow(g, items, n);
         if (g->under_way == 0 && made > 0)
             weir_stage_hold(stage); /* ends come to an open stage */
         g->under_way += made;
-        g->kind->passed(g, items, made, n);
     }
     weir_emit_all(weir_stage_out(stage), items, made);
     for (size_t i = made; i < n; i++)
@@ -153,13 +152,14 @@ static void settle(weir_task *task, void *user)
     weir_stage_release(g->stage);
 }
 
-void wi_gate_ended(wi_gate *g)
+void wi_gate_ended(wi_gate *g, uint64_t n)
 {
     if (!g->settle.queued) {
         weir_stage_hold(g->stage);
         weir_loop_defer(weir_stage_loop(g->stage), &g->settle);
     }
-    if (--g->under_way == 0)
+    g->under_way -= n;
+    if (g->under_way == 0)
         weir_stage_release(g->stage);
 }
 

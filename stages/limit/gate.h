@@ -50,10 +50,10 @@ typedef struct wi_gate_kind {
     /* Both, when they give less than they could: set gate->wait_ns to try again by time; a kind
      * with waiters is woken besides. */
 
-    /* Kinds that hear of ends, by tickets: items[0..n) were replaced by tickets just now; the first
-     * `made` were, the others fail and never passed. */
+    /* Kinds that hear of ends: puts tickets of its type on items[0..n), which pass just now. Gives
+     * how many have one; the others fail and never passed. */
     const weir_ticket_type *ticket;
-    void (*passed)(wi_gate *gate, weir_item *const *items, size_t made, size_t n);
+    size_t (*follow)(wi_gate *gate, weir_item **items, size_t n);
     /* What ended since the last time: once at the end of the turn. */
     void (*settle)(wi_gate *gate);
     void (*cut)(wi_gate *gate); /* it takes no more. Optional */
@@ -80,8 +80,8 @@ weir_status wi_gate_open(wi_gate *gate, weir_stage *stage, const wi_gate_kind *k
 /* True if `status` may be that of what is rejected: an error that there is, or 0 for the default.
  */
 bool wi_gate_is_status(weir_status status);
-/* One that has passed has ended: the kind's ticket calls it. */
-void wi_gate_ended(wi_gate *gate);
+/* `n` that have passed have ended: the kind's ticket calls it. */
+void wi_gate_ended(wi_gate *gate, uint64_t n);
 /* Lets pass and asks for what may be, after the limit has changed. Loop thread of the gate. */
 void wi_gate_run(wi_gate *gate);
 

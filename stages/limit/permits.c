@@ -95,21 +95,36 @@ uint64_t wi_permits_look(wi_gate *gate, uint64_t most)
     return n < most ? n : most;
 }
 
-void wi_permits_passed(wi_gate *gate, weir_item *const *items, size_t made, size_t n)
+/* Items that take a permit each are alike. */
+static size_t follow_ones(wi_permit_gate *g, weir_item **items, size_t n)
 {
-    wi_permit_gate *g = (wi_permit_gate *)gate;
-    uint64_t now = weir_loop_now(weir_stage_loop(gate->stage));
-    for (size_t i = 0; i < made; i++)
-        *(wi_permit *)weir_ticket_memory(items[i]) =
-            (wi_permit){ g, g->cost != NULL ? g->cost(items[i], g->user) : 1, now };
-    for (size_t i = made; i < n; i++)
-        wi_permits_give(g->permits, g->cost != NULL ? g->cost(items[i], g->user) : 1);
+    weir_loop *loop = weir_stage_loop(g->gate.stage);
+    wi_permit permit = { g, 1, weir_loop_now(loop) };
+    size_t made = weir_tickets_alike(loop, g->gate.kind->ticket, &permit, items, n);
+    if (made < n)
+        wi_permits_give(g->permits, n - made);
+    return made;
 }
 
-void wi_permit_ended(wi_permit *permit)
+size_t wi_permits_follow(wi_gate *gate, weir_item **items, size_t n)
 {
-    permit->gate->back += permit->n;
-    wi_gate_ended(&permit->gate->gate);
+    wi_permit_gate *g = (wi_permit_gate *)gate;
+    if (g->cost == NULL)
+        return follow_ones(g, items, n);
+    weir_loop *loop = weir_stage_loop(gate->stage);
+    size_t made = weir_tickets(loop, gate->kind->ticket, items, n);
+    for (size_t i = 0; i < made; i++)
+        *(wi_permit *)weir_ticket_memory(items[i]) = (wi_permit){ g, g->cost(items[i], g->user),
+                                                                  weir_loop_now(loop) };
+    for (size_t i = made; i < n; i++)
+        wi_permits_give(g->permits, g->cost(items[i], g->user));
+    return made;
+}
+
+void wi_permit_ended(wi_permit *permit, uint64_t n)
+{
+    permit->gate->back += permit->cost * n;
+    wi_gate_ended(&permit->gate->gate, n);
 }
 
 void wi_permits_settle(wi_gate *gate)

@@ -29,18 +29,18 @@ typedef struct wi_permit_gate {
     uint64_t back; /* permits of what ended this turn */
 } wi_permit_gate;
 
-/* What the ticket of each item begins with. */
+/* What tickets remember: of one item, or of several alike. */
 typedef struct wi_permit {
     wi_permit_gate *gate;
-    uint64_t n, passed_ns;
+    uint64_t cost, passed_ns;
 } wi_permit;
 
 size_t wi_permits_take(wi_gate *gate, weir_item *const *items, size_t n);
 uint64_t wi_permits_look(wi_gate *gate, uint64_t most);
-void wi_permits_passed(wi_gate *gate, weir_item *const *items, size_t made, size_t n);
+size_t wi_permits_follow(wi_gate *gate, weir_item **items, size_t n);
 void wi_permits_settle(wi_gate *gate);
 void wi_permits_cut(wi_gate *gate);
-/* Of one ticket. */
-void wi_permit_ended(wi_permit *permit);
+/* `n` items with this memory ended. */
+void wi_permit_ended(wi_permit *permit, uint64_t n);
 
 #endif

@@ -38,19 +38,21 @@ static weir_status semaphore_check(const void *config, const char **why)
     return has_permits && wi_gate_is_status(c->status) ? WEIR_OK : WEIR_EINVAL;
 }
 
-static void permit_ended(void *memory, weir_outcome outcome, weir_status status)
+static void permit_ended(void *memory, size_t n, weir_outcome outcome, weir_status status)
 {
     (void)outcome;
     (void)status;
-    wi_permit_ended(memory);
+    wi_permit_ended(memory, n);
 }
 
-static const weir_ticket_type permit_type = { "permit", sizeof(wi_permit), permit_ended };
+static const weir_ticket_type permit_type = { .name = "permit",
+                                              .bytes = sizeof(wi_permit),
+                                              .ended_alike = permit_ended };
 
 static const wi_gate_kind semaphore_kind = { .take = wi_permits_take,
                                              .look = wi_permits_look,
                                              .ticket = &permit_type,
-                                             .passed = wi_permits_passed,
+                                             .follow = wi_permits_follow,
                                              .settle = wi_permits_settle,
                                              .cut = wi_permits_cut,
                                              .why = "too many are under way" };

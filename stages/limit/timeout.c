@@ -103,7 +103,7 @@ static void slot_recycle(weir_task *task, void *user)
     s->next = s->owner->free;
     s->owner->free = s;
     s->owner->n_free++;
-    wi_gate_ended(&s->owner->gate);
+    wi_gate_ended(&s->owner->gate, 1);
 }
 
 /* A cancel may be on its way to the watch: then the slot is free behind it. */
@@ -168,11 +168,14 @@ static size_t timeout_take(wi_gate *gate, weir_item *const *items, size_t n)
     return (size_t)timeout_look(gate, n);
 }
 
-static void timeout_passed(wi_gate *gate, weir_item *const *items, size_t made, size_t n)
+/* By tickets of their own, as each has a context of its own. */
+static size_t timeout_follow(wi_gate *gate, weir_item **items, size_t n)
 {
-    (void)n;
+    weir_loop *loop = weir_stage_loop(gate->stage);
+    size_t made = weir_tickets(loop, gate->kind->ticket, items, n);
     for (size_t i = 0; i < made; i++)
         slot_begin((timeout *)gate, items[i]);
+    return made;
 }
 
 /* Only where no place was free, and so nothing could be asked for, time begins with what ended. */
@@ -182,12 +185,14 @@ static void timeout_settle(wi_gate *gate)
         touch((timeout *)gate);
 }
 
-static const weir_ticket_type timed_type = { "timed", sizeof(slot *), timed_ended };
+static const weir_ticket_type timed_type = { .name = "timed",
+                                             .bytes = sizeof(slot *),
+                                             .ended = timed_ended };
 
 static const wi_gate_kind timed_kind = { .take = timeout_take,
                                          .look = timeout_look,
                                          .ticket = &timed_type,
-                                         .passed = timeout_passed,
+                                         .follow = timeout_follow,
                                          .settle = timeout_settle };
 static const wi_gate_kind idle_kind = { .take = timeout_take, .look = timeout_look };
 

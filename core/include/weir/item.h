@@ -151,6 +151,9 @@ typedef struct weir_ticket_type {
     /* The last hold on the ticket ended, so with it all that was made of it. Runs on the ticket's
      * loop, in its own turn, as the `ended` of types does. The memory goes right after it. */
     void (*ended)(void *memory, weir_outcome outcome, weir_status status);
+    /* In its place, for weir_tickets_alike: `n` of the items with this memory, 1 or more, ended so.
+     * The memory goes after the last of them. */
+    void (*ended_alike)(void *memory, size_t n, weir_outcome outcome, weir_status status);
 } weir_ticket_type;
 
 /* Puts a ticket in the place of each of items[0..n): an item that is derived from it and passes for
@@ -159,7 +162,13 @@ typedef struct weir_ticket_type {
  * they were. Loop thread only. */
 WEIR_API size_t weir_tickets(weir_loop *loop, const weir_ticket_type *type, weir_item **items,
                              size_t n);
-/* Of a ticket that you made and nobody else has seen yet. */
+/* The same for items that are alike to you: the memory of their tickets is a copy of `memory`,
+ * which items may have in common. So an item of this loop that nobody else holds needs none of its
+ * own, and stays what it is: it costs next to nothing. Each end is told once, in the order of the
+ * ends. `type` has an ended_alike. */
+WEIR_API size_t weir_tickets_alike(weir_loop *loop, const weir_ticket_type *type,
+                                   const void *memory, weir_item **items, size_t n);
+/* Of a ticket that you made by weir_tickets, and nobody else has seen yet. */
 WEIR_API void *weir_ticket_memory(weir_item *ticket);
 /* The memory of the nearest ticket of `type` that `item` is or was made of; NULL: there is none.
  * Borrowed from the item. The ticket's loop only. */
@@ -173,6 +182,15 @@ WEIR_API void *weir_ticket_find(weir_item *item, const weir_ticket_type *type);
 WEIR_API weir_item *weir_item_forgive(weir_item *item) WEIR_MUST_USE;
 
 enum { WEIR_ITEM_TICKET = 0x80 }; /* in `bits` */
+
+/* What the item was made of in the end: what its source emitted. */
+static inline const weir_item *weir_item_root(const weir_item *item)
+{
+    const weir_item *root = item;
+    for (; item != NULL; item = item->parent)
+        root = (item->bits & WEIR_ITEM_TICKET) != 0 ? root : item;
+    return root;
+}
 
 /* Does anybody else hold the item, or the one that it is a ticket of? */
 static inline bool weir_item_is_shared(const weir_item *item)
