@@ -20,7 +20,9 @@ static void on_ended(void *of, weir_outcome outcome, weir_status status)
     m->seen->status = status;
 }
 
-static const weir_ticket_type ticket_type = { "ticket", sizeof(memory), on_ended };
+static const weir_ticket_type ticket_type = { .name = "ticket",
+                                              .bytes = sizeof(memory),
+                                              .ended = on_ended };
 
 /* A stage that puts a ticket on whatever passes. */
 static weir_status mark_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
