@@ -26,13 +26,18 @@ static void unpark(weir_stage *stage)
             stage->out[i]->over = stage->out[i]->parked = false;
 }
 
+static void take_back_demand(weir_in *in)
+{
+    wi_set(&in->demand, 0);
+    if (WI_UNLIKELY(in->stage->loop->kit != NULL))
+        wi_sim_forgot(in);
+}
+
 /* What was asked for by others counts for nothing, and what came of it waits. */
 static void forget_demand(weir_in *in)
 {
-    wi_set(&in->demand, 0);
+    take_back_demand(in);
     in->surplus = in->granted - in->head;
-    if (WI_UNLIKELY(in->stage->loop->kit != NULL))
-        wi_sim_forgot(in);
 }
 
 /* Whoever stands at these ports now looks at them all. */
@@ -212,15 +217,15 @@ static void tell_end(weir_stage *stage)
 {
     const weir_stage_type *type = stage->type;
     stage->swap->told_end = true;
-    for (uint32_t i = 0; i < stage->n_in; i++) {
-        weir_in *in = stage->in[i];
-        if (in->over)
-            continue;
-        in->over = in->parked = true;
-        wi_set(&in->demand, 0);
-        if (type->on_end != NULL)
-            type->on_end(stage, in, WEIR_OK, stage->state);
-    }
+    for (uint32_t i = 0; i < stage->n_in; i++)
+        if (!stage->in[i]->over) {
+            stage->in[i]->over = stage->in[i]->parked = true;
+            take_back_demand(stage->in[i]);
+        }
+    /* all are parked by now: an end of one may make it cancel the others, which the next needs */
+    for (uint32_t i = 0; i < stage->n_in && type->on_end != NULL; i++)
+        if (stage->in[i]->parked)
+            type->on_end(stage, stage->in[i], WEIR_OK, stage->state);
     if (stage->n_in == 0) {
         stage->draining = true;
         if (type->on_drain != NULL)

@@ -129,6 +129,8 @@ void world_account(world *w)
         if (weir_pipeline_stage_stats(w->pipeline, i, &stats) == WEIR_OK && stats.over_emitted != 0)
             world_wrong(w, "%s emitted without credit", stats.name);
     }
+    if (w->changes_told != w->changes_taken)
+        world_wrong(w, "of %u changes %u were told of", w->changes_taken, w->changes_told);
 }
 
 /* ---- What is done ---- */
@@ -164,10 +166,23 @@ static void end_source(world *w, world_source *source, weir_status status)
         weir_probe_end_error(weir_probe_replica(source->probe, r), status);
 }
 
+static void switch_off(world *w)
+{
+    weir_status status = one_in(w, 2) ? WEIR_OK : WEIR_EUNAVAILABLE;
+    world_say(w, "- the switch goes off");
+    w->was_stopped = true;
+    if (w->off == NULL)
+        return;
+    if (one_in(w, 3))
+        weir_switch_abort(w->off);
+    else
+        weir_switch_off(w->off, status);
+}
+
 static void rare_step(world *w)
 {
     weir_shutdown how = (weir_shutdown)roll(w, 3);
-    switch (roll(w, 8)) {
+    switch (roll(w, 9)) {
     case 0:
         world_say(w, "- a sink cancels");
         w->was_stopped = true;
@@ -191,6 +206,10 @@ static void rare_step(world *w)
         weir_context_cancel(&w->contexts[roll(w, w->loops)][roll(w, WORLD_CONTEXTS)],
                             WEIR_ECANCELED);
         break;
+    case 4:
+        if (one_in(w, 2))
+            switch_off(w);
+        break;
     default:
         if (w->has_faults)
             weir_testkit_fault(w->kit, (weir_fault)roll(w, WEIR_FAULT_ACK_LOST), 1 + roll(w, 60));
@@ -201,6 +220,8 @@ static void step(world *w)
 {
     if (weir_pipeline_is_finished(w->pipeline))
         return;
+    if (w->changes && one_in(w, 4))
+        world_change(w);
     switch (roll(w, 12)) {
     case 0:
     case 1:
@@ -334,6 +355,7 @@ static void open_world(world *w, uint64_t seed, const sim_options *options)
         .drain_ms_max = DRAIN_MS,
     });
     w->was_stopped = w->pipeline == NULL;
+    w->off = weir_switch_new(weir_testkit_env(w->kit));
     for (uint32_t i = 0; i < w->loops; i++)
         for (uint32_t c = 0; c < WORLD_CONTEXTS; c++)
             weir_context_init(&w->contexts[i][c], weir_testkit_loop(w->kit, i), NULL,
@@ -372,6 +394,7 @@ bool sim_run(uint64_t seed, const sim_options *options, sim_result *ret_result)
         snprintf(w->why, sizeof w->why, "%s", weir_testkit_why(w->kit));
     if (w->why[0] == '\0') {
         weir_pipeline_free(w->pipeline);
+        weir_switch_free(w->off);
         size_t leaked = weir_testkit_free(w->kit);
         if (leaked != 0)
             world_wrong(w, "%zu bytes were not freed", leaked);

@@ -26,11 +26,28 @@ typedef struct route {
     bool mixed; /* of a joined item only the first member, whose key it has, is in order */
 } route;
 
+/* What a node is: a row of the table, or one of the simulation's own stages. */
+typedef enum world_own {
+    OWN_NONE,
+    OWN_PASS,
+    OWN_FIFTHS,
+    OWN_FOURTHS,
+    OWN_BATCH,
+    OWN_BUFFER,
+    OWN_TAKE,
+    OWN_LATER,
+    OWN_SWITCH,
+    OWN_KINDS
+} world_own;
+
 typedef struct world_node {
     weir_node *node;
+    const stage_row *row; /* NULL: own */
+    world_own own;        /* none: a probe */
     char name[32];
-    uint32_t traits, place, outputs, linked; /* outputs linked so far */
-    bool retries, may_fail, at_once;         /* at_once: what fails, fails within its callback */
+    uint32_t traits, place, inputs, outputs, linked; /* outputs linked so far */
+    uint32_t window_max;
+    bool retries, may_fail, at_once; /* at_once: what fails, fails within its callback */
     bool has_dead_letter;
     route from[WORLD_SOURCES_MAX]; /* how they leave it */
 } world_node;
@@ -66,10 +83,13 @@ struct world {
     world_source sources[WORLD_SOURCES_MAX];
     world_sink sinks[WORLD_SINKS_MAX];
     weir_context contexts[WORLD_LOOPS_MAX][WORLD_CONTEXTS];
-    bool may_hang;    /* something in it need never end by itself */
-    bool swallows;    /* items may be acked without a sink probe */
-    bool all_pass;    /* every stage hands on what it gets */
-    bool was_stopped; /* cancelled, shut down, ended with an error */
+    weir_switch *off;                     /* of its switch stages; NULL for want of memory */
+    bool changes;                         /* while it runs */
+    uint32_t changes_taken, changes_told; /* not refused; heard of */
+    bool may_hang;                        /* something in it need never end by itself */
+    bool swallows;                        /* items may be acked without a sink probe */
+    bool all_pass;                        /* every stage hands on what it gets */
+    bool was_stopped;                     /* cancelled, shut down, ended with an error */
     char why[256];
 };
 
@@ -85,8 +105,13 @@ void world_say(const world *w, const char *format, ...) __attribute__((format(pr
 
 /* Makes a pipeline of the seed's choosing. */
 void world_build(world *w);
-/* A stage of the simulation's own, or of the table with other figures. */
+/* A stage of the simulation's own, or of the table with other figures; node->own says which, and
+ * the first time what it promises is noted. */
 weir_stage_spec *world_own_stage(world *w, world_node *node);
+weir_async_options world_async_options(world *w, const world_node *node);
+weir_error_policy world_policy(world *w);
+/* Changes something of some stage while it runs, or has it refused. */
+void world_change(world *w);
 /* Hears what comes to a sink. */
 void world_arrived(const weir_item *item, void *user);
 /* After all is over: what was promised of order and number. */
