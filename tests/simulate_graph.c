@@ -223,8 +223,20 @@ static void route_through(world *w, world_node *node)
                    ((node->traits & STAGE_JOINS) == 0 || w->item_bytes_max == 0);
 }
 
+static void add_hub(world *w, uint32_t from)
+{
+    uint32_t index = add_node(w, weir_into_hub(w->hub), "hub");
+    w->nodes[index].inputs = 1;
+    dress(w, &w->nodes[index]);
+    link_to(w, from, index, 0);
+}
+
 static void add_sink(world *w, uint32_t from, bool is_dead_letter)
 {
+    if (!is_dead_letter && world_hub_end(w, w->nodes[from].from)) {
+        add_hub(w, from);
+        return;
+    }
     world_sink *sink = &w->sinks[w->n_sinks];
     sink->world = w;
     sink->index = w->n_sinks++;

@@ -68,8 +68,8 @@ static void change_settings(world *w, const world_node *node, const char *stage)
     else
         return;
 #undef TAKE
-    note(w, weir_pipeline_change(w->pipeline, stage, config, bytes, &on_changed, &why),
-         "the settings", stage, why);
+    weir_status status = weir_pipeline_change(w->pipeline, stage, config, bytes, &on_changed, &why);
+    note(w, status, "the settings", stage, why);
 }
 
 /* They have tickets in what flows below, and so the old one ends when that has ended: which may
@@ -97,7 +97,8 @@ static void swap(world *w, const world_node *node, const char *stage)
     if (node->own == OWN_FIFTHS || node->own == OWN_FOURTHS)
         other.own = one_in(w, 2) ? OWN_FIFTHS : OWN_FOURTHS;
     weir_stage_spec *spec = node->row != NULL ? node->row->make() : world_own_stage(w, &other);
-    note(w, weir_pipeline_swap(w->pipeline, stage, spec, &on_changed, &why), "a swap", stage, why);
+    weir_status status = weir_pipeline_swap(w->pipeline, stage, spec, &on_changed, &why);
+    note(w, status, "a swap", stage, why);
 }
 
 void world_change(world *w)

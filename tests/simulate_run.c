@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEPS = 30, DRAIN_MS = 300, OVER_ROUNDS = 60 };
+enum { STEPS = 30, OVER_ROUNDS = 60 };
 
 uint32_t roll(world *w, uint32_t sides)
 {
@@ -222,6 +222,8 @@ static void step(world *w)
         return;
     if (w->changes && one_in(w, 4))
         world_change(w);
+    if (w->hub != NULL && one_in(w, 5))
+        world_hub_step(w);
     switch (roll(w, 12)) {
     case 0:
     case 1:
@@ -253,7 +255,7 @@ static void step(world *w)
 static bool is_over(const world *w)
 {
     return weir_testkit_violations(w->kit) != 0 || w->why[0] != '\0' ||
-           weir_pipeline_is_finished(w->pipeline);
+           (weir_pipeline_is_finished(w->pipeline) && world_consumers_are_over(w));
 }
 
 static void ask_all(world *w, bool bounded)
@@ -272,6 +274,11 @@ static uint64_t progress(const world *w)
         if (weir_pipeline_stage_stats(w->pipeline, i, &stats) == WEIR_OK)
             sum += stats.items_in + stats.items_out + stats.failed + stats.retried;
     }
+    for (uint32_t i = 0; i < w->n_consumers; i++) {
+        weir_stage_stats stats;
+        if (weir_pipeline_stage_stats(w->consumers[i], 1, &stats) == WEIR_OK)
+            sum += stats.items_in;
+    }
     return sum;
 }
 
@@ -285,7 +292,7 @@ static void advance_to_the_end(world *w, bool asks_on)
         if (asks_on) /* a probe without memory tries again when it is asked */
             for (uint32_t s = 0; s < w->n_sources; s++)
                 end_source(w, &w->sources[s], WEIR_OK);
-        if (asks_on)
+        if (asks_on || w->n_consumers != 0) /* what the hub has queued for them holds it up */
             ask_all(w, true);
         (void)weir_testkit_advance(w->kit, (round < 20 ? 7 : 250) * WEIR_MS);
     }
@@ -302,7 +309,8 @@ static void finish(world *w)
     } else if (how == 1) {
         w->was_stopped = true;
         world_say(w, "- drain");
-        weir_pipeline_shutdown(w->pipeline, one_in(w, 2) ? WEIR_HYBRID : WEIR_DRAIN, DRAIN_MS);
+        weir_pipeline_shutdown(w->pipeline, one_in(w, 2) ? WEIR_HYBRID : WEIR_DRAIN,
+                               WORLD_DRAIN_MS);
         ask_all(w, true);
     } else {
         world_say(w, "- to the end");
@@ -310,6 +318,10 @@ static void finish(world *w)
             ask_all(w, false);
     }
     advance_to_the_end(w, how > 1 && !w->may_hang);
+    if (w->has_faults && weir_pipeline_is_finished(w->pipeline)) {
+        world_hub_abort(w);
+        advance_to_the_end(w, false);
+    }
     if (!is_over(w))
         world_wrong(w, "it did not come to its end (%s)",
                     how == 0   ? "aborted"
@@ -352,7 +364,7 @@ static void open_world(world *w, uint64_t seed, const sim_options *options)
         .no_fuse = one_in(w, 2),
         .window = 1 + roll(w, 32),
         .item_bytes_max = w->item_bytes_max,
-        .drain_ms_max = DRAIN_MS,
+        .drain_ms_max = WORLD_DRAIN_MS,
     });
     w->was_stopped = w->pipeline == NULL;
     w->off = weir_switch_new(weir_testkit_env(w->kit));
@@ -395,6 +407,7 @@ bool sim_run(uint64_t seed, const sim_options *options, sim_result *ret_result)
     if (w->why[0] == '\0') {
         weir_pipeline_free(w->pipeline);
         weir_switch_free(w->off);
+        world_hub_free(w);
         size_t leaked = weir_testkit_free(w->kit);
         if (leaked != 0)
             world_wrong(w, "%zu bytes were not freed", leaked);

@@ -2,6 +2,7 @@
 #ifndef SIMULATE_WORLD_H
 #define SIMULATE_WORLD_H
 
+#include <weir/hub.h>
 #include <weir/stages.h>
 #include <weir/testkit.h>
 
@@ -14,7 +15,9 @@ enum {
     WORLD_SINKS_MAX = 24,
     WORLD_LOOPS_MAX = 4,
     WORLD_ITEMS_MAX = 120, /* of a source */
-    WORLD_CONTEXTS = 3
+    WORLD_CONTEXTS = 3,
+    WORLD_CONSUMERS_MAX = 3,
+    WORLD_DRAIN_MS = 300
 };
 
 typedef struct world world;
@@ -86,10 +89,14 @@ struct world {
     weir_switch *off;                     /* of its switch stages; NULL for want of memory */
     bool changes;                         /* while it runs */
     uint32_t changes_taken, changes_told; /* not refused; heard of */
-    bool may_hang;                        /* something in it need never end by itself */
-    bool swallows;                        /* items may be acked without a sink probe */
-    bool all_pass;                        /* every stage hands on what it gets */
-    bool was_stopped;                     /* cancelled, shut down, ended with an error */
+    weir_hub *hub;                        /* at most one; NULL: none */
+    route hub_routes[WORLD_SOURCES_MAX];
+    weir_pipeline *consumers[WORLD_CONSUMERS_MAX]; /* they have joined it */
+    uint32_t n_consumers;
+    bool may_hang;    /* something in it need never end by itself */
+    bool swallows;    /* items may be acked without a sink probe */
+    bool all_pass;    /* every stage hands on what it gets */
+    bool was_stopped; /* cancelled, shut down, ended with an error */
     char why[256];
 };
 
@@ -112,6 +119,13 @@ weir_async_options world_async_options(world *w, const world_node *node);
 weir_error_policy world_policy(world *w);
 /* Changes something of some stage while it runs, or has it refused. */
 void world_change(world *w);
+/* Says whether a way that comes to an end here goes to a hub; by `routes`. */
+bool world_hub_end(world *w, const route *routes);
+/* Somebody joins the hub or leaves it. */
+void world_hub_step(world *w);
+bool world_consumers_are_over(const world *w);
+void world_hub_abort(world *w);
+void world_hub_free(world *w);
 /* Hears what comes to a sink. */
 void world_arrived(const weir_item *item, void *user);
 /* After all is over: what was promised of order and number. */
