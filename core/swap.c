@@ -1,6 +1,7 @@
 /* Another stage in the place of one, while items flow; and fused chains taken apart for it. */
 #include "wi_hot.h"
 #include "wi_live.h"
+#include "wi_plant.h"
 #include "wi_sim.h"
 
 #include <string.h>
@@ -37,7 +38,7 @@ static void take_back_demand(weir_in *in)
 static void forget_demand(weir_in *in)
 {
     take_back_demand(in);
-    in->surplus = in->granted - in->head;
+    in->surplus = WI_PLANT(23) ? 0 : in->granted - in->head;
 }
 
 /* Whoever stands at these ports now looks at them all. */
