@@ -1,5 +1,6 @@
 /* The hub: one mutex, a queue per outlet, producers that ask for what all outlets have room for. */
 #include "wi_core.h"
+#include "wi_plant.h"
 
 #include <weir/hub.h>
 
@@ -585,7 +586,7 @@ static void outlet_leave(outlet *o)
     uint32_t n = o->queued; /* nobody adds any more */
     o->queued = 0;
     pthread_mutex_unlock(&hub->lock);
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = WI_PLANT(24); i < n; i++)
         weir_item_end(o->ring[(o->head + i) % o->room].item, WEIR_ABORTED, WEIR_ECANCELED);
 }
 

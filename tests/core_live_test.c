@@ -744,6 +744,30 @@ static void a_merge_is_swapped_with_an_input_that_is_over(void **unused)
     rig_done(&r);
 }
 
+/* At its own end it cancels the inputs that are left: these are for the next one. */
+static void a_zip_is_swapped_and_keeps_its_inputs(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(1, (weir_pipeline_config){ 0 });
+    weir_probe *second = weir_testkit_probe(r.kit);
+    weir_node *zip = weir_add(r.p, weir_zip());
+    weir_link(weir_add(r.p, weir_probe_source(r.from)), 0, zip, 0, NULL);
+    weir_link(weir_add(r.p, weir_probe_source(second)), 0, zip, 1, NULL);
+    weir_link(zip, 0, weir_add(r.p, weir_probe_sink(r.to)), 0, NULL);
+    rig_start(&r);
+    request(&r, 100);
+    for (uint64_t i = 0; i < 10; i++) {
+        feed(&r, i, 1);
+        (void)weir_probe_feed(second, i);
+        rig_settle(&r);
+        if (i == 4)
+            swap_to(&r, "zip", weir_zip());
+    }
+    assert_int_equal(weir_probe_received(r.to), 10);
+    weir_probe_end(second);
+    finish(&r);
+}
+
 static void a_new_stage_that_cannot_open_fails_the_pipeline(void **unused)
 {
     (void)unused;
@@ -1536,6 +1560,7 @@ int main(void)
         cmocka_unit_test(any_stage_can_take_the_place_of_a_fused_one),
         cmocka_unit_test(a_source_and_a_sink_can_be_swapped),
         cmocka_unit_test(a_merge_is_swapped_with_an_input_that_is_over),
+        cmocka_unit_test(a_zip_is_swapped_and_keeps_its_inputs),
         cmocka_unit_test(a_new_stage_that_cannot_open_fails_the_pipeline),
         cmocka_unit_test(a_stage_that_does_not_fit_is_refused),
         cmocka_unit_test(a_swap_waits_until_nothing_is_under_way),

@@ -39,6 +39,8 @@ static const char *const bugs[] = {
     "buffer.c: a cancel forgets what is held",
     "take.c: it asks for more than it is asked for",
     "edge.c: an empty window of bytes takes any number of items at once",
+    "swap.c: a new stage gets what the old one asked for",
+    "hub.c: who leaves forgets the first of what is queued",
 };
 
 enum { BUGS = sizeof bugs / sizeof *bugs };

@@ -81,43 +81,62 @@ static const weir_async_type later_type = {
     .name = "later", .work_size = sizeof(later), .start = later_start, .cancel = later_cancel
 };
 
-static weir_stage_spec *later_stage(world *w, world_node *node)
+weir_async_options world_async_options(world *w, const world_node *node)
 {
     weir_async_options options = { .in_flight = 1 + roll(w, 8),
-                                   .unordered = one_in(w, 2),
+                                   .unordered = (node->traits & STAGE_ORDERED) == 0,
                                    .timeout_ms = one_in(w, 4) ? 0 : 20 };
-    node->traits = STAGE_DROPS | STAGE_TIMED | (options.unordered ? 0 : STAGE_ORDERED);
-    node->may_fail = true;
     w->may_hang |= options.timeout_ms == 0;
-    return weir_async_of(&later_type, &options, NULL);
+    return options;
 }
 
 weir_stage_spec *world_own_stage(world *w, world_node *node)
 {
-    node->outputs = 1;
-    node->traits = STAGE_PASSES | STAGE_ORDERED;
-    switch (roll(w, 7)) {
-    case 0:
-        return weir_stage_of(&pass_type, NULL);
-    case 1:
-        node->traits = STAGE_DROPS | STAGE_ORDERED;
-        node->may_fail = node->at_once = true;
+    switch (node->own) {
+    case OWN_FIFTHS:
         return weir_stage_of(&fifths_type, NULL);
-    case 2:
-        node->traits = STAGE_DROPS | STAGE_ORDERED;
-        node->may_fail = node->at_once = true;
+    case OWN_FOURTHS:
         return weir_stage_of(&fourths_type, NULL);
-    case 3:
-        node->traits = STAGE_JOINS | STAGE_ORDERED | STAGE_TIMED;
+    case OWN_BATCH:
         return weir_batch(&(weir_batch_config){ .count = 1 + roll(w, 5), .wait_us = 1000 });
-    case 4:
+    case OWN_BUFFER:
         return weir_buffer(&(weir_buffer_config){ .items_max = 1 + roll(w, 10) });
-    case 5:
-        node->traits |= STAGE_ENDS;
+    case OWN_TAKE:
         return weir_take(1 + roll(w, 100));
-    default:
-        return later_stage(w, node);
+    case OWN_LATER: {
+        weir_async_options options = world_async_options(w, node);
+        return weir_async_of(&later_type, &options, NULL);
     }
+    case OWN_SWITCH:
+        if (w->off != NULL)
+            return weir_switch_stage(w->off);
+        break;
+    default:
+        break;
+    }
+    return weir_stage_of(&pass_type, NULL);
+}
+
+static weir_stage_spec *any_own_stage(world *w, world_node *node)
+{
+    static const uint32_t traits[OWN_KINDS] = {
+        [OWN_PASS] = STAGE_PASSES | STAGE_ORDERED,
+        [OWN_FIFTHS] = STAGE_DROPS | STAGE_ORDERED,
+        [OWN_FOURTHS] = STAGE_DROPS | STAGE_ORDERED,
+        [OWN_BATCH] = STAGE_JOINS | STAGE_ORDERED | STAGE_TIMED,
+        [OWN_BUFFER] = STAGE_PASSES | STAGE_ORDERED,
+        [OWN_TAKE] = STAGE_PASSES | STAGE_ORDERED | STAGE_ENDS,
+        [OWN_LATER] = STAGE_DROPS | STAGE_TIMED,
+        [OWN_SWITCH] = STAGE_PASSES | STAGE_ORDERED | STAGE_ENDS,
+    };
+    node->own = (world_own)(OWN_PASS + roll(w, OWN_KINDS - OWN_PASS));
+    node->outputs = 1;
+    node->traits = traits[node->own];
+    if (node->own == OWN_LATER && one_in(w, 2))
+        node->traits |= STAGE_ORDERED;
+    node->may_fail = (node->traits & STAGE_DROPS) != 0;
+    node->at_once = node->may_fail && node->own != OWN_LATER;
+    return world_own_stage(w, node);
 }
 
 /* ---- Nodes ---- */
@@ -126,21 +145,27 @@ static const char *const how_names[] = { "default", "skip", "retry", "dead_lette
 
 static weir_edge_config any_edge(world *w)
 {
-    return (weir_edge_config){ .window = one_in(w, 2) ? 1 + roll(w, 8) : 0,
-                               .window_bytes = one_in(w, 4) ? 1 + roll(w, 200) : 0,
-                               .error_jumps = one_in(w, 5) };
+    weir_edge_config edge = { .window = one_in(w, 2) ? 1 + roll(w, 8) : 0,
+                              .window_bytes = one_in(w, 4) ? 1 + roll(w, 200) : 0,
+                              .error_jumps = one_in(w, 5) };
+    if (edge.window != 0 && one_in(w, 3))
+        edge.window_max = edge.window + roll(w, 20);
+    if (edge.window_max != 0 && one_in(w, 3))
+        edge.latency_us = 1000 * (1 + roll(w, 20));
+    return edge;
 }
 
 static void dress(world *w, world_node *node)
 {
     weir_edge_config edge = any_edge(w);
     weir_node_window(node->node, &edge);
+    node->window_max = edge.window_max;
     node->place = w->is_placed ? roll(w, w->loops) : 0;
     if (w->is_placed)
         weir_node_place(node->node, node->place);
-    world_say(w, "node %s, loop %u: input window %u, bytes %llu%s", node->name, node->place,
-              edge.window, (unsigned long long)edge.window_bytes,
-              edge.error_jumps ? ", errors jump" : "");
+    world_say(w, "node %s, loop %u: input window %u to %u, bytes %llu%s%s", node->name, node->place,
+              edge.window, edge.window_max, (unsigned long long)edge.window_bytes,
+              edge.error_jumps ? ", errors jump" : "", edge.latency_us ? ", sizes itself" : "");
 }
 
 static uint32_t add_node(world *w, weir_stage_spec *spec, const char *name)
@@ -198,13 +223,26 @@ static void route_through(world *w, world_node *node)
                    ((node->traits & STAGE_JOINS) == 0 || w->item_bytes_max == 0);
 }
 
+static void add_hub(world *w, uint32_t from)
+{
+    uint32_t index = add_node(w, weir_into_hub(w->hub), "hub");
+    w->nodes[index].inputs = 1;
+    dress(w, &w->nodes[index]);
+    link_to(w, from, index, 0);
+}
+
 static void add_sink(world *w, uint32_t from, bool is_dead_letter)
 {
+    if (!is_dead_letter && world_hub_end(w, w->nodes[from].from)) {
+        add_hub(w, from);
+        return;
+    }
     world_sink *sink = &w->sinks[w->n_sinks];
     sink->world = w;
     sink->index = w->n_sinks++;
     sink->probe = weir_testkit_probe(w->kit);
     uint32_t index = add_node(w, weir_probe_sink(sink->probe), "sink");
+    w->nodes[index].inputs = 1;
     dress(w, &w->nodes[index]);
     if (is_dead_letter) {
         weir_node_dead_letter(w->nodes[from].node, w->nodes[index].node, 0);
@@ -220,17 +258,22 @@ static void add_sink(world *w, uint32_t from, bool is_dead_letter)
     weir_probe_look(sink->probe, world_arrived, sink);
 }
 
+weir_error_policy world_policy(world *w)
+{
+    return (weir_error_policy){ .on_error = (weir_on_error)roll(w, 5),
+                                .then = WEIR_ON_ERROR_SKIP,
+                                .retries_max = 1 + roll(w, 3),
+                                .backoff_ms = 1 + roll(w, 20),
+                                .waiting_max = 1 + roll(w, 10) };
+}
+
 /* Before what comes after it, which takes over its routes. */
 static void any_policy(world *w, uint32_t index)
 {
     world_node *node = &w->nodes[index];
     if (one_in(w, 2))
         return;
-    weir_error_policy policy = { .on_error = (weir_on_error)roll(w, 5),
-                                 .then = WEIR_ON_ERROR_SKIP,
-                                 .retries_max = 1 + roll(w, 3),
-                                 .backoff_ms = 1 + roll(w, 20),
-                                 .waiting_max = 1 + roll(w, 10) };
+    weir_error_policy policy = world_policy(w);
     if (policy.on_error == WEIR_ON_ERROR_RETRY && one_in(w, 3))
         policy.then = one_in(w, 2) ? WEIR_ON_ERROR_STOP : WEIR_ON_ERROR_DEAD_LETTER;
     node->has_dead_letter = policy.on_error == WEIR_ON_ERROR_DEAD_LETTER ||
@@ -284,7 +327,7 @@ static void add_stage(world *w, ends *e, const stage_row *row)
     uint32_t inputs = 1;
     weir_stage_spec *spec;
     if (row == NULL) {
-        spec = world_own_stage(w, node);
+        spec = any_own_stage(w, node);
     } else {
         inputs = (uint32_t)row->inputs;
         node->outputs = (uint32_t)row->outputs;
@@ -292,6 +335,8 @@ static void add_stage(world *w, ends *e, const stage_row *row)
         node->may_fail = (row->traits & STAGE_PASSES) == 0;
         spec = row->make();
     }
+    node->row = row;
+    node->inputs = inputs;
     uint32_t index = add_node(w, spec, row != NULL ? row->name : "own");
     dress(w, node);
     if (node->traits & STAGE_LOSSY)
@@ -343,6 +388,7 @@ void world_build(world *w)
     w->is_placed = w->loops > 1 && !one_in(w, 3);
     w->replicas = w->is_placed ? 1 : w->loops;
     w->all_pass = true;
+    w->changes = one_in(w, 2);
     for (uint32_t n = 1 + (roll(w, 3) == 0); n > 0; n--)
         add_source(w, &e);
     uint32_t stages = 1 + roll(w, 6), when = roll(w, stages);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEPS = 30, DRAIN_MS = 300, OVER_ROUNDS = 60 };
+enum { STEPS = 30, OVER_ROUNDS = 60 };
 
 uint32_t roll(world *w, uint32_t sides)
 {
@@ -129,6 +129,8 @@ void world_account(world *w)
         if (weir_pipeline_stage_stats(w->pipeline, i, &stats) == WEIR_OK && stats.over_emitted != 0)
             world_wrong(w, "%s emitted without credit", stats.name);
     }
+    if (w->changes_told != w->changes_taken)
+        world_wrong(w, "of %u changes %u were told of", w->changes_taken, w->changes_told);
 }
 
 /* ---- What is done ---- */
@@ -164,10 +166,23 @@ static void end_source(world *w, world_source *source, weir_status status)
         weir_probe_end_error(weir_probe_replica(source->probe, r), status);
 }
 
+static void switch_off(world *w)
+{
+    weir_status status = one_in(w, 2) ? WEIR_OK : WEIR_EUNAVAILABLE;
+    world_say(w, "- the switch goes off");
+    w->was_stopped = true;
+    if (w->off == NULL)
+        return;
+    if (one_in(w, 3))
+        weir_switch_abort(w->off);
+    else
+        weir_switch_off(w->off, status);
+}
+
 static void rare_step(world *w)
 {
     weir_shutdown how = (weir_shutdown)roll(w, 3);
-    switch (roll(w, 8)) {
+    switch (roll(w, 9)) {
     case 0:
         world_say(w, "- a sink cancels");
         w->was_stopped = true;
@@ -191,6 +206,10 @@ static void rare_step(world *w)
         weir_context_cancel(&w->contexts[roll(w, w->loops)][roll(w, WORLD_CONTEXTS)],
                             WEIR_ECANCELED);
         break;
+    case 4:
+        if (one_in(w, 2))
+            switch_off(w);
+        break;
     default:
         if (w->has_faults)
             weir_testkit_fault(w->kit, (weir_fault)roll(w, WEIR_FAULT_ACK_LOST), 1 + roll(w, 60));
@@ -201,6 +220,10 @@ static void step(world *w)
 {
     if (weir_pipeline_is_finished(w->pipeline))
         return;
+    if (w->changes && one_in(w, 4))
+        world_change(w);
+    if (w->hub != NULL && one_in(w, 5))
+        world_hub_step(w);
     switch (roll(w, 12)) {
     case 0:
     case 1:
@@ -232,7 +255,7 @@ static void step(world *w)
 static bool is_over(const world *w)
 {
     return weir_testkit_violations(w->kit) != 0 || w->why[0] != '\0' ||
-           weir_pipeline_is_finished(w->pipeline);
+           (weir_pipeline_is_finished(w->pipeline) && world_consumers_are_over(w));
 }
 
 static void ask_all(world *w, bool bounded)
@@ -251,6 +274,11 @@ static uint64_t progress(const world *w)
         if (weir_pipeline_stage_stats(w->pipeline, i, &stats) == WEIR_OK)
             sum += stats.items_in + stats.items_out + stats.failed + stats.retried;
     }
+    for (uint32_t i = 0; i < w->n_consumers; i++) {
+        weir_stage_stats stats;
+        if (weir_pipeline_stage_stats(w->consumers[i], 1, &stats) == WEIR_OK)
+            sum += stats.items_in;
+    }
     return sum;
 }
 
@@ -264,7 +292,7 @@ static void advance_to_the_end(world *w, bool asks_on)
         if (asks_on) /* a probe without memory tries again when it is asked */
             for (uint32_t s = 0; s < w->n_sources; s++)
                 end_source(w, &w->sources[s], WEIR_OK);
-        if (asks_on)
+        if (asks_on || w->n_consumers != 0) /* what the hub has queued for them holds it up */
             ask_all(w, true);
         (void)weir_testkit_advance(w->kit, (round < 20 ? 7 : 250) * WEIR_MS);
     }
@@ -281,7 +309,8 @@ static void finish(world *w)
     } else if (how == 1) {
         w->was_stopped = true;
         world_say(w, "- drain");
-        weir_pipeline_shutdown(w->pipeline, one_in(w, 2) ? WEIR_HYBRID : WEIR_DRAIN, DRAIN_MS);
+        weir_pipeline_shutdown(w->pipeline, one_in(w, 2) ? WEIR_HYBRID : WEIR_DRAIN,
+                               WORLD_DRAIN_MS);
         ask_all(w, true);
     } else {
         world_say(w, "- to the end");
@@ -289,6 +318,10 @@ static void finish(world *w)
             ask_all(w, false);
     }
     advance_to_the_end(w, how > 1 && !w->may_hang);
+    if (w->has_faults && weir_pipeline_is_finished(w->pipeline)) {
+        world_hub_abort(w);
+        advance_to_the_end(w, false);
+    }
     if (!is_over(w))
         world_wrong(w, "it did not come to its end (%s)",
                     how == 0   ? "aborted"
@@ -331,9 +364,10 @@ static void open_world(world *w, uint64_t seed, const sim_options *options)
         .no_fuse = one_in(w, 2),
         .window = 1 + roll(w, 32),
         .item_bytes_max = w->item_bytes_max,
-        .drain_ms_max = DRAIN_MS,
+        .drain_ms_max = WORLD_DRAIN_MS,
     });
     w->was_stopped = w->pipeline == NULL;
+    w->off = weir_switch_new(weir_testkit_env(w->kit));
     for (uint32_t i = 0; i < w->loops; i++)
         for (uint32_t c = 0; c < WORLD_CONTEXTS; c++)
             weir_context_init(&w->contexts[i][c], weir_testkit_loop(w->kit, i), NULL,
@@ -372,6 +406,8 @@ bool sim_run(uint64_t seed, const sim_options *options, sim_result *ret_result)
         snprintf(w->why, sizeof w->why, "%s", weir_testkit_why(w->kit));
     if (w->why[0] == '\0') {
         weir_pipeline_free(w->pipeline);
+        weir_switch_free(w->off);
+        world_hub_free(w);
         size_t leaked = weir_testkit_free(w->kit);
         if (leaked != 0)
             world_wrong(w, "%zu bytes were not freed", leaked);

@@ -2,6 +2,7 @@
 #ifndef SIMULATE_WORLD_H
 #define SIMULATE_WORLD_H
 
+#include <weir/hub.h>
 #include <weir/stages.h>
 #include <weir/testkit.h>
 
@@ -14,7 +15,9 @@ enum {
     WORLD_SINKS_MAX = 24,
     WORLD_LOOPS_MAX = 4,
     WORLD_ITEMS_MAX = 120, /* of a source */
-    WORLD_CONTEXTS = 3
+    WORLD_CONTEXTS = 3,
+    WORLD_CONSUMERS_MAX = 3,
+    WORLD_DRAIN_MS = 300
 };
 
 typedef struct world world;
@@ -26,11 +29,28 @@ typedef struct route {
     bool mixed; /* of a joined item only the first member, whose key it has, is in order */
 } route;
 
+/* What a node is: a row of the table, or one of the simulation's own stages. */
+typedef enum world_own {
+    OWN_NONE,
+    OWN_PASS,
+    OWN_FIFTHS,
+    OWN_FOURTHS,
+    OWN_BATCH,
+    OWN_BUFFER,
+    OWN_TAKE,
+    OWN_LATER,
+    OWN_SWITCH,
+    OWN_KINDS
+} world_own;
+
 typedef struct world_node {
     weir_node *node;
+    const stage_row *row; /* NULL: own */
+    world_own own;        /* none: a probe */
     char name[32];
-    uint32_t traits, place, outputs, linked; /* outputs linked so far */
-    bool retries, may_fail, at_once;         /* at_once: what fails, fails within its callback */
+    uint32_t traits, place, inputs, outputs, linked; /* outputs linked so far */
+    uint32_t window_max;
+    bool retries, may_fail, at_once; /* at_once: what fails, fails within its callback */
     bool has_dead_letter;
     route from[WORLD_SOURCES_MAX]; /* how they leave it */
 } world_node;
@@ -66,6 +86,13 @@ struct world {
     world_source sources[WORLD_SOURCES_MAX];
     world_sink sinks[WORLD_SINKS_MAX];
     weir_context contexts[WORLD_LOOPS_MAX][WORLD_CONTEXTS];
+    weir_switch *off;                     /* of its switch stages; NULL for want of memory */
+    bool changes;                         /* while it runs */
+    uint32_t changes_taken, changes_told; /* not refused; heard of */
+    weir_hub *hub;                        /* at most one; NULL: none */
+    route hub_routes[WORLD_SOURCES_MAX];
+    weir_pipeline *consumers[WORLD_CONSUMERS_MAX]; /* they have joined it */
+    uint32_t n_consumers;
     bool may_hang;    /* something in it need never end by itself */
     bool swallows;    /* items may be acked without a sink probe */
     bool all_pass;    /* every stage hands on what it gets */
@@ -85,8 +112,20 @@ void world_say(const world *w, const char *format, ...) __attribute__((format(pr
 
 /* Makes a pipeline of the seed's choosing. */
 void world_build(world *w);
-/* A stage of the simulation's own, or of the table with other figures. */
+/* A stage of the simulation's own, or of the table with other figures; node->own says which, and
+ * the first time what it promises is noted. */
 weir_stage_spec *world_own_stage(world *w, world_node *node);
+weir_async_options world_async_options(world *w, const world_node *node);
+weir_error_policy world_policy(world *w);
+/* Changes something of some stage while it runs, or has it refused. */
+void world_change(world *w);
+/* Says whether a way that comes to an end here goes to a hub; by `routes`. */
+bool world_hub_end(world *w, const route *routes);
+/* Somebody joins the hub or leaves it. */
+void world_hub_step(world *w);
+bool world_consumers_are_over(const world *w);
+void world_hub_abort(world *w);
+void world_hub_free(world *w);
 /* Hears what comes to a sink. */
 void world_arrived(const weir_item *item, void *user);
 /* After all is over: what was promised of order and number. */
