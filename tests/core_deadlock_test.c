@@ -1,5 +1,6 @@
 /* Deadlocks are found and named; whoever waits for something that can come is left in peace. */
 #include "core_rig.h"
+#include "effort.h"
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -256,7 +257,7 @@ static void a_diamond_across_loops_at_work_is_none(void **state)
 {
     (void)state;
     uint32_t lines = 0;
-    for (uint64_t seed = 1; seed <= 200; seed++) {
+    for (uint64_t seed = 1; seed <= effort(200); seed++) {
         rig r = {
             .kit = weir_testkit_new_with(&(weir_testkit_config){
                 .loops = 3, .seed = seed, .shuffle = true, .log = count_line, .user = &lines })

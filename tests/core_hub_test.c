@@ -1,5 +1,6 @@
 /* The hub: consumers join and leave a running pipeline; who is slow meets the fate it chose. */
 #include "core_rig.h"
+#include "effort.h"
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -491,7 +492,7 @@ static void wander(uint32_t loops, uint64_t seed)
 static void nobody_who_holds_loses_anything_whoever_comes_and_goes(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 300; seed++)
+    for (uint64_t seed = 1; seed <= effort(300); seed++)
         wander(seed % 2 == 0 ? 1 : 4, seed);
 }
 

@@ -1,6 +1,7 @@
 /* Changes while items flow: settings, windows, policies, stages; nothing lost, doubled, reordered.
  */
 #include "core_rig.h"
+#include "effort.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -1394,7 +1395,7 @@ static void world_end(world *w, bool aborts)
 static void nothing_is_lost_doubled_or_overtaken_by_changes(void **unused)
 {
     (void)unused;
-    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+    for (uint64_t seed = 0; seed < effort(SEEDS); seed++) {
         world w = { .d = { seed }, .loops = 1u << seed % 3, .retries = seed % 5 == 0 };
         w.placed = seed / 3 % 2 == 1;
         w.r = (rig){ .kit = weir_testkit_new(w.loops, seed) };

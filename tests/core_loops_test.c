@@ -1,4 +1,6 @@
 /* Loops on threads of their own: edges, ends, cancels and shutdown across them, and the ways in. */
+#include "effort.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,18 +21,7 @@
 #include <weir/pipeline.h>
 #include <weir/stages.h>
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define IS_SLOW 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define IS_SLOW 1
-#endif
-#endif
-#ifdef IS_SLOW
-enum { MANY = 100000, ROUNDS = 60 };
-#else
-enum { MANY = 1000000, ROUNDS = 300 };
-#endif
+enum { MANY = IS_SANITIZED ? 100000 : 1000000, ROUNDS = IS_SANITIZED ? 60 : 300 };
 
 /* ---- A source that waits for the end of every item, and a sink that checks the order ---- */
 

@@ -16,20 +16,31 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-static uint64_t now_ms(void)
+uint64_t server_now_ms(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static void nap_ms(int ms)
+void server_nap(void)
 {
-    (void)poll(NULL, 0, ms);
+    (void)poll(NULL, 0, 5);
+}
+
+void server_read_text(const char *path, char *ret_text, size_t cap)
+{
+    ret_text[0] = '\0';
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        return;
+    ret_text[fread(ret_text, 1, cap - 1, file)] = '\0';
+    fclose(file);
 }
 
 /* ---- Ports and directories ---- */
@@ -55,24 +66,40 @@ uint16_t server_free_port(void)
     return port;
 }
 
-static bool listens(uint16_t port)
+int server_dial(uint16_t port, uint32_t patience_s)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_in address = loopback(port);
-    bool ok = fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0;
+    struct timeval limit = { .tv_sec = patience_s };
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0)
+        return fd;
     if (fd >= 0)
         close(fd);
-    return ok;
+    return -1;
+}
+
+void server_send_all(int fd, const void *bytes, size_t n)
+{
+    for (const char *at = bytes; n != 0;) {
+        ssize_t sent = send(fd, at, n, MSG_NOSIGNAL);
+        if (sent <= 0)
+            return;
+        at += sent;
+        n -= (size_t)sent;
+    }
 }
 
 bool server_wait_port(uint16_t port, uint32_t timeout_ms)
 {
-    uint64_t end = now_ms() + timeout_ms;
-    while (!listens(port)) {
-        if (now_ms() >= end)
+    uint64_t end = server_now_ms() + timeout_ms;
+    int fd;
+    while ((fd = server_dial(port, 1)) < 0) {
+        if (server_now_ms() >= end)
             return false;
-        nap_ms(10);
+        server_nap();
     }
+    close(fd);
     return true;
 }
 
@@ -133,6 +160,16 @@ void server_kill(pid_t pid, int signal)
     (void)kill(pid, signal);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
+}
+
+int server_wait_exit(pid_t pid, uint32_t timeout_ms)
+{
+    int status = 0;
+    for (uint64_t end = server_now_ms() + timeout_ms; server_now_ms() < end; server_nap())
+        if (waitpid(pid, &status, WNOHANG) == pid)
+            return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    server_kill(pid, SIGKILL);
+    return -1;
 }
 
 bool server_is_running(pid_t pid)
@@ -206,7 +243,8 @@ void server_postgres_spawn(server_postgres *server)
 bool server_postgres_is_ready(const server_postgres *server)
 {
     char text[16];
-    return listens(server->port) && server_postgres_ask(server, "SELECT 1", text, sizeof text);
+    return server_wait_port(server->port, 0) &&
+           server_postgres_ask(server, "SELECT 1", text, sizeof text);
 }
 
 bool server_postgres_start(server_postgres *server)
@@ -225,7 +263,7 @@ bool server_postgres_start(server_postgres *server)
     (void)snprintf(server->url, sizeof server->url, "postgresql://postgres@127.0.0.1:%u/postgres",
                    server->port);
     server_postgres_spawn(server);
-    for (uint64_t end = now_ms() + 20000; now_ms() < end; nap_ms(20)) {
+    for (uint64_t end = server_now_ms() + 20000; server_now_ms() < end; server_nap()) {
         if (server_postgres_is_ready(server))
             return true;
         if (!server_is_running(server->pid))

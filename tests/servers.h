@@ -16,6 +16,13 @@ bool server_dir_new(char ret_dir[SERVER_PATH_MAX]);
 /* Removes it with all in it. */
 void server_dir_remove(const char *dir);
 
+/* Milliseconds of a clock that only goes forward, and a pause of a few of them: for waits that have
+ * nothing to wait on. */
+uint64_t server_now_ms(void);
+void server_nap(void);
+/* The file's text, as much of it as fits; "" if there is no file. */
+void server_read_text(const char *path, char *ret_text, size_t cap);
+
 /* Starts argv[0] with its output in the file `log` (NULL: nowhere). It dies with the test. As root,
  * it runs as `user` if that is not NULL. Gives the process id, or -1. */
 pid_t server_spawn(char *const argv[], const char *user, const char *log);
@@ -23,8 +30,16 @@ pid_t server_spawn(char *const argv[], const char *user, const char *log);
 void server_kill(pid_t pid, int signal);
 /* Says, without waiting, whether the child still runs; reaps it if not. */
 bool server_is_running(pid_t pid);
+/* Waits for the child's end by itself: its exit code, 128 and the signal's number, or -1, and it is
+ * killed, if there is none in time. */
+int server_wait_exit(pid_t pid, uint32_t timeout_ms);
 /* Waits until something listens on the port of 127.0.0.1. */
 bool server_wait_port(uint16_t port, uint32_t timeout_ms);
+/* A connection to the port of 127.0.0.1 on which receiving gives up after so many seconds, or -1.
+ */
+int server_dial(uint16_t port, uint32_t patience_s);
+/* Sends all, or what the other side takes: if it is refused early, the answer says why. */
+void server_send_all(int fd, const void *bytes, size_t n);
 /* The first of the paths that can be executed, or NULL. */
 const char *server_find(const char *const paths[], size_t n);
 

@@ -23,19 +23,7 @@
 #include <sqlite3.h>
 #endif
 
-enum { ARGS_MAX = 32, REPLY_BYTES = 64 * 1024, WAIT_MS = 30000 };
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-static void nap(void)
-{
-    (void)poll(NULL, 0, 5);
-}
+enum { ARGS_MAX = 32, REPLY_BYTES = 64 * 1024, WAIT_MS = 30000, EXIT_MS = 60000 };
 
 /* ---- The service ---- */
 
@@ -45,16 +33,6 @@ typedef struct service {
     pid_t pid;
     uint16_t port, admin;
 } service;
-
-static void read_file(const char *path, char *text, size_t cap)
-{
-    text[0] = '\0';
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        return;
-    text[fread(text, 1, cap - 1, file)] = '\0';
-    fclose(file);
-}
 
 static void service_new(service *s)
 {
@@ -86,8 +64,8 @@ static void service_wait(service *s)
 {
     char log[4096];
     unsigned port = 0, admin = 0;
-    for (uint64_t end = now_ms() + WAIT_MS; now_ms() < end; nap()) {
-        read_file(s->log, log, sizeof log);
+    for (uint64_t end = server_now_ms() + WAIT_MS; server_now_ms() < end; server_nap()) {
+        server_read_text(s->log, log, sizeof log);
         const char *line = strstr(log, "listening on 127.0.0.1:");
         if (line != NULL && strchr(line, '\n') != NULL &&
             sscanf(line, "listening on 127.0.0.1:%u, admin on 127.0.0.1:%u", &port, &admin) >= 1)
@@ -112,21 +90,10 @@ static void service_start(service *s, const char *const *args)
     service_wait(s);
 }
 
-/* Gives the exit code, or -1 if it does not end by itself. */
-static int wait_exit(pid_t pid)
-{
-    int status = 0;
-    for (uint64_t end = now_ms() + 2 * WAIT_MS; now_ms() < end; nap())
-        if (waitpid(pid, &status, WNOHANG) == pid)
-            return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    server_kill(pid, SIGKILL);
-    return -1;
-}
-
 static int service_term(service *s)
 {
     kill(s->pid, SIGTERM);
-    int code = wait_exit(s->pid);
+    int code = server_wait_exit(s->pid, EXIT_MS);
     s->pid = 0;
     return code;
 }
@@ -135,7 +102,7 @@ static void assert_drains(service *s)
 {
     char log[8192];
     int code = service_term(s);
-    read_file(s->log, log, sizeof log);
+    server_read_text(s->log, log, sizeof log);
     if (code != 0)
         fail_msg("the service ended with %d: %s", code, log);
 }
@@ -158,25 +125,9 @@ typedef struct reply {
 
 static int dial(uint16_t port)
 {
-    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port) };
-    struct timeval limit = { .tv_sec = 10 };
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = server_dial(port, 10);
     assert_true(fd >= 0);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
     return fd;
-}
-
-static void send_all(int fd, const char *text, size_t bytes)
-{
-    while (bytes != 0) {
-        ssize_t sent = send(fd, text, bytes, MSG_NOSIGNAL);
-        if (sent <= 0)
-            return; /* refused early: the answer says why */
-        text += sent;
-        bytes -= (size_t)sent;
-    }
 }
 
 /* Reads one answer; status 0 if there is none. */
@@ -212,8 +163,8 @@ static void post_typed(uint16_t port, const char *type, const char *body, size_t
                      "POST /orders HTTP/1.1\r\nHost: x\r\n%s%s%sContent-Length: %zu\r\n\r\n",
                      type != NULL ? "Content-Type: " : "", type != NULL ? type : "",
                      type != NULL ? "\r\n" : "", bytes);
-    send_all(fd, head, (size_t)n);
-    send_all(fd, body, bytes);
+    server_send_all(fd, head, (size_t)n);
+    server_send_all(fd, body, bytes);
     receive(fd, r, false);
     close(fd);
 }
@@ -226,7 +177,7 @@ static void post(uint16_t port, const char *body, reply *r)
 static void ask(uint16_t port, const char *request, reply *r)
 {
     int fd = dial(port);
-    send_all(fd, request, strlen(request));
+    server_send_all(fd, request, strlen(request));
     receive(fd, r, strncmp(request, "HEAD", 4) == 0);
     close(fd);
 }
@@ -300,7 +251,7 @@ static void an_order_is_stored_and_read_back(void **state)
     get(s.port, "/orders/B-1", &r);
     assert_reply(&r, 404, "\"field\":\"id\"");
     char notes[4096];
-    read_file(s.notes, notes, sizeof notes);
+    server_read_text(s.notes, notes, sizeof notes);
     assert_non_null(strstr(notes, "\"event\":\"orders.created\",\"id\":\"A-1\",\"amount\":12.5"));
     assert_drains(&s);
     service_free(&s);
@@ -594,11 +545,11 @@ static void without_a_price_an_order_is_not_stored(void **state)
     (void)state;
     int mute = mute_listener(url);
     service_start(&s, ARGS("--pricing", url));
-    uint64_t begin = now_ms();
+    uint64_t begin = server_now_ms();
     post(s.port, "{\"id\":\"A-1\",\"amount\":2,\"currency\":\"EUR\"}", &r);
     assert_reply(&r, 504, "the pricing service does not answer");
     assert_non_null(strstr(r.text, "Retry-After: "));
-    assert_in_range(now_ms() - begin, 100, 1500);
+    assert_in_range(server_now_ms() - begin, 100, 1500);
     close(mute);
     post(s.port, "{\"id\":\"A-1\",\"amount\":2,\"currency\":\"EUR\"}", &r);
     assert_true(r.status == 503 || r.status == 504);
@@ -613,7 +564,7 @@ static void assert_memory_below(const service *s, unsigned long kib)
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     char path[64], status[4096];
     snprintf(path, sizeof path, "/proc/%d/status", (int)s->pid);
-    read_file(path, status, sizeof status);
+    server_read_text(path, status, sizeof status);
     const char *peak = strstr(status, "VmHWM:");
     assert_non_null(peak);
     assert_true(strtoul(peak + 6, NULL, 10) < kib);
@@ -636,10 +587,10 @@ static void an_overloaded_service_answers_503_with_retry_after(void **state)
     (void)state;
     int mute = mute_listener(url);
     service_start(&s, ARGS("--pricing", url));
-    uint64_t begin = now_ms();
+    uint64_t begin = server_now_ms();
     for (int i = 0; i < PEERS; i++) {
         fds[i] = dial(s.port);
-        send_all(fds[i], request, sizeof request - 1);
+        server_send_all(fds[i], request, sizeof request - 1);
     }
     for (int i = 0; i < PEERS; i++) {
         receive(fds[i], &r, false);
@@ -650,7 +601,7 @@ static void an_overloaded_service_answers_503_with_retry_after(void **state)
     }
     assert_true(overloaded >= 100);
     assert_memory_below(&s, 64 << 10);
-    assert_true(now_ms() - begin < 8000);
+    assert_true(server_now_ms() - begin < 8000);
     assert_drains(&s);
     close(mute);
     service_free(&s);
@@ -670,7 +621,7 @@ static int drain_with_orders(const char *drain_ms, bool again)
     service_start(&s, ARGS("--pricing", url, "--drain-ms", drain_ms));
     for (int i = 0; i < PEERS; i++) {
         fds[i] = dial(s.port);
-        send_all(fds[i], request, sizeof request - 1);
+        server_send_all(fds[i], request, sizeof request - 1);
     }
     int asked = accept(mute, NULL, NULL); /* the first order wants to know its price */
     if (again)
@@ -732,14 +683,14 @@ static pid_t load_spawn(const service *s, const char *ids)
 static void load_stop(pid_t load)
 {
     kill(load, SIGTERM);
-    assert_true(wait_exit(load) >= 0);
+    assert_true(server_wait_exit(load, EXIT_MS) >= 0);
 }
 
 /* Waits until the load has had so many bytes of answers. */
 static void wait_for_ids(const char *ids, off_t bytes)
 {
     struct stat info = { 0 };
-    for (uint64_t end = now_ms() + WAIT_MS; now_ms() < end; nap())
+    for (uint64_t end = server_now_ms() + WAIT_MS; server_now_ms() < end; server_nap())
         if (stat(ids, &info) == 0 && info.st_size >= bytes)
             return;
     fail_msg("no orders are answered");
@@ -797,7 +748,7 @@ static void the_orders_of_clients_that_hang_up_are_given_up(void **state)
     service_start(&s, ARGS("--pricing", url));
     for (int i = 0; i < PEERS; i++) {
         fds[i] = dial(s.port);
-        send_all(fds[i], request, sizeof request - 1);
+        server_send_all(fds[i], request, sizeof request - 1);
     }
     for (int i = 0; i < PEERS; i++)
         asked[i] = accept(mute, NULL, NULL);
@@ -805,7 +756,7 @@ static void the_orders_of_clients_that_hang_up_are_given_up(void **state)
         setsockopt(fds[i], SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
         close(fds[i]);
     }
-    for (uint64_t end = now_ms() + WAIT_MS; now_ms() < end; nap()) {
+    for (uint64_t end = server_now_ms() + WAIT_MS; server_now_ms() < end; server_nap()) {
         get(s.admin, "/metrics", &r);
         if (strstr(r.text, "stage=\"price\",class=\"ECLOSED\"") != NULL)
             break;
@@ -830,7 +781,7 @@ static void the_admin_listener_shows_metrics_probes_and_the_graph(void **state)
     assert_reply(&r, 201, "stored");
     get(s.admin, "/live", &r);
     assert_reply(&r, 200, "");
-    for (uint64_t end = now_ms() + WAIT_MS; now_ms() < end; nap()) {
+    for (uint64_t end = server_now_ms() + WAIT_MS; server_now_ms() < end; server_nap()) {
         get(s.admin, "/ready", &r);
         if (r.status == 200)
             break;
@@ -852,9 +803,9 @@ static void assert_refused(const char *const *args, int code, const char *with)
     char log[4096];
     service_new(&s);
     service_spawn(&s, args);
-    int got = wait_exit(s.pid);
+    int got = server_wait_exit(s.pid, EXIT_MS);
     s.pid = 0;
-    read_file(s.log, log, sizeof log);
+    server_read_text(s.log, log, sizeof log);
     const char *newline = strchr(log, '\n');
     if (got != code || strstr(log, with) == NULL || newline == NULL || newline[1] != '\0')
         fail_msg("%s %s: wanted %d with one line that says \"%s\"; got %d: %s", args[0],
@@ -900,9 +851,9 @@ static void help_is_given(void **state)
     (void)state;
     service_new(&s);
     service_spawn(&s, ARGS("--help"));
-    assert_int_equal(wait_exit(s.pid), 0);
+    assert_int_equal(server_wait_exit(s.pid, EXIT_MS), 0);
     s.pid = 0;
-    read_file(s.log, log, sizeof log);
+    server_read_text(s.log, log, sizeof log);
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         assert_non_null(strstr(log, options[i]));
     service_free(&s);
@@ -916,9 +867,9 @@ static void the_demo_shows_itself_and_ends(void **state)
     service_new(&s);
     char *argv[] = { ORDERS_BIN, "--demo", NULL };
     s.pid = server_spawn(argv, NULL, s.log);
-    assert_int_equal(wait_exit(s.pid), 0);
+    assert_int_equal(server_wait_exit(s.pid, EXIT_MS), 0);
     s.pid = 0;
-    read_file(s.log, log, sizeof log);
+    server_read_text(s.log, log, sizeof log);
     assert_non_null(strstr(log, "credit >admit "));
     assert_non_null(strstr(log, "status 201"));
     assert_non_null(strstr(log, "bottleneck: "));
@@ -994,7 +945,7 @@ static void postgresql_may_be_killed_and_every_order_answered_201_is_in_it(void 
     struct stat before = { 0 };
     stat(ids, &before);
     server_postgres_spawn(&postgres);
-    for (uint64_t end = now_ms() + WAIT_MS; now_ms() < end; nap()) {
+    for (uint64_t end = server_now_ms() + WAIT_MS; server_now_ms() < end; server_nap()) {
         if (!server_is_running(postgres.pid))
             server_postgres_spawn(&postgres);
         if (server_postgres_is_ready(&postgres))
@@ -1029,7 +980,7 @@ static void a_stored_order_is_announced_on_nats_with_its_trace(void **state)
     if (!server_nats_start(&nats, false))
         skip();
     int fd = dial(nats.port);
-    send_all(fd, subscribe, sizeof subscribe - 1);
+    server_send_all(fd, subscribe, sizeof subscribe - 1);
     service_start(&s, ARGS("--notify", nats.url));
     ask(s.port, request, &r);
     assert_reply(&r, 201, "stored");

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-enum { WAIT_MS = 10000, CALLERS_MAX = 16 };
+enum { WAIT_MS = 30000, CALLERS_MAX = 16 };
 
 static pid_t start(char *const more[], size_t n, uint16_t *ret_port)
 {
@@ -32,11 +32,8 @@ static pid_t start(char *const more[], size_t n, uint16_t *ret_port)
 
 static int send_work(uint16_t port, bool premium)
 {
-    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port) };
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = server_dial(port, WAIT_MS / 1000);
     assert_true(fd >= 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
     char text[160];
     int n = snprintf(text, sizeof text,
                      "POST /work HTTP/1.1\r\nHost: x\r\n%sContent-Length: 0\r\n\r\n",
@@ -70,10 +67,8 @@ static size_t next_answer(int *fds, size_t n, int *ret_code)
 
 static void stop(pid_t pid)
 {
-    int status;
     assert_int_equal(kill(pid, SIGTERM), 0);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_int_equal(server_wait_exit(pid, WAIT_MS), 0);
 }
 
 /* One worker, so that what waits is answered one by one. */
@@ -139,19 +134,14 @@ static void what_was_begun_is_answered_before_it_ends(void **unused)
         (void)next_answer(fds, 3, &code);
         assert_int_equal(code, 200);
     }
-    int status;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_int_equal(server_wait_exit(pid, WAIT_MS), 0);
 }
 
 static int exit_code(char *const argv[])
 {
-    int status;
     pid_t pid = server_spawn(argv, NULL, NULL);
     assert_true(pid > 0);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
+    return server_wait_exit(pid, WAIT_MS);
 }
 
 static void a_wrong_command_line_is_refused(void **unused)

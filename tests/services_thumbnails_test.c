@@ -1,5 +1,6 @@
 /* The thumbnail service, as a process of its own: real images, bombs, kills, a folder, its budget.
  */
+#include "effort.h"
 #include "servers.h"
 
 #include "picture.h"
@@ -27,35 +28,13 @@
 #include <jpeglib.h>
 #include <png.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define IS_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define IS_SANITIZED 1
-#endif
-#endif
-#ifndef IS_SANITIZED
-#define IS_SANITIZED 0
-#endif
-
 enum {
     ARGS_MAX = 32,
     WAIT_MS = 20000,
+    EXIT_MS = 120000,
     REPLY_BYTES = 512 * 1024,
     PATH_BYTES = SERVER_PATH_MAX + 64
 };
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-static void nap(void)
-{
-    (void)poll(NULL, 0, 5);
-}
 
 /* ---- The service ---- */
 
@@ -65,16 +44,6 @@ typedef struct service {
     pid_t pid;
     uint16_t port;
 } service;
-
-static void read_text(const char *path, char *text, size_t cap)
-{
-    text[0] = '\0';
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        return;
-    text[fread(text, 1, cap - 1, file)] = '\0';
-    fclose(file);
-}
 
 static void service_new(service *s)
 {
@@ -100,8 +69,9 @@ static void service_wait(service *s)
 {
     char log[4096];
     unsigned port = 0;
-    for (uint64_t end = now_ms() + WAIT_MS; now_ms() < end && port == 0; nap()) {
-        read_text(s->log, log, sizeof log);
+    for (uint64_t end = server_now_ms() + WAIT_MS; server_now_ms() < end && port == 0;
+         server_nap()) {
+        server_read_text(s->log, log, sizeof log);
         const char *line = strstr(log, "listening on 127.0.0.1:");
         if (line != NULL && strchr(line, '\n') != NULL)
             (void)sscanf(line, "listening on 127.0.0.1:%u", &port);
@@ -122,24 +92,13 @@ static void service_start(service *s, const char *const *args)
     service_wait(s);
 }
 
-/* Gives the exit code, or -1 if it does not end by itself. */
-static int wait_exit(pid_t pid)
-{
-    int status = 0;
-    for (uint64_t end = now_ms() + 6 * WAIT_MS; now_ms() < end; nap())
-        if (waitpid(pid, &status, WNOHANG) == pid)
-            return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    server_kill(pid, SIGKILL);
-    return -1;
-}
-
 static void assert_drains(service *s)
 {
     char log[8192];
     kill(s->pid, SIGTERM);
-    int code = wait_exit(s->pid);
+    int code = server_wait_exit(s->pid, EXIT_MS);
     s->pid = 0;
-    read_text(s->log, log, sizeof log);
+    server_read_text(s->log, log, sizeof log);
     if (code != 0)
         fail_msg("the service ended with %d: %s", code, log);
 }
@@ -159,29 +118,6 @@ typedef struct reply {
     char text[REPLY_BYTES];
     const char *body;
 } reply;
-
-static int dial(uint16_t port)
-{
-    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port) };
-    struct timeval limit = { .tv_sec = 300 };
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to) != 0)
-        return -1;
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    return fd;
-}
-
-static void send_all(int fd, const void *bytes, size_t n)
-{
-    for (const char *at = bytes; n != 0;) {
-        ssize_t sent = send(fd, at, n, MSG_NOSIGNAL);
-        if (sent <= 0)
-            return; /* refused early: the answer says why */
-        at += sent;
-        n -= (size_t)sent;
-    }
-}
 
 /* Reads up to the end of the connection; status 0 if there is no answer. */
 static void receive(int fd, reply *r)
@@ -203,13 +139,13 @@ static void receive(int fd, reply *r)
 static int begin_upload(uint16_t port, size_t n)
 {
     char head[256];
-    int fd = dial(port);
+    int fd = server_dial(port, 300);
     int head_bytes = snprintf(head, sizeof head,
                               "POST /thumbnails HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
                               "Content-Length: %zu\r\n\r\n",
                               n);
     if (fd >= 0)
-        send_all(fd, head, (size_t)head_bytes);
+        server_send_all(fd, head, (size_t)head_bytes);
     return fd;
 }
 
@@ -219,16 +155,16 @@ static void upload(uint16_t port, const void *bytes, size_t n, reply *r)
     r->status = 0;
     if (fd < 0)
         return;
-    send_all(fd, bytes, n);
+    server_send_all(fd, bytes, n);
     receive(fd, r);
     close(fd);
 }
 
 static void ask(uint16_t port, const char *request, reply *r)
 {
-    int fd = dial(port);
+    int fd = server_dial(port, 300);
     assert_true(fd >= 0);
-    send_all(fd, request, strlen(request));
+    server_send_all(fd, request, strlen(request));
     receive(fd, r);
     close(fd);
 }
@@ -645,7 +581,7 @@ static void a_worker_that_is_killed_costs_one_answer(void **state)
     service_start(&s, NULL);
     bytes b = picture(PICTURE_JPEG, 1000, 1000, 9);
     clients_start(clients, CLIENTS, &s, &b, 1, 0, &stop);
-    for (uint64_t end = now_ms() + WAIT_MS; kills < KILLS && now_ms() < end;) {
+    for (uint64_t end = server_now_ms() + WAIT_MS; kills < KILLS && server_now_ms() < end;) {
         pid_t pids[2];
         size_t n = tree_find(s.pid, "weir-worker", pids, 2);
         if (n != 0)
@@ -680,7 +616,7 @@ static void a_drain_answers_what_was_received(void **state)
     for (int i = 0; i < UPLOADS; i++) {
         fds[i] = begin_upload(s.port, b.n);
         assert_true(fds[i] >= 0);
-        send_all(fds[i], b.at, b.n);
+        server_send_all(fds[i], b.at, b.n);
     }
     receive(fds[0], &r); /* so all the others are read, or are about to be */
     assert_int_equal(r.status, 201);
@@ -691,7 +627,7 @@ static void a_drain_answers_what_was_received(void **state)
         assert_true(r.status == 201 || r.status == 503);
         made += r.status == 201;
     }
-    assert_int_equal(wait_exit(s.pid), 0);
+    assert_int_equal(server_wait_exit(s.pid, EXIT_MS), 0);
     s.pid = 0;
     assert_true(made >= 2);
     char command[PATH_BYTES + 64];
@@ -716,7 +652,8 @@ static void when_it_is_killed_its_processes_end(void **state)
     s.pid = 0;
     for (size_t i = 0; i < n; i++) {
         tree_memory is = { .processes = 1 };
-        for (uint64_t end = now_ms() + WAIT_MS; is.processes != 0 && now_ms() < end; nap())
+        for (uint64_t end = server_now_ms() + WAIT_MS; is.processes != 0 && server_now_ms() < end;
+             server_nap())
             tree_memory_read(all[i], &is);
         assert_int_equal(is.processes, 0);
     }
@@ -747,16 +684,16 @@ static void the_budget_holds_with_many_large_uploads(void **state)
                             kinds[i] <= PICTURE_PROGRESSIVE ? 16
                             : kinds[i] == PICTURE_PNG       ? 2
                                                             : 0);
-    uint64_t begin = now_ms();
+    uint64_t begin = server_now_ms();
     clients_start(clients, n, &s, images, IMAGES, 1, NULL);
     for (size_t done = 0; done < n;) {
         tree_memory_read(s.pid, &now);
         most = now.pss_bytes > most.pss_bytes ? now : most;
         while (done < n && pthread_tryjoin_np(clients[done].thread, NULL) == 0)
             done++;
-        nap();
+        server_nap();
     }
-    uint64_t ms = now_ms() - begin;
+    uint64_t ms = server_now_ms() - begin;
     uint32_t good = 0;
     all = 0;
     for (size_t i = 0; i < n; i++) {
@@ -804,8 +741,8 @@ static bool is_there(const char *dir, const char *name)
 
 static void wait_for(const char *dir, const char *name)
 {
-    for (uint64_t end = now_ms() + WAIT_MS; !is_there(dir, name); nap())
-        if (now_ms() >= end)
+    for (uint64_t end = server_now_ms() + WAIT_MS; !is_there(dir, name); server_nap())
+        if (server_now_ms() >= end)
             fail_msg("%s/%s does not come", dir, name);
 }
 
@@ -825,7 +762,7 @@ static void files_are_taken_when_they_are_whole(void **state)
     assert_stored(&s, "before.jpg.jpg");
     wait_for(s.in, "failed/bad.jpg");
     snprintf(from, sizeof from, "%s/failed/bad.jpg.reason", s.in);
-    read_text(from, reason, sizeof reason);
+    server_read_text(from, reason, sizeof reason);
     assert_string_equal(reason, "it is cut off\n");
     write_at(&s, "closed.png", alpha.at, alpha.n);
     wait_for(s.in, "done/closed.png");
@@ -876,18 +813,20 @@ static void no_file_is_lost_over_restarts(void **state)
     const char *const *args = ARGS("--watch", s.in, "--out", s.out, "--size", "16");
     service_spawn(&s, args);
     service_wait(&s);
-    for (uint64_t end = now_ms() + WAIT_MS; count_in(s.in, "done") < 20 && now_ms() < end; nap())
+    for (uint64_t end = server_now_ms() + WAIT_MS;
+         count_in(s.in, "done") < 20 && server_now_ms() < end; server_nap())
         ;
     assert_drains(&s);
     assert_int_equal(count_in(s.in, "failed"), 0);
     service_spawn(&s, args);
     size_t before = count_in(s.in, "done");
-    for (uint64_t end = now_ms() + WAIT_MS; count_in(s.in, "done") < before + 20 && now_ms() < end;
-         nap())
+    for (uint64_t end = server_now_ms() + WAIT_MS;
+         count_in(s.in, "done") < before + 20 && server_now_ms() < end; server_nap())
         ;
     server_kill(s.pid, SIGKILL);
     service_spawn(&s, args);
-    for (uint64_t end = now_ms() + 5 * WAIT_MS; count_in(s.in, "done") < FILES && now_ms() < end;)
+    for (uint64_t end = server_now_ms() + 5 * WAIT_MS;
+         count_in(s.in, "done") < FILES && server_now_ms() < end;)
         (void)poll(NULL, 0, 50);
     assert_int_equal(count_in(s.in, "done"), FILES);
     assert_drains(&s);
@@ -910,8 +849,8 @@ static int run_for(const char *const *args, char *text, size_t cap)
     for (size_t n = 1; *args != NULL; args++)
         argv[n++] = (char *)(uintptr_t)*args;
     pid_t pid = server_spawn(argv, NULL, s.log);
-    int code = wait_exit(pid);
-    read_text(s.log, text, cap);
+    int code = server_wait_exit(pid, EXIT_MS);
+    server_read_text(s.log, text, cap);
     service_free(&s);
     return code;
 }

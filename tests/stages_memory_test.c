@@ -1,4 +1,5 @@
 /* All stages in one graph: with every allocation failing in turn, and ended at any moment. */
+#include "effort.h"
 #include "stages_rig.h"
 
 enum { ITEMS = 300 };
@@ -194,14 +195,14 @@ static void walk(uint64_t seed, uint32_t loops)
 static void items_are_conserved_however_it_ends(void **unused)
 {
     (void)unused;
-    for (uint64_t seed = 0; seed < 200; seed++)
+    for (uint64_t seed = 0; seed < effort(200); seed++)
         walk(seed, 1);
 }
 
 static void items_are_conserved_across_loops_however_it_ends(void **unused)
 {
     (void)unused;
-    for (uint64_t seed = 0; seed < 200; seed++)
+    for (uint64_t seed = 0; seed < effort(200); seed++)
         walk(seed, 2 + (uint32_t)seed % 3);
 }
 

@@ -8,6 +8,7 @@
 #include <weir/isolate.h>
 #include <weir/testkit.h>
 
+#include "effort.h"
 #include "feed.h"
 
 #include <dirent.h>
@@ -24,17 +25,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define IS_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define IS_SANITIZED 1
-#endif
-#endif
-#ifndef IS_SANITIZED
-#define IS_SANITIZED 0
-#endif
 
 enum { WAIT_MS = 20000, BIG_BYTES = 5 * 1024 * 1024 };
 

@@ -408,15 +408,15 @@ static void chunks_go_back_as_they_came(void **state)
     service_stop(s);
 }
 
-/* Sends until the socket takes no more for a while; gives the bytes. */
-static size_t stuff(int fd, size_t max)
+/* Sends until the socket takes no more for so long; gives the bytes. */
+static size_t stuff(int fd, size_t max, uint32_t patience_ms)
 {
     char block[4096];
     memset(block, 'x', sizeof block);
     for (size_t i = 63; i < sizeof block; i += 64)
         block[i] = '\n';
     size_t sent = 0;
-    struct timeval patience = { .tv_usec = 300000 };
+    struct timeval patience = { patience_ms / 1000, patience_ms % 1000 * 1000 };
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     while (sent < max) {
         ssize_t n = send(fd, block, sizeof block, MSG_NOSIGNAL);
@@ -434,7 +434,7 @@ static void a_peer_that_does_not_read_holds_up_only_itself(void **state)
     service *s = service_new(1);
     service_start(s);
     int deaf = dial(s), fine = dial(s);
-    assert_true(stuff(deaf, plenty) < plenty);
+    assert_true(stuff(deaf, plenty, 300) < plenty);
     for (int i = 0; i < 100; i++) {
         say(fine, "still here\n");
         hear(fine, "STILL HERE\n");
@@ -462,7 +462,7 @@ static void a_reset_is_noticed_while_its_connection_is_not_read(void **state)
     service_start(s);
     struct linger at_once = { .l_onoff = 1 };
     int deaf = dial(s);
-    stuff(deaf, 64u << 20);
+    stuff(deaf, 64u << 20, 300);
     assert_int_equal(connections(s), 1);
     setsockopt(deaf, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     close(deaf);
@@ -481,9 +481,9 @@ static void without_demand_nothing_is_read(void **state)
     service_wire(s, weir_stage_of(&gate_sink_type, NULL));
     service_run(s);
     int a = dial(s);
-    assert_true(stuff(a, plenty) < plenty);
+    assert_true(stuff(a, plenty, 300) < plenty);
     atomic_store(&gate_open, true);
-    assert_int_equal(stuff(a, 4u << 20), 4u << 20);
+    assert_int_equal(stuff(a, 4u << 20, 60000), 4u << 20);
     close(a);
     service_stop(s);
 }
@@ -512,7 +512,7 @@ static void an_abort_closes_every_connection(void **state)
     int a = dial(s), deaf = dial(s);
     say(a, "first\n");
     hear(a, "FIRST\n");
-    stuff(deaf, 64u << 20);
+    stuff(deaf, 64u << 20, 300);
     weir_pipeline_shutdown(s->pipeline, WEIR_ABORT, 0);
     hear_end(a);
     service_join(s);
