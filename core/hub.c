@@ -403,40 +403,31 @@ static void producer_on_end(weir_stage *stage, weir_in *in, weir_status status, 
     producer_over(state, status);
 }
 
-/* Takes back what `p` has in the queue; gives it from `ret_items` on, as many as there is room for.
- * Under the lock. */
-static size_t take_back(outlet *o, const producer *p, weir_item **ret_items, size_t most)
+/* Ends what `p` has in the queue. Under the lock: no callback comes of it at once. */
+static void take_back(outlet *o, const producer *p)
 {
     uint32_t kept = 0;
-    size_t n = 0;
     for (uint32_t i = 0; i < o->queued; i++) {
         queued_item at = o->ring[(o->head + i) % o->room];
-        if (at.from == p && n < most)
-            ret_items[n++] = at.item;
+        if (at.from == p)
+            weir_item_end(at.item, WEIR_ABORTED, WEIR_ECANCELED);
         else
             o->ring[(o->head + kept++) % o->room] = at;
     }
     o->queued = kept;
-    return n;
 }
 
 /* What consumers have taken already ends with them; an abort does not wait for the rest of it. */
 static void producer_on_abort(weir_stage *stage, void *state)
 {
     producer *p = state;
-    weir_item *items[WI_VECTOR_MAX];
     (void)stage;
-    for (size_t n = WI_VECTOR_MAX; n == WI_VECTOR_MAX;) {
-        pthread_mutex_lock(&p->hub->lock);
-        outlet *o = p->hub->outlets;
-        for (n = 0; o != NULL && n < WI_VECTOR_MAX; o = o->next) {
-            n += take_back(o, p, items + n, WI_VECTOR_MAX - n);
-            weir_post(weir_stage_loop(o->stage), &o->task); /* it may be over now */
-        }
-        pthread_mutex_unlock(&p->hub->lock);
-        for (size_t i = 0; i < n; i++)
-            weir_item_end(items[i], WEIR_ABORTED, WEIR_ECANCELED);
+    pthread_mutex_lock(&p->hub->lock);
+    for (outlet *o = p->hub->outlets; o != NULL; o = o->next) {
+        take_back(o, p);
+        weir_post(weir_stage_loop(o->stage), &o->task); /* it may be over now */
     }
+    pthread_mutex_unlock(&p->hub->lock);
     producer_over(p, WEIR_ECANCELED);
 }
 

@@ -521,10 +521,13 @@ weir_loop *weir_pipeline_loop(const weir_pipeline *p, uint32_t index)
 
 void *weir_node_shared(const weir_node *node, const weir_stage_type *type)
 {
-    const weir_pipeline *p = node != NULL ? node->pipeline : NULL;
-    if (p == NULL || node->spec->type != type || !atomic_load(&p->made))
+    weir_pipeline *p = node != NULL ? node->pipeline : NULL;
+    if (p == NULL || !atomic_load(&p->made))
         return NULL;
-    return p->shared[node->index];
+    pthread_mutex_lock(&p->lock); /* a swap changes both */
+    void *shared = node->spec->type == type ? p->shared[node->index] : NULL;
+    pthread_mutex_unlock(&p->lock);
+    return shared;
 }
 
 /* ---- weir_run: threads of our own ---- */

@@ -726,6 +726,31 @@ static void a_helper_that_is_killed_under_load_is_replaced(void **state)
     assert_all_ended(r, 3000);
 }
 
+/* Room for a few leashes: most orders come without all that was sent along. */
+static void a_helper_that_was_short_of_descriptors_has_them_again(void **state)
+{
+    rig *r = *state;
+    struct rlimit before, few;
+    weir_isolate_helper *helper = NULL;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = 14;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    weir_status status = weir_isolate_helper_new(NULL, works, sizeof works / sizeof *works,
+                                                 &helper);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(status, WEIR_OK);
+    weir_isolate_config config = config_of(r, "always crashes");
+    config.helper = helper;
+    config.workers = 16;
+    assert_int_equal(run(r, 300, &config), WEIR_OK);
+    config = config_of(r, "doubles");
+    config.helper = helper;
+    assert_int_equal(run(r, 100, &config), WEIR_OK);
+    assert_int_equal(r->f.acked, 100);
+    weir_isolate_helper_free(helper);
+}
+
 /* ---- Ends ---- */
 
 static void abort_soon(feed *f, const feed_item *item, weir_status status)
@@ -986,6 +1011,7 @@ int main(void)
         TEST(the_sandbox_kills_who_wants_more),
         TEST(workers_that_are_killed_under_load_are_replaced),
         TEST(a_helper_that_is_killed_under_load_is_replaced),
+        TEST(a_helper_that_was_short_of_descriptors_has_them_again),
         TEST(an_abort_ends_every_item),
         TEST(an_abort_does_not_wait_for_a_worker_that_hangs),
         TEST(a_second_pipeline_uses_the_same_helper),

@@ -89,6 +89,9 @@ static bool obey(helper *h)
         spawn(h, &order, fds[0], fds[1]);
     else if (n == 1 && order.kind == WI_ISOLATE_BEGET)
         beget(h, fds[0]);
+    else /* there was no room for the other, whose end its stage sees */
+        for (int i = 0; i < n; i++)
+            close(fds[i]);
     return n >= 0;
 }
 

@@ -174,7 +174,8 @@ WEIR_API weir_status weir_pipeline_change(weir_pipeline *pipeline, const char *s
                                           const char **ret_why) WEIR_MUST_USE;
 
 /* What `share` of the node's stage made, if that is of `type` and the pipeline has been started;
- * otherwise NULL. Borrowed until the pipeline is freed or weir_run returns. Any thread. */
+ * otherwise NULL. Borrowed until the pipeline is freed, weir_run returns, or the stage is swapped:
+ * who may ask while it is sees to that. Any thread. */
 WEIR_API void *weir_node_shared(const weir_node *node, const weir_stage_type *type);
 
 /* Sets the window of the edge to input `input` of a stage: 1..window_max of its config, and not of
