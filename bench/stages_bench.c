@@ -59,7 +59,7 @@ static weir_stage_spec *flat_map_64(void)
 
 static weir_stage_spec *flat_map_all_64(void)
 {
-    return weir_flat_map_of(&(weir_flat_map_config){ .next_all = make_64_at_once });
+    return weir_flat_map_with(&(weir_flat_map_config){ .next_all = make_64_at_once });
 }
 
 static weir_stage_spec *batch(void)
@@ -69,12 +69,12 @@ static weir_stage_spec *batch(void)
 
 static weir_stage_spec *partition_4(void)
 {
-    return weir_partition(NULL, 4);
+    return weir_partition(NULL, NULL, 4);
 }
 
 static weir_stage_spec *partition_8(void)
 {
-    return weir_partition(NULL, 8);
+    return weir_partition(NULL, NULL, 8);
 }
 
 static weir_stage_spec *by_priority(void)

@@ -648,7 +648,9 @@ static weir_status async_merge_change(void *config, const void *change, const ch
     spec->options = *options;
     if (options->in_flight == 0)
         spec->options.in_flight = IN_FLIGHT_DEFAULT;
-    return WEIR_OK;
+    return spec->type->check_options != NULL
+               ? spec->type->check_options(spec->config, &spec->options, why)
+               : WEIR_OK;
 }
 
 static weir_status async_on_change(weir_stage *stage, const void *config, void *state)

@@ -70,7 +70,7 @@ static void broadcast_keeps_to_the_windows_of_all_legs(void **state)
 static void partition_keeps_to_the_windows_of_all_legs(void **state)
 {
     (void)state;
-    passes_all_within_the_window(weir_partition(NULL, LEGS), LEGS, ITEMS);
+    passes_all_within_the_window(weir_partition(NULL, NULL, LEGS), LEGS, ITEMS);
 }
 
 static void rate_limit_keeps_to_a_window_of_bytes(void **state)

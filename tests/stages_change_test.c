@@ -215,6 +215,28 @@ static void the_order_of_operations_cannot_change(void **unused)
 
 /* ---- Memory ---- */
 
+static void started_with_key(weir_op *op, void *key_state, void *user)
+{
+    (void)key_state;
+    (void)user;
+    weir_op_done(op, WEIR_OK, NULL);
+}
+
+static void async_by_key_has_no_more_places_than_at_first(void **unused)
+{
+    (void)unused;
+    rig r = rig_with(weir_async_by_key(&(weir_async_by_key_config){
+        .start = started_with_key, .in_flight = 2, .waiting_max = 3 }));
+    assert_int_equal(
+        change_to(&r, "async_by_key", weir_async_options, .in_flight = 6, .unordered = true),
+        WEIR_EINVAL);
+    assert_demand(&r, 5);
+    assert_int_equal(change_to(&r, "async_by_key", weir_async_options, .in_flight = 5,
+                               .unordered = true, .timeout_ms = 9),
+                     WEIR_OK);
+    rig_finish(&r);
+}
+
 static void told(weir_pipeline *p, weir_status status, const char *why, void *user)
 {
     (void)p;
@@ -311,6 +333,7 @@ int main(void)
         cmocka_unit_test(more_operations_run_at_once_and_fewer),
         cmocka_unit_test(the_order_of_operations_cannot_change),
         cmocka_unit_test(a_change_without_memory_is_refused_or_undone),
+        cmocka_unit_test(async_by_key_has_no_more_places_than_at_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,7 +100,7 @@ static void no_config_is_refused_where_something_is_required(void **unused)
 {
     (void)unused;
     assert_refused(weir_scan(NULL), 0, "scan", "function");
-    assert_refused(weir_flat_map_of(NULL), 0, "flat_map", "function");
+    assert_refused(weir_flat_map_with(NULL), 0, "flat_map", "function");
     assert_refused(weir_tick(NULL), SOURCE, "tick", "interval_us");
     assert_refused(weir_route(NULL), TWO_OUT, "route", "function");
     assert_refused(weir_rate_limit(NULL), 0, "rate_limit", "rate");

@@ -83,7 +83,7 @@ static void what_is_rejected_goes_the_way_of_dead_letters(void **unused)
             : i == 1 ? weir_fair_queue(&(weir_fair_queue_config){ .of_key_max = 2 })
             : i == 2 ? weir_semaphore(&(weir_semaphore_config){ .permits = 2, .enforce = true })
                      : weir_route(&(weir_route_config){ .output = to_the_first,
-                                                        .slow = WEIR_SLOW_LEG_MISSES });
+                                                        .slow_leg = WEIR_SLOW_LEG_MISSES });
         rig r = rig_of(door);
         weir_probe *other = weir_testkit_probe(r.kit);
         if (i == 3)

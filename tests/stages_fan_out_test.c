@@ -212,7 +212,7 @@ static uint32_t by_last_digit(const weir_item *item, void *user)
 
 static weir_stage_spec *route(weir_slow_leg slow)
 {
-    return weir_route(&(weir_route_config){ .output = by_last_digit, .slow = slow });
+    return weir_route(&(weir_route_config){ .output = by_last_digit, .slow_leg = slow });
 }
 
 static void each_item_goes_where_the_function_says(void **unused)
@@ -311,7 +311,7 @@ static void route_keeps_to_windows_of_bytes(void **unused)
 static void a_route_without_a_function_is_refused(void **unused)
 {
     (void)unused;
-    const weir_route_config wrong[] = { { 0 }, { .output = by_last_digit, .slow = 9 } };
+    const weir_route_config wrong[] = { { 0 }, { .output = by_last_digit, .slow_leg = 9 } };
     for (size_t i = 0; i < 2; i++) {
         fan f = fan_out_of(weir_route(&wrong[i]));
         assert_int_equal(weir_pipeline_check(f.r.pipeline), WEIR_EINVAL);

@@ -133,7 +133,7 @@ static uint64_t by_value_mod_10(const weir_item *item, void *user)
 static void partition_keeps_each_key_on_one_leg_in_order(void **unused)
 {
     (void)unused;
-    fan f = fan_out(weir_partition(by_value_mod_10, LEGS));
+    fan f = fan_out(weir_partition(by_value_mod_10, NULL, LEGS));
     uint64_t total = 0, last[10] = { 0 };
     int leg_of[10];
     memset(leg_of, -1, sizeof leg_of);
@@ -157,7 +157,7 @@ static void partition_keeps_each_key_on_one_leg_in_order(void **unused)
 static void partition_asks_for_the_least_of_its_legs(void **unused)
 {
     (void)unused;
-    fan f = fan_out(weir_partition(by_value_mod_10, LEGS));
+    fan f = fan_out(weir_partition(by_value_mod_10, NULL, LEGS));
     leg_request(&f, 0, 5);
     leg_request(&f, 1, 2);
     assert_demand(&f.r, 0);
@@ -169,7 +169,7 @@ static void partition_asks_for_the_least_of_its_legs(void **unused)
 static void items_for_a_cancelled_partition_are_aborted(void **unused)
 {
     (void)unused;
-    fan f = fan_out(weir_partition(by_value_mod_10, LEGS));
+    fan f = fan_out(weir_partition(by_value_mod_10, NULL, LEGS));
     for (uint32_t i = 0; i < LEGS; i++)
         leg_request(&f, i, WEIR_UNBOUNDED);
     leg_cancel(&f, 1);
@@ -186,7 +186,7 @@ static void items_for_a_cancelled_partition_are_aborted(void **unused)
 static void a_partition_with_other_outputs_than_it_says_is_refused(void **unused)
 {
     (void)unused;
-    fan f = fan_out_of(weir_partition(by_value_mod_10, LEGS + 1));
+    fan f = fan_out_of(weir_partition(by_value_mod_10, NULL, LEGS + 1));
     assert_int_equal(weir_pipeline_check(f.r.pipeline), WEIR_EINVAL);
     assert_non_null(strstr(weir_pipeline_why(f.r.pipeline), "number of outputs"));
     weir_pipeline_free(f.r.pipeline);

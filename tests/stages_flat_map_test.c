@@ -218,7 +218,7 @@ static weir_status count_out_all(weir_loop *loop, const weir_item *item, uint32_
 
 static weir_stage_spec *flat_map_all(void)
 {
-    return weir_flat_map_of(&(weir_flat_map_config){ .next_all = count_out_all });
+    return weir_flat_map_with(&(weir_flat_map_config){ .next_all = count_out_all });
 }
 
 static void items_may_be_made_many_at_once(void **unused)
@@ -249,7 +249,7 @@ static void what_was_made_along_with_a_failure_stays_out(void **unused)
 static void the_items_asked_ahead_may_be_set(void **unused)
 {
     (void)unused;
-    rig r = rig_with(weir_flat_map_of(&(weir_flat_map_config){ .next = count_out, .ahead = 3 }));
+    rig r = rig_with(weir_flat_map_with(&(weir_flat_map_config){ .next = count_out, .ahead = 3 }));
     rig_request(&r, 100);
     assert_demand(&r, 3);
     rig_finish(&r);
@@ -267,7 +267,7 @@ static void items_are_made_ahead_of_demand_as_many_as_set(void **unused)
     (void)unused;
     for (uint32_t prefetch = 0; prefetch <= 64; prefetch += 16) {
         uint32_t calls = 0;
-        rig r = rig_with(weir_flat_map_of(
+        rig r = rig_with(weir_flat_map_with(
             &(weir_flat_map_config){ .next = count_calls, .user = &calls, .prefetch = prefetch }));
         rig_request(&r, 2);
         rig_feed(&r, 500, 2);
@@ -284,8 +284,8 @@ static void an_item_is_begun_only_when_there_is_demand_for_what_it_makes(void **
 {
     (void)unused;
     uint32_t calls = 0;
-    rig r =
-        rig_with(weir_flat_map_of(&(weir_flat_map_config){ .next = count_calls, .user = &calls }));
+    rig r = rig_with(
+        weir_flat_map_with(&(weir_flat_map_config){ .next = count_calls, .user = &calls }));
     rig_request(&r, 2);
     rig_feed(&r, 2, 2);
     assert_received(&r, 2);
@@ -297,7 +297,7 @@ static void the_items_made_of_one_may_be_limited(void **unused)
 {
     (void)unused;
     rig r = rig_with(
-        weir_flat_map_of(&(weir_flat_map_config){ .next_all = count_out_all, .made_max = 5 }));
+        weir_flat_map_with(&(weir_flat_map_config){ .next_all = count_out_all, .made_max = 5 }));
     rig_request(&r, 100);
     rig_feed(&r, 5, 2);
     assert_received(&r, 10);
@@ -343,7 +343,7 @@ static void settings_of_flat_map_may_change_while_it_runs(void **unused)
 {
     (void)unused;
     weir_flat_map_config config = { .next = count_out, .ahead = 2 };
-    rig r = rig_with(weir_flat_map_of(&config));
+    rig r = rig_with(weir_flat_map_with(&config));
     rig_request(&r, 100);
     assert_demand(&r, 2);
     config.ahead = 50;
@@ -360,7 +360,7 @@ static void a_lower_limit_of_what_is_made_counts_for_the_item_in_hand(void **unu
 {
     (void)unused;
     weir_flat_map_config config = { .next = count_out };
-    rig r = rig_with(weir_flat_map_of(&config));
+    rig r = rig_with(weir_flat_map_with(&config));
     rig_feed(&r, 1000, 1);
     rig_request(&r, 10);
     config.made_max = 5;
@@ -388,11 +388,12 @@ static void what_makes_no_sense_is_refused(void **unused)
 {
     (void)unused;
     assert_refused(weir_flat_map(NULL, NULL));
-    assert_refused(weir_flat_map_of(NULL));
+    assert_refused(weir_flat_map_with(NULL));
+    assert_refused(weir_flat_map_with(
+        &(weir_flat_map_config){ .next = count_out, .next_all = count_out_all }));
+    assert_refused(weir_flat_map_with(&(weir_flat_map_config){ .next = count_out, .ahead = 1025 }));
     assert_refused(
-        weir_flat_map_of(&(weir_flat_map_config){ .next = count_out, .next_all = count_out_all }));
-    assert_refused(weir_flat_map_of(&(weir_flat_map_config){ .next = count_out, .ahead = 1025 }));
-    assert_refused(weir_flat_map_of(&(weir_flat_map_config){ .next = count_out, .prefetch = 65 }));
+        weir_flat_map_with(&(weir_flat_map_config){ .next = count_out, .prefetch = 65 }));
 }
 
 int main(void)

@@ -72,7 +72,7 @@ static void wire(rig *r, uint64_t *counts, uint32_t loops, const weir_edge_confi
     *node++ =
         weir_via(p, weir_async(&(weir_async_fn_config){ .start = done_at_once, .in_flight = 8 }));
     weir_node *split = *node++ = weir_via(p, weir_broadcast(WEIR_SLOW_LEG_HOLDS));
-    weir_node *partition = *node++ = weir_add(p, weir_partition(NULL, 2));
+    weir_node *partition = *node++ = weir_add(p, weir_partition(NULL, NULL, 2));
     weir_node *merge = *node++ = weir_add(p, weir_merge());
     weir_node *balance = *node++ = weir_add(p, weir_balance());
     weir_node *sink = *node++ = weir_add(p, weir_probe_sink(r->to));

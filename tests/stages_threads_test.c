@@ -99,7 +99,7 @@ static void stages_work_across_threads(void **unused)
     weir_node_place(weir_via(p, weir_batch(&(weir_batch_config){ .count = 7 })), 1);
     weir_node_place(weir_via(p, weir_flat_map(flatten, NULL)), 2);
     weir_node *split = weir_via(p, weir_broadcast(WEIR_SLOW_LEG_HOLDS));
-    weir_node *partition = weir_add(p, weir_partition(by_value, 2));
+    weir_node *partition = weir_add(p, weir_partition(by_value, NULL, 2));
     weir_node *left = weir_add(p, weir_async(&work)), *right = weir_add(p, weir_async(&work));
     weir_node *merge = weir_add(p, weir_merge());
     weir_node *all = weir_add(p, weir_for_each_all(count, &counted[0]));

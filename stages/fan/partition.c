@@ -123,13 +123,8 @@ static const weir_stage_type partition_type = {
     .on_cancel = partition_on_cancel,
 };
 
-weir_stage_spec *weir_partition_by(uint64_t (*key)(const weir_item *item, void *user), void *user,
-                                   uint32_t n)
+weir_stage_spec *weir_partition(uint64_t (*key)(const weir_item *item, void *user), void *user,
+                                uint32_t n)
 {
     return weir_stage_of(&partition_type, &(partition_config){ .key = key, .user = user, .n = n });
-}
-
-weir_stage_spec *weir_partition(uint64_t (*key)(const weir_item *item, void *user), uint32_t n)
-{
-    return weir_partition_by(key, NULL, n);
 }

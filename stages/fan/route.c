@@ -17,7 +17,7 @@ static weir_status route_check(const void *config, const char **why)
     const weir_route_config *c = config;
     if (c->output == NULL)
         *why = "needs a function";
-    else if (c->slow != WEIR_SLOW_LEG_HOLDS && c->slow != WEIR_SLOW_LEG_MISSES)
+    else if (c->slow_leg != WEIR_SLOW_LEG_HOLDS && c->slow_leg != WEIR_SLOW_LEG_MISSES)
         *why = "no such rule for slow outputs";
     else
         return WEIR_OK;
@@ -27,7 +27,7 @@ static weir_status route_check(const void *config, const char **why)
 static weir_status route_open(weir_stage *stage, const void *config, void *state)
 {
     route *r = state;
-    r->misses = ((const weir_route_config *)config)->slow == WEIR_SLOW_LEG_MISSES;
+    r->misses = ((const weir_route_config *)config)->slow_leg == WEIR_SLOW_LEG_MISSES;
     return wi_queue_init(&r->held, weir_stage_env(stage), AHEAD_MAX);
 }
 

@@ -224,7 +224,7 @@ static const weir_stage_type flat_map_type = {
     .on_change = flat_map_on_change,
 };
 
-weir_stage_spec *weir_flat_map_of(const weir_flat_map_config *config)
+weir_stage_spec *weir_flat_map_with(const weir_flat_map_config *config)
 {
     return weir_stage_of(&flat_map_type, config);
 }
@@ -234,5 +234,5 @@ weir_stage_spec *weir_flat_map(weir_status (*next)(weir_loop *loop, const weir_i
                                                    weir_item **ret_made),
                                void *user)
 {
-    return weir_flat_map_of(&(weir_flat_map_config){ .next = next, .user = user });
+    return weir_flat_map_with(&(weir_flat_map_config){ .next = next, .user = user });
 }

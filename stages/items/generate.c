@@ -111,17 +111,27 @@ static void generate_on_cancel(weir_stage *stage, weir_out *out, void *state)
     generate_on_abort(stage, state);
 }
 
-#define GENERATE_TYPE(name_, check_, on_demand_)                                                 \
-    {                                                                                            \
-        .name = (name_), .config_size = sizeof(generate_config), .state_size = sizeof(generate), \
-        .inputs = WEIR_PORTS_NONE, .check = (check_), .on_demand = (on_demand_),                 \
-        .on_drain = generate_on_drain, .on_abort = generate_on_abort,                            \
-        .on_cancel = generate_on_cancel                                                          \
+/* An end needs no demand. */
+static weir_status range_open(weir_stage *stage, const void *config, void *state)
+{
+    generate *g = state;
+    g->is_over = ((const generate_config *)config)->n == 0;
+    if (g->is_over)
+        weir_end(weir_stage_out(stage));
+    return WEIR_OK;
+}
+
+#define GENERATE_TYPE(name_, check_, open_, on_demand_)                                           \
+    {                                                                                             \
+        .name = (name_), .config_size = sizeof(generate_config), .state_size = sizeof(generate),  \
+        .inputs = WEIR_PORTS_NONE, .check = (check_), .open = (open_), .on_demand = (on_demand_), \
+        .on_drain = generate_on_drain, .on_abort = generate_on_abort,                             \
+        .on_cancel = generate_on_cancel                                                           \
     }
 
-static const weir_stage_type generate_type = GENERATE_TYPE("generate", generate_check,
+static const weir_stage_type generate_type = GENERATE_TYPE("generate", generate_check, NULL,
                                                            generate_on_demand);
-static const weir_stage_type range_type = GENERATE_TYPE("range", NULL, range_on_demand);
+static const weir_stage_type range_type = GENERATE_TYPE("range", NULL, range_open, range_on_demand);
 
 weir_stage_spec *weir_generate(weir_status (*next)(weir_loop *loop, uint64_t index, void *user,
                                                    weir_item **ret_made),

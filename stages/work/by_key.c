@@ -74,6 +74,14 @@ static weir_status keyed_check(const void *config, const char **why)
     return WEIR_EINVAL;
 }
 
+/* There are no more places than there were at first. */
+static weir_status keyed_check_options(const void *config, const weir_async_options *options,
+                                       const char **why)
+{
+    *why = "in_flight is at most waiting_max and in_flight of its config together";
+    return options->in_flight <= slots_of(config) ? WEIR_OK : WEIR_EINVAL;
+}
+
 /* ---- Idle keys ---- */
 
 static void expire(weir_timer *timer, void *user);
@@ -192,6 +200,7 @@ static const weir_async_type keyed_type = {
     .config_size = sizeof(weir_async_by_key_config),
     .state_size = sizeof(keyed),
     .work_size = sizeof(keyed_work),
+    .check_options = keyed_check_options,
     .check = keyed_check,
     .open = keyed_open,
     .close = keyed_close,

@@ -13,7 +13,7 @@ static weir_stage_spec *broadcast_misses(void)
 
 static weir_stage_spec *partition(void)
 {
-    return weir_partition(NULL, 2);
+    return weir_partition(NULL, NULL, 2);
 }
 
 static weir_stage_spec *broadcast_cuts(void)
@@ -40,7 +40,8 @@ static weir_stage_spec *route_holds(void)
 
 static weir_stage_spec *route_misses(void)
 {
-    return weir_route(&(weir_route_config){ .output = odd_or_even, .slow = WEIR_SLOW_LEG_MISSES });
+    return weir_route(
+        &(weir_route_config){ .output = odd_or_even, .slow_leg = WEIR_SLOW_LEG_MISSES });
 }
 
 static weir_stage_spec *merge_strict(void)

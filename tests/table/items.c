@@ -164,7 +164,7 @@ static weir_stage_spec *dedup_forgets(void)
 
 static weir_stage_spec *flat_map_all(void)
 {
-    return weir_flat_map_of(
+    return weir_flat_map_with(
         &(weir_flat_map_config){ .next_all = two_at_once, .ahead = 3, .prefetch = 4 });
 }
 

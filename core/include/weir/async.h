@@ -50,6 +50,11 @@ typedef struct weir_async_type {
     /* The operation has ended; its item is no longer to be touched, op->work still is. May only
      * note it: it runs beneath weir_op_done. Optional. */
     void (*ended)(weir_op *op, void *state);
+    /* Looks at options that weir_pipeline_change brings, in which 0 `in_flight` stands as its
+     * default: refuses those that the config has no room for; `*why` gets a static text. Any
+     * thread, quick. Optional. */
+    weir_status (*check_options)(const void *config, const weir_async_options *options,
+                                 const char **why);
 } weir_async_type;
 
 /* Describes an asynchronous stage; options and config are copied. NULL for want of memory. */

@@ -63,7 +63,7 @@ typedef struct weir_route_config {
     void *user;
     /* WEIR_SLOW_LEG_HOLDS: a slow output holds up all. WEIR_SLOW_LEG_MISSES: an item whose output
      * has no credit is rejected (weir_reject), WEIR_EOVERLOAD; the others go on */
-    weir_slow_leg slow;
+    weir_slow_leg slow_leg;
 } weir_route_config;
 
 /* Hands each item to the output that a function says.
@@ -78,10 +78,7 @@ WEIR_API weir_stage_spec *weir_route(const weir_route_config *config);
  *   demand    the least of the outputs: whichever the item is for can take it.
  *   cancel    items for an output that is cancelled end as aborted; when all are, the input is. */
 WEIR_API weir_stage_spec *weir_partition(uint64_t (*key)(const weir_item *item, void *user),
-                                         uint32_t n);
-/* The same with a `user` for `key`. */
-WEIR_API weir_stage_spec *weir_partition_by(uint64_t (*key)(const weir_item *item, void *user),
-                                            void *user, uint32_t n);
+                                         void *user, uint32_t n);
 
 enum { WEIR_BALANCE_AHEAD_MAX = 256 };
 

@@ -116,7 +116,7 @@ typedef struct weir_flat_map_config {
 
 /* The same with settings.
  *   change    of all: the item in hand goes on by the new settings. */
-WEIR_API weir_stage_spec *weir_flat_map_of(const weir_flat_map_config *config);
+WEIR_API weir_stage_spec *weir_flat_map_with(const weir_flat_map_config *config);
 
 /* Passes `n` items (at least 1), then cancels the input and ends the output. Never asks for more
  * than are left to pass, so none is lost. */
@@ -162,8 +162,8 @@ WEIR_API weir_stage_spec *weir_expand(const weir_expand_config *config);
 WEIR_API weir_stage_spec *weir_generate(weir_status (*next)(weir_loop *loop, uint64_t index,
                                                             void *user, weir_item **ret_made),
                                         void *user);
-/* Makes `n` items (0: none, UINT64_MAX: for ever) whose bodies are the uint64_t `first`, first + 1,
- * … Without memory it ends as WEIR_ENOMEM. Each replica makes them all. */
+/* Makes `n` items (0: ends unasked, UINT64_MAX: for ever) whose bodies are the uint64_t `first`,
+ * first + 1, … Without memory it ends as WEIR_ENOMEM. Each replica makes them all. */
 WEIR_API weir_stage_spec *weir_range(uint64_t first, uint64_t n);
 
 typedef struct weir_tick_config {

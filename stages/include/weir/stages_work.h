@@ -71,7 +71,7 @@ typedef struct weir_async_by_key_config {
  *   order     of arrival for equal keys, of finishing for others.
  *   replicas  each has keys of its own: where keys must meet, partition before, or place the node.
  *   change    by weir_async_options: timeout_ms, and in_flight, which counts all that is inside:
- *             items beyond `in_flight` and `waiting_max` of this config fail with WEIR_ELIMIT.
+ *             at most `in_flight` and `waiting_max` of this config together.
  *   cancel    of the output, or an abort, cancels what is under way; what waits ends at once. */
 WEIR_API weir_stage_spec *weir_async_by_key(const weir_async_by_key_config *config);
 
