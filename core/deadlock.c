@@ -8,7 +8,7 @@
  *
  * Each loop notes its own side of the edges as it goes to sleep, under the pipeline's lock, so that
  * nobody reads what another loop is writing. */
-#include "wi_core.h"
+#include "wi_hot.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -119,8 +119,7 @@ static bool is_blocked(const weir_out *out)
 
 static bool is_starved(const weir_in *in)
 {
-    return !in->over && !in->end_seen && in->head == arrived_at(in->edge) &&
-           (in->demand != 0 || in->granted != in->head);
+    return !in->over && !in->end_seen && in->head == arrived_at(in->edge) && wi_has_asked(in);
 }
 
 static void note_stage(wait_of_stage *to, const weir_stage *s)

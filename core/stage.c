@@ -177,8 +177,7 @@ static uint8_t clock_state_of(const weir_stage *stage)
             return WI_BLOCKED;
     }
     for (uint32_t i = 0; i < stage->n_in; i++)
-        if (!stage->in[i]->over &&
-            (stage->in[i]->demand != 0 || stage->in[i]->granted != stage->in[i]->head))
+        if (!stage->in[i]->over && wi_has_asked(stage->in[i]))
             return WI_STARVED;
     return WI_IDLE;
 }

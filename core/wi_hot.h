@@ -49,6 +49,12 @@ static inline uint64_t wi_tail(const weir_in *in)
     return in->edge->is_cross ? in->tail_seen : in->edge->out.tail;
 }
 
+/* Has the stage that is here asked for more than it was handed? */
+static inline bool wi_has_asked(const weir_in *in)
+{
+    return in->demand != 0 || in->granted - in->surplus != in->head;
+}
+
 /* How far the stage may be handed items. */
 static inline uint64_t wi_tail_asked_for(const weir_in *in)
 {

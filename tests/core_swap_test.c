@@ -157,6 +157,34 @@ static void an_inlet_is_swapped_on_every_replica(void **unused)
     rig_done(&r);
 }
 
+/* ---- Sinks ---- */
+
+static void a_sink_that_has_not_asked_yet_is_not_starved(void **unused)
+{
+    (void)unused;
+    rig r = rig_new();
+    weir_probe *to = weir_testkit_probe(r.kit);
+    rig_chain(&r, NULL);
+    rig_start(&r);
+    weir_probe_request(r.to, 10); /* granted, to the one that goes */
+    rig_settle(&r);
+    swap_to(&r, "probe_sink", weir_probe_sink(to));
+    weir_stage_stats before = rig_stats(&r, 1);
+    assert_true(weir_testkit_advance(r.kit, WEIR_SEC));
+    weir_probe_request(to, 1);
+    rig_settle(&r);
+    assert_int_equal(rig_stats(&r, 1).starved_ns - before.starved_ns, 0);
+    assert_true(weir_testkit_advance(r.kit, WEIR_SEC));
+    assert_true(weir_probe_feed(r.from, 1));
+    rig_settle(&r);
+    weir_probe_request(to, 1);
+    rig_settle(&r);
+    weir_probe_end(r.from);
+    rig_settle(&r);
+    assert_int_equal(rig_stats(&r, 1).starved_ns - before.starved_ns, WEIR_SEC);
+    rig_done(&r);
+}
+
 /* ---- Stages of several inputs ---- */
 
 static void a_zip_that_goes_cancels_none_of_its_inputs(void **unused)
@@ -189,6 +217,7 @@ int main(void)
         cmocka_unit_test(what_was_posted_to_a_stage_leaves_the_next_one_alone),
         cmocka_unit_test(a_drain_while_a_source_goes_is_for_the_one_that_comes),
         cmocka_unit_test(an_inlet_is_swapped_on_every_replica),
+        cmocka_unit_test(a_sink_that_has_not_asked_yet_is_not_starved),
         cmocka_unit_test(a_zip_that_goes_cancels_none_of_its_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
