@@ -349,6 +349,7 @@ void weir_op_done(weir_op *op, weir_status status, const char *why)
 {
     slot *s = (slot *)op;
     weir_item *item = op->item;
+    assert(s->state == SLOT_RUNNING && "weir_op_done, once for an operation");
     unwatch(s);
     if (s->owner->given_up) {
         op->item = NULL;
@@ -362,6 +363,7 @@ void weir_op_done(weir_op *op, weir_status status, const char *why)
 
 void weir_op_done_consumed(weir_op *op)
 {
+    assert(((slot *)op)->state == SLOT_RUNNING && "weir_op_done, once for an operation");
     unwatch((slot *)op);
     weir_item_ack(op->item);
     op->item = NULL;

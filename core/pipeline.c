@@ -34,7 +34,7 @@ static void build_fail(weir_pipeline *p, const char *who, weir_status status, co
 
 const char *weir_pipeline_why(const weir_pipeline *p)
 {
-    return p->why;
+    return p != NULL ? p->why : "there was no memory for the pipeline";
 }
 
 weir_status weir_pipeline_status(const weir_pipeline *p)
@@ -92,6 +92,10 @@ static void name_node(weir_pipeline *p, weir_node *node)
 weir_node *weir_add(weir_pipeline *p, weir_stage_spec *spec)
 {
     weir_node *node = NULL;
+    if (p == NULL) {
+        weir_stage_spec_free(spec);
+        return NULL;
+    }
     if (spec == NULL) {
         build_fail(p, p->name, WEIR_ENOMEM, "a stage could not be described");
     } else if (p->started || p->n_nodes == NODES_MAX) {
@@ -184,24 +188,29 @@ static weir_node *chain(weir_pipeline *p, weir_stage_spec *spec)
 
 weir_node *weir_from(weir_pipeline *p, weir_stage_spec *source)
 {
-    return p->last = weir_add(p, source);
+    weir_node *node = weir_add(p, source);
+    weir_at(p, node);
+    return node;
 }
 
 weir_node *weir_via(weir_pipeline *p, weir_stage_spec *stage)
 {
-    return p->last = chain(p, stage);
+    weir_node *node = chain(p, stage);
+    weir_at(p, node);
+    return node;
 }
 
 weir_node *weir_into(weir_pipeline *p, weir_stage_spec *sink)
 {
     weir_node *node = chain(p, sink);
-    p->last = NULL;
+    weir_at(p, NULL);
     return node;
 }
 
 void weir_at(weir_pipeline *p, weir_node *node)
 {
-    p->last = node;
+    if (p != NULL)
+        p->last = node;
 }
 
 void weir_node_window(weir_node *node, const weir_edge_config *config)
@@ -485,6 +494,8 @@ static void check_link(weir_pipeline *p, wi_link *link)
 
 weir_status weir_pipeline_check(weir_pipeline *p)
 {
+    if (p == NULL)
+        return WEIR_ENOMEM;
     if (p->build_status != WEIR_OK)
         return p->build_status;
     if (p->checked)

@@ -375,6 +375,8 @@ void weir_pipeline_free(weir_pipeline *p)
 weir_status weir_pipeline_start(weir_pipeline *p, weir_loop **loops, uint32_t n,
                                 void (*finished)(weir_pipeline *, weir_status, void *), void *user)
 {
+    if (p == NULL)
+        return WEIR_ENOMEM;
     if (p->started || n == 0 || n > WI_LOOPS_MAX)
         return WEIR_EINVAL;
     weir_status status = weir_pipeline_check(p);
@@ -661,6 +663,8 @@ static void runner_done(runner *r)
 weir_status weir_run(weir_pipeline *p)
 {
     runner r = { .pipeline = p };
+    if (p == NULL)
+        return WEIR_ENOMEM;
     r.n = p->config.loops != 0 ? p->config.loops : weir_loops_default();
     if (r.n > WI_LOOPS_MAX)
         r.n = WI_LOOPS_MAX;

@@ -78,6 +78,24 @@ static void a_gap_between_many_ports_is_refused(void **state)
     expect_refused(p, WEIR_EINVAL, "many", "output is not linked");
 }
 
+static void a_pipeline_that_had_no_memory_may_be_wired(void **state)
+{
+    (void)state;
+    weir_from(NULL, spec(&source_type));
+    weir_node *node = weir_via(NULL, spec(&middle_type));
+    weir_link(node, 0, weir_add(NULL, spec(&sink_type)), 0, NULL);
+    weir_node_place(node, 1);
+    weir_node_window(node, &(weir_edge_config){ .window = 1 });
+    weir_node_policy(node, &(weir_error_policy){ .on_error = WEIR_ON_ERROR_SKIP });
+    weir_node_dead_letter(node, node, 0);
+    weir_node_best_effort(node);
+    weir_into(NULL, spec(&sink_type));
+    assert_int_equal(weir_pipeline_check(NULL), WEIR_ENOMEM);
+    assert_int_equal(weir_run(NULL), WEIR_ENOMEM);
+    assert_true(strlen(weir_pipeline_why(NULL)) > 0);
+    weir_pipeline_free(NULL);
+}
+
 static void many_ports_none_of_which_is_linked_are_refused(void **state)
 {
     (void)state;
@@ -389,6 +407,7 @@ int main(void)
         cmocka_unit_test(an_output_that_is_not_linked_is_refused),
         cmocka_unit_test(an_input_that_is_not_linked_is_refused),
         cmocka_unit_test(a_gap_between_many_ports_is_refused),
+        cmocka_unit_test(a_pipeline_that_had_no_memory_may_be_wired),
         cmocka_unit_test(many_ports_none_of_which_is_linked_are_refused),
         cmocka_unit_test(a_stage_may_refuse_the_number_of_its_ports),
         cmocka_unit_test(two_links_on_one_port_are_refused),

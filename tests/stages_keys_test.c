@@ -255,6 +255,27 @@ static void an_idle_key_is_forgotten_after_its_time(void **unused)
     rig_finish(&r);
 }
 
+static void a_key_whose_items_all_gave_up_is_forgotten(void **unused)
+{
+    (void)unused;
+    work w = { .n = 0 };
+    weir_async_by_key_config config = keyed(&w);
+    config.in_flight = 1;
+    config.cancel = NULL;
+    config.timeout_ms = 50;
+    config.idle_ms = 100;
+    rig r = rig_keyed(&config);
+    feed_key(&r, 1, 10); /* under way for good */
+    feed_key(&r, 2, 20);
+    assert_true(weir_testkit_advance_by(r.kit, 149 * WEIR_MS, WEIR_MS));
+    assert_int_equal(w.expired, 0);
+    assert_true(weir_testkit_advance_by(r.kit, 3 * WEIR_MS, WEIR_MS));
+    assert_int_equal(w.expired, 1);
+    assert_int_equal(w.last_expired, 2);
+    finish(&r, &w, 0, WEIR_OK);
+    rig_finish(&r);
+}
+
 static void the_key_idle_for_longest_makes_room(void **unused)
 {
     (void)unused;
@@ -420,6 +441,7 @@ int main(void)
         cmocka_unit_test(a_failed_item_lets_its_key_go_on),
         cmocka_unit_test(as_many_wait_as_may),
         cmocka_unit_test(an_idle_key_is_forgotten_after_its_time),
+        cmocka_unit_test(a_key_whose_items_all_gave_up_is_forgotten),
         cmocka_unit_test(the_key_idle_for_longest_makes_room),
         cmocka_unit_test(what_waits_for_its_turn_times_out_at_once),
         cmocka_unit_test(an_abort_ends_what_waits_and_cancels_what_runs),

@@ -164,7 +164,10 @@ static void keyed_cancel(weir_op *op, weir_status status, void *state)
     keyed *k = state;
     keyed_work *w = op->work;
     if (!w->is_running) {
-        (void)wi_keys_remove(&k->keys, w->key, op, weir_loop_now(weir_stage_loop(k->stage)));
+        uint64_t now = weir_loop_now(weir_stage_loop(k->stage));
+        (void)wi_keys_remove(&k->keys, w->key, op, now);
+        if (w->key->n == 0 && !w->key->busy)
+            expire_later(k, now);
         weir_op_done(op, status, "given up before the turn of its key");
     } else if (k->config->cancel != NULL) {
         k->config->cancel(op, status, k->config->user);

@@ -69,7 +69,8 @@ typedef struct weir_error_policy {
     uint32_t budget_ms;         /* 1000..60,000; 0: 10,000 */
 } weir_error_policy;
 
-/* Gives a pipeline, or NULL for want of memory. config NULL: all defaults. */
+/* Gives a pipeline, or NULL for want of memory, which wiring, check, start and run take too: they
+ * say WEIR_ENOMEM. config NULL: all defaults. */
 WEIR_API weir_pipeline *weir_pipeline_new(const weir_pipeline_config *config);
 /* Takes the pipeline, which must not be running. NULL is fine. */
 WEIR_API void weir_pipeline_free(weir_pipeline *pipeline);

@@ -1,5 +1,7 @@
 /* Stages that hold items back to put them together, apart, or in another pace.
  *
+ * Joined items cost the sum of their members, and what costs more than the item_bytes_max of the
+ * edge below (2 MiB, weir_edge_config) fails there with WEIR_ELIMIT: raise it for larger ones.
  * What is common to all stages of the library stands in <weir/stages.h>. */
 #ifndef WEIR_STAGES_GROUP_H
 #define WEIR_STAGES_GROUP_H
