@@ -204,7 +204,9 @@ WEIR_API weir_status weir_pipeline_set_policy(weir_pipeline *pipeline, const cha
  * closed, the ends not passed on. Then the new one opens at the same ports. Ports that were over
  * stay so, and it is told of them. Pure stages in a fused chain change places within it; any other
  * unfuses the chain. So nothing is lost, doubled or overtaken; how long it takes is up to the old
- * stage and to the demand below. Swaps wait for each other.
+ * stage and to the demand below. One that follows its items to their end (a breaker, a semaphore,
+ * a dedup that forgets) waits until all that it passed on has ended, and so for ever above a window
+ * that waits for more. A zip ends what has no partner as aborted. Swaps wait for each other.
  * If the new one cannot open, the pipeline fails with its reason: the old one is gone by then. A
  * replica whose ports are all over, or that is aborted meanwhile, ends with the old one.
  * Refused besides: a lossy stage on an acked path, one that differs in `acks`. */
