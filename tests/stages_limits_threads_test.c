@@ -158,12 +158,49 @@ static void circuits_limits_and_budgets_are_shared_by_threads(void **unused)
     }
 }
 
+static weir_status make_four(weir_loop *loop, const weir_item *item, uint32_t index, void *user,
+                             weir_item **ret_made)
+{
+    (void)item;
+    (void)user;
+    if (index == 4)
+        return WEIR_OK;
+    *ret_made = weir_item_new(loop, NULL, sizeof(uint64_t));
+    if (*ret_made == NULL)
+        return WEIR_ENOMEM;
+    *(uint64_t *)weir_item_body(*ret_made) = 7;
+    return WEIR_OK;
+}
+
+/* Items are made on loop 0; the limits follow them, on that loop or another, to where they end. */
+static void what_is_made_ended_and_limited_on_different_threads_is_followed(void **unused)
+{
+    (void)unused;
+    for (uint32_t limits = 0; limits < 2; limits++)
+        for (uint32_t ends = 0; ends < LOOPS; ends += 2) {
+            totals t = { 0 }, *at = &t;
+            weir_pipeline *p = weir_pipeline_new(&(weir_pipeline_config){ .loops = LOOPS });
+            weir_node_place(weir_from(p, weir_stage_of(&counter_type, &at)), 0);
+            weir_node_place(weir_via(p, weir_flat_map(make_four, NULL)), 0);
+            weir_node_place(weir_via(p, weir_semaphore(&(weir_semaphore_config){ .permits = 100 })),
+                            limits);
+            weir_node_place(weir_via(p, weir_breaker(NULL)), limits);
+            weir_node_place(weir_via(p, weir_map(enter, &t)), limits);
+            weir_node_place(weir_into(p, weir_for_each(leave, &t)), ends);
+            run(p);
+            assert_int_equal(t.ended[WEIR_ACKED], ITEMS);
+            assert_int_equal(t.calls, 4 * ITEMS);
+            assert_in_range(t.peak, 1, 100);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_more_are_under_way_on_all_threads_than_there_are_permits),
         cmocka_unit_test(costly_items_get_their_permits_on_all_threads),
         cmocka_unit_test(circuits_limits_and_budgets_are_shared_by_threads),
+        cmocka_unit_test(what_is_made_ended_and_limited_on_different_threads_is_followed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,8 +40,10 @@ WEIR_API weir_stage_spec *weir_rate_limit(const weir_rate_limit_config *config);
  * These follow what they let pass to its end, by tickets (weir_tickets): an item that has passed is
  * under way until all that was made of it has ended, on whatever loop, however far below. So they
  * guard a call, a chain or a whole pipeline alike; a fallback below (weir_fallback) is where what
- * they guard ends. They stay open until all that has passed has ended. Each item costs a ticket of
- * 128 bytes while it is under way. */
+ * they guard ends. They stay open until all that has passed has ended. Tickets are of 128 bytes.
+ * Items that come together have one in common (weir_tickets_alike), until the last of them has
+ * ended; one each have items of another loop, items that others hold too, and those of a semaphore
+ * with `cost` and of a timeout. */
 
 typedef struct weir_semaphore_config {
     uint32_t permits; /* 1..1,000,000,000; required */
