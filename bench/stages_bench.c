@@ -148,7 +148,7 @@ typedef struct lane {
     weir_stage_spec *(*stage)(void);
     uint32_t legs;
     uint32_t made;   /* items of each item of the source; 0: one */
-    uint32_t window; /* of the sink; 0: the default */
+    uint32_t window; /* of the sink, so that items do wait; 0: the default */
 } lane;
 
 enum { FAN_SOURCES = 2, COPIES = 4 };
@@ -163,9 +163,10 @@ static const lane lanes[] = {
     { .name = "merge_priority", .shape = SHAPE_FAN_IN, .stage = by_priority },
     { .name = "merge_priority_3to1", .shape = SHAPE_FAN_IN, .stage = by_3_to_1 },
     { .name = "merge_priority_8to1", .shape = SHAPE_FAN_IN, .stage = by_8_to_1 },
+    { .name = "merge_priority_3to1_full", .shape = SHAPE_FAN_IN, .stage = by_3_to_1, .window = 32 },
     { .name = "merge", .shape = SHAPE_FAN_IN, .stage = weir_merge },
     { .name = "interleave8", .shape = SHAPE_FAN_IN, .stage = interleave },
-    { .name = "fair_queue16", .stage = fair_queue, .window = 64 }, /* so that items do wait */
+    { .name = "fair_queue16", .stage = fair_queue, .window = 64 },
     { .name = "async_by_key16", .stage = by_key },
     { .name = "parallel4_unordered", .shape = SHAPE_UNORDERED, .stage = map, .legs = COPIES },
     { .name = "parallel4_ordered", .shape = SHAPE_ORDERED, .stage = map, .legs = COPIES },
@@ -180,7 +181,8 @@ static void wire_fan_in(weir_pipeline *p, const lane *l, const count_config *cou
     for (uint32_t i = 0; i < FAN_SOURCES; i++)
         weir_link(weir_add(p, weir_stage_of(&count_type, count)), 0, to, i, NULL);
     if (l->stage != NULL)
-        weir_link(to, 0, weir_add(p, weir_stage_of(&sum_type, sum_at)), 0, NULL);
+        weir_link(to, 0, weir_add(p, weir_stage_of(&sum_type, sum_at)), 0,
+                  &(weir_edge_config){ .window = l->window });
 }
 
 static void wire_split(weir_pipeline *p, const lane *l)

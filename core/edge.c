@@ -75,6 +75,18 @@ void wi_edge_note_owed(wi_edge *edge)
 
 /* ---- Credit ---- */
 
+void wi_grant_beside(wi_edge *edge)
+{
+    const weir_stage *sender = edge->out.stage;
+    for (uint32_t i = 0; i < sender->n_out; i++) {
+        wi_edge *beside = sender->out[i]->edge;
+        uint64_t owed = beside->on_owed && !beside->is_cross && !beside->in.over ? wi_owed(beside)
+                                                                                 : 0;
+        if (owed != 0)
+            wi_grant_one(beside, owed);
+    }
+}
+
 void wi_edges_flush_owed(weir_loop *loop)
 {
     while (loop->owed != NULL) {

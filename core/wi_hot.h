@@ -82,7 +82,11 @@ void wi_edge_note_dirty_out(wi_edge *edge);
 void wi_edge_note_dirty_in(wi_edge *edge);
 void wi_edge_note_owed(wi_edge *edge);
 
-static inline void wi_grant(wi_edge *edge, uint64_t n)
+/* Hands up what else is owed to the sender, who is told anyhow: a stage that waits for the least of
+ * its outputs would otherwise wait for each of them in turn. */
+void wi_grant_beside(wi_edge *edge);
+
+static inline void wi_grant_one(wi_edge *edge, uint64_t n)
 {
     weir_in *in = &edge->in;
     if (in->demand != WEIR_UNBOUNDED && !WI_PLANT(4))
@@ -96,16 +100,30 @@ static inline void wi_grant(wi_edge *edge, uint64_t n)
     }
 }
 
+static inline void wi_grant(wi_edge *edge, uint64_t n)
+{
+    wi_grant_one(edge, n);
+    if (WI_UNLIKELY(edge->out.stage->n_out > 1) && !edge->is_cross)
+        wi_grant_beside(edge);
+}
+
+/* What is asked for and has room in the window. */
+static inline uint64_t wi_owed(const wi_edge *edge)
+{
+    const weir_in *in = &edge->in;
+    uint64_t window = edge->window + WI_PLANT(8), room = in->head + window - in->granted;
+    if (room > window) /* it has shrunk: more than that is in flight */
+        room = 0;
+    return in->demand < room ? in->demand : room;
+}
+
 /* Hands up credit: due at half the window, whenever it doubles what the sender has left (which may
  * be nothing, or little because little is asked for at a time), and when forced (at the end of the
  * drain). */
 static inline void wi_settle(wi_edge *edge, bool force)
 {
     weir_in *in = &edge->in;
-    uint64_t window = edge->window + WI_PLANT(8), room = in->head + window - in->granted;
-    if (room > window) /* it has shrunk: more than that is in flight */
-        room = 0;
-    uint64_t owed = in->demand < room ? in->demand : room;
+    uint64_t window = edge->window + WI_PLANT(8), owed = wi_owed(edge);
     if (in->over)
         return;
     if (WI_UNLIKELY(edge->window_bytes != 0)) {
@@ -160,19 +178,30 @@ static inline void wi_edge_note_contexts(wi_edge *edge)
         __atomic_store_n(&edge->has_contexts, true, __ATOMIC_RELAXED);
 }
 
+/* Lays them in a row; gives the higher of `most` and their costs, and adds to `contexts`. */
+static inline uint32_t wi_put_row(weir_item **to, weir_item **items, size_t n, uint32_t most,
+                                  uintptr_t *contexts)
+{
+    uintptr_t any = *contexts;
+    for (size_t i = 0; i < n; i++) {
+        weir_item *item = items[i];
+        to[i] = item;
+        most = item->cost > most ? item->cost : most;
+        any |= (uintptr_t)item->context;
+    }
+    *contexts = any;
+    return most;
+}
+
 /* Lays them in the ring, behind what is emitted; gives the highest cost among them. */
 static inline uint32_t wi_edge_put(weir_out *out, weir_item **items, size_t n)
 {
-    uint64_t tail = out->tail, mask = out->mask;
-    weir_item **ring = out->ring;
-    uint32_t most = 0;
+    uint64_t at = out->tail & out->mask, to_end = out->mask + 1 - at;
     uintptr_t contexts = 0;
-    for (size_t i = 0; i < n; i++) {
-        weir_item *item = items[i];
-        ring[(tail + i) & mask] = item;
-        most = item->cost > most ? item->cost : most;
-        contexts |= (uintptr_t)item->context;
-    }
+    size_t row = n < to_end ? n : (size_t)to_end;
+    uint32_t most = wi_put_row(out->ring + at, items, row, 0, &contexts);
+    if (WI_UNLIKELY(row < n))
+        most = wi_put_row(out->ring, items + row, n - row, most, &contexts);
     if (contexts != 0)
         wi_edge_note_contexts(out->edge);
     return most;

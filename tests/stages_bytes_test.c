@@ -92,10 +92,13 @@ static void limits_keep_to_a_window_of_bytes(void **state)
                                  ITEMS);
 }
 
-static void merge_keeps_to_a_window_of_bytes(void **state)
+static void merges_keep_to_a_window_of_bytes(void **state)
 {
     (void)state;
     passes_all_within_the_window(weir_merge(), 1, ITEMS);
+    passes_all_within_the_window(weir_merge_priority(NULL), 1, ITEMS);
+    passes_all_within_the_window(
+        weir_merge_priority(&(weir_merge_priority_config){ .weights = { 3 } }), 1, ITEMS);
 }
 
 static void tap_keeps_to_the_window_of_its_main_output(void **state)
@@ -146,7 +149,7 @@ int main(void)
         cmocka_unit_test(partition_keeps_to_the_windows_of_all_legs),
         cmocka_unit_test(rate_limit_keeps_to_a_window_of_bytes),
         cmocka_unit_test(limits_keep_to_a_window_of_bytes),
-        cmocka_unit_test(merge_keeps_to_a_window_of_bytes),
+        cmocka_unit_test(merges_keep_to_a_window_of_bytes),
         cmocka_unit_test(tap_keeps_to_the_window_of_its_main_output),
         cmocka_unit_test(retries_keep_to_a_window_of_bytes),
     };

@@ -163,6 +163,18 @@ static void weights_share_a_round(void **unused)
     fan_in_finish(&f);
 }
 
+static void one_that_waits_alone_uses_up_its_shares_of_the_rounds(void **unused)
+{
+    (void)unused;
+    fan f = fan_in(weir_merge_priority(&(weir_merge_priority_config){ .weights = { 3, 2 } }));
+    leg_feed(&f, 1, 100, 9);
+    rig_request(&f.r, 5); /* rounds of two, two and one */
+    leg_feed(&f, 0, 0, 9);
+    rig_request(&f.r, 6);
+    assert_got(&f.r, 100, 101, 102, 103, 104, 0, 1, 2, 105, 3, 4);
+    fan_in_finish(&f);
+}
+
 static void a_share_that_has_no_room_below_is_not_used_up(void **unused)
 {
     (void)unused;
@@ -446,6 +458,7 @@ int main(void)
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(the_first_input_goes_first),
         cmocka_unit_test(weights_share_a_round),
+        cmocka_unit_test(one_that_waits_alone_uses_up_its_shares_of_the_rounds),
         cmocka_unit_test(a_share_that_has_no_room_below_is_not_used_up),
         cmocka_unit_test(what_has_waited_long_enough_goes_before_all),
         cmocka_unit_test(without_ageing_an_input_may_starve),

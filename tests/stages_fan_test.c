@@ -269,6 +269,18 @@ static void merge_divides_demand_evenly(void **unused)
     fan_in_finish(&f);
 }
 
+static void merge_asks_for_vectors_where_much_is_asked(void **unused)
+{
+    (void)unused;
+    fan f = fan_in(weir_merge());
+    rig_request(&f.r, 63);
+    assert_int_equal(weir_probe_demand(f.legs[0]), 63 / LEGS);
+    rig_request(&f.r, 1);
+    for (uint32_t i = 0; i < LEGS; i++)
+        assert_int_equal(weir_probe_demand(f.legs[i]), 64);
+    fan_in_finish(&f);
+}
+
 static void an_idle_input_starves_none(void **unused)
 {
     (void)unused;
@@ -407,6 +419,7 @@ int main(void)
         cmocka_unit_test(balance_aborts_what_it_holds_when_all_legs_are_gone),
         cmocka_unit_test(an_abort_ends_what_balance_holds),
         cmocka_unit_test(merge_divides_demand_evenly),
+        cmocka_unit_test(merge_asks_for_vectors_where_much_is_asked),
         cmocka_unit_test(an_idle_input_starves_none),
         cmocka_unit_test(merge_emits_no_more_than_was_asked),
         cmocka_unit_test(busy_inputs_share_evenly),

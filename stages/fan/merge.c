@@ -35,17 +35,24 @@ static void merge_close(weir_stage *stage, void *state)
     weir_memory_free(weir_stage_env(stage), m->from);
 }
 
-/* Tops each open input up to its share, at least one: or an idle input that was asked for all the
- * credit would starve the others. */
+/* What each open input may have under way: an even share of the credit, at least one, or an idle
+ * input that was asked for all the credit would starve the others; and where there is much, a
+ * vector. */
+static uint64_t merge_share(weir_stage *stage, const merge *m)
+{
+    uint64_t credit = weir_out_credit(weir_stage_out(stage));
+    uint32_t open = weir_stage_inputs(stage) - m->over;
+    if (credit >= SHARE_MAX)
+        return SHARE_MAX;
+    if (credit == 0 || open == 0)
+        return 0;
+    return credit > open ? (uint32_t)credit / open : 1;
+}
+
 static void merge_ask(weir_stage *stage, merge *m)
 {
-    uint32_t n = weir_stage_inputs(stage), open = n - m->over;
-    uint64_t credit = weir_out_credit(weir_stage_out(stage));
-    if (credit == 0 || open == 0)
-        return;
-    uint64_t share = credit / open;
-    share = share < 1 ? 1 : share > SHARE_MAX ? SHARE_MAX : share;
-    for (uint32_t i = 0; i < n; i++)
+    uint64_t share = merge_share(stage, m);
+    for (uint32_t i = 0; share != 0 && i < weir_stage_inputs(stage); i++)
         if (share > m->held_of[i])
             weir_request_to(weir_stage_in_at(stage, i), share - m->held_of[i]);
 }
@@ -67,18 +74,20 @@ static weir_status merge_on_items(weir_stage *stage, weir_in *in, weir_item **it
                                   void *state)
 {
     merge *m = state;
-    weir_out *out = weir_stage_out(stage);
-    for (size_t i = 0; i < n; i++) {
-        if (m->held.n == 0 && weir_out_fits(out, items[i]->cost)) {
-            weir_emit(out, items[i]);
-            continue;
-        }
+    uint32_t index = weir_in_index(in);
+    size_t gone = 0;
+    if (m->held.n == 0)
+        gone = wi_emit_fitting(weir_stage_out(stage), items, (uint32_t)n);
+    for (size_t i = gone; i < n; i++) {
         uint32_t tail = (m->held.head + m->held.n) % m->held.capacity;
-        m->from[tail] = (uint8_t)weir_in_index(in);
-        m->held_of[weir_in_index(in)]++;
+        m->from[tail] = (uint8_t)index;
+        m->held_of[index]++;
         wi_queue_push(&m->held, items[i]);
     }
-    merge_run(stage, m);
+    /* The others' shares have not grown: credit that comes is told. */
+    uint64_t share = merge_share(stage, m);
+    if (share > m->held_of[index])
+        weir_request_to(in, share - m->held_of[index]);
     return WEIR_OK;
 }
 

@@ -1,6 +1,8 @@
 /* partition: each item to the output that its key says. */
 #include <weir/stages.h>
 
+#include <string.h>
+
 enum { VECTOR_MAX = 64 };
 
 typedef struct partition_config {
@@ -8,6 +10,11 @@ typedef struct partition_config {
     void *user;
     uint32_t n;
 } partition_config;
+
+typedef struct partition {
+    weir_item **runs; /* of each leg, VECTOR_MAX: its share of a vector */
+    uint32_t least;   /* the leg that had the least credit when last looked at */
+} partition;
 
 static weir_status partition_check(const void *config, const char **why)
 {
@@ -27,6 +34,19 @@ static weir_status partition_check_ports(const void *config, uint32_t inputs, ui
     return n == outputs || n < 1 || n > WEIR_PORTS_MAX ? WEIR_OK : WEIR_EINVAL;
 }
 
+static weir_status partition_open(weir_stage *stage, const void *config, void *state)
+{
+    uint32_t n = ((const partition_config *)config)->n;
+    partition *p = state;
+    p->runs = weir_memory_new(weir_stage_env(stage), n * VECTOR_MAX * sizeof *p->runs);
+    return p->runs != NULL ? WEIR_OK : WEIR_ENOMEM;
+}
+
+static void partition_close(weir_stage *stage, void *state)
+{
+    weir_memory_free(weir_stage_env(stage), ((partition *)state)->runs);
+}
+
 /* One of `n`. The finaliser of MurmurHash3 spreads keys that are counters evenly; its upper half is
  * scaled to `n` without a division (https://arxiv.org/abs/1805.10941). */
 static uint32_t leg_of(uint64_t key, uint32_t n)
@@ -37,29 +57,31 @@ static uint32_t leg_of(uint64_t key, uint32_t n)
 }
 
 /* The least credit of the open legs: any of them may be the next item's. */
-static void partition_ask(weir_stage *stage)
+static void partition_ask(weir_stage *stage, partition *p)
 {
     uint64_t level = WEIR_UNBOUNDED;
-    uint32_t open = 0;
-    for (uint32_t i = 0; i < weir_stage_outputs(stage); i++) {
+    uint32_t n = weir_stage_outputs(stage), least = n;
+    for (uint32_t i = 0; i < n; i++) {
         weir_out *leg = weir_stage_out_at(stage, i);
-        if (weir_out_is_over(leg))
+        uint64_t credit = weir_out_credit(leg);
+        if ((credit >= level && least != n) || (credit == 0 && weir_out_is_over(leg)))
             continue;
-        open++;
-        level = weir_out_credit(leg) < level ? weir_out_credit(leg) : level;
+        level = credit;
+        least = i;
     }
-    if (open > 0)
+    p->least = least;
+    if (least != n)
         weir_request_to(weir_stage_in(stage), level);
     else
         weir_cancel(weir_stage_in(stage));
 }
 
-static uint32_t leg_of_item(const partition_config *config, weir_item *item)
+static uint64_t key_of(const partition_config *config, weir_item *item)
 {
-    uint64_t key = config->key != NULL ? config->key(item, config->user) : item->key;
+    uint64_t key = config->key(item, config->user);
     if (!weir_item_is_shared(item))
         item->key = key;
-    return leg_of(key, config->n);
+    return key;
 }
 
 static void hand_to(weir_out *leg, weir_item **items, size_t n)
@@ -72,52 +94,54 @@ static void hand_to(weir_out *leg, weir_item **items, size_t n)
         weir_item_end(items[i], WEIR_ABORTED, WEIR_ECANCELED);
 }
 
-/* Sorts the vector by leg, counting, so that each leg gets its items at once and in order. */
+/* Sorts the vector by leg, so that each leg gets its items at once and in order. */
 static weir_status partition_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
                                       void *state)
 {
     (void)in;
-    (void)state;
+    partition *p = state;
     const partition_config *config = weir_stage_config(stage);
-    uint8_t legs[VECTOR_MAX], begin[WEIR_PORTS_MAX] = { 0 };
-    weir_item *sorted[VECTOR_MAX];
-    for (size_t i = 0; i < n; i++)
-        begin[legs[i] = (uint8_t)leg_of_item(config, items[i])]++;
-    for (uint32_t leg = 1; leg < config->n; leg++)
-        begin[leg] = (uint8_t)(begin[leg] + begin[leg - 1]);
-    for (size_t i = n; i-- > 0;)
-        sorted[--begin[legs[i]]] = items[i]; /* from ends down to beginnings */
-    for (uint32_t leg = 0; leg < config->n; leg++) {
-        size_t end = leg + 1 < config->n ? begin[leg + 1] : n;
-        if (end > begin[leg])
-            hand_to(weir_stage_out_at(stage, leg), sorted + begin[leg], end - begin[leg]);
+    weir_item **runs = p->runs;
+    uint32_t n_legs = config->n, n_of[WEIR_PORTS_MAX];
+    bool has_key = config->key != NULL;
+    memset(n_of, 0, n_legs * sizeof *n_of);
+    for (size_t i = 0; i < n; i++) {
+        weir_item *item = items[i];
+        uint32_t leg = leg_of(has_key ? key_of(config, item) : item->key, n_legs);
+        runs[leg * VECTOR_MAX + n_of[leg]++] = item;
     }
-    partition_ask(stage);
+    for (uint32_t leg = 0; leg < n_legs; leg++)
+        if (n_of[leg] != 0)
+            hand_to(weir_stage_out_at(stage, leg), runs + leg * VECTOR_MAX, n_of[leg]);
+    partition_ask(stage, p);
     return WEIR_OK;
 }
 
+/* More credit of another leg than the least changes nothing. */
 static void partition_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
 {
-    (void)out;
     (void)credit;
-    (void)state;
-    partition_ask(stage);
+    partition *p = state;
+    if (weir_out_index(out) == p->least)
+        partition_ask(stage, p);
 }
 
 static void partition_on_cancel(weir_stage *stage, weir_out *out, void *state)
 {
     (void)out;
-    (void)state;
-    partition_ask(stage);
+    partition_ask(stage, state);
 }
 
 static const weir_stage_type partition_type = {
     .name = "partition",
     .at_once = UINT64_MAX,
     .config_size = sizeof(partition_config),
+    .state_size = sizeof(partition),
     .outputs = WEIR_PORTS_MANY,
     .check = partition_check,
     .check_ports = partition_check_ports,
+    .open = partition_open,
+    .close = partition_close,
     .on_demand = partition_on_demand,
     .on_items = partition_on_items,
     .on_cancel = partition_on_cancel,

@@ -89,8 +89,9 @@ WEIR_API weir_stage_spec *weir_balance(void);
 
 /* Many inputs, one output, which ends when all have. An input's error cancels the others.
  *   demand    each open input is asked for an even share of what is asked of the output, at least
- *             1 so that an idle input starves none, at most 64. What comes when its credit has gone
- *             to another input is held: at most 64 an input, in order of arrival.
+ *             1 so that an idle input starves none; where 64 or more are asked, for 64, so that
+ *             they come by the vector. What comes when its credit has gone to another input is
+ *             held: at most 64 an input, in order of arrival.
  *   order     kept within an input. */
 WEIR_API weir_stage_spec *weir_merge(void);
 
