@@ -1,5 +1,6 @@
 /* Building: nodes and links, checked before anything runs; the first error is latched. */
 #include "wi_core.h"
+#include "wi_sim.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -62,6 +63,9 @@ weir_pipeline *weir_pipeline_new(const weir_pipeline_config *config)
     if (p->config.item_bytes_max == 0)
         p->config.item_bytes_max = ITEM_BYTES_DEFAULT;
     pthread_mutex_init(&p->lock, NULL);
+    p->kit = wi_sim_kit_of(env);
+    if (p->kit != NULL)
+        wi_sim_made(p->kit, p);
     return p;
 }
 

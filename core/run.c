@@ -1,6 +1,7 @@
 /* Running: replicas on loops, threads of our own, shutdown in its three ways. */
 #include "wi_core.h"
 #include "wi_plant.h"
+#include "wi_sim.h"
 
 #include <event2/event.h>
 #include <signal.h>
@@ -359,6 +360,8 @@ void weir_pipeline_free(weir_pipeline *p)
 {
     if (p == NULL)
         return;
+    if (p->kit != NULL)
+        wi_sim_freed(p->kit, p);
     unmake(p);
     for (uint32_t i = 0; i < p->n_nodes; i++) {
         wi_setting_release(p->nodes[i]->setting);

@@ -24,6 +24,8 @@ uint64_t wi_kit_random(uint64_t *state)
 static bool allocation_fails(weir_testkit *kit)
 {
     uint64_t nth = atomic_fetch_add(&kit->allocations, 1) + 1;
+    if (kit->walk != NULL && weir_testkit_walk_fails(kit->walk))
+        return true;
     return atomic_load(&kit->fail_all) || nth == atomic_load(&kit->fail_at) ||
            wi_kit_fault(kit, WEIR_FAULT_ALLOCATION);
 }
@@ -46,6 +48,11 @@ static void *kit_resize(void *memory, size_t bytes, void *user)
     head->bytes = bytes;
     atomic_fetch_add(&kit->bytes, bytes - old_bytes); /* may wrap, and wraps back */
     return head + 1;
+}
+
+weir_testkit *wi_sim_kit_of(const weir_env *env)
+{
+    return env != NULL && env->allocator.resize == kit_resize ? env->allocator.user : NULL;
 }
 
 static uint64_t kit_now(void *user)
@@ -90,6 +97,7 @@ static weir_testkit *kit_new(const weir_testkit_config *config, bool reports)
         loop->kit = kit;
         kit->loops[kit->loop_count] = loop;
     }
+    wi_walk_joined(kit);
     return kit;
 
 fail_loops:
@@ -122,6 +130,7 @@ size_t weir_testkit_free(weir_testkit *kit)
     }
     wi_kit_unwatch_all(kit);
     size_t leaked = atomic_load(&kit->bytes);
+    wi_walk_left(kit, leaked);
     free(kit);
     return leaked;
 }

@@ -37,6 +37,9 @@ struct weir_testkit {
     uint32_t loop_count;
     weir_loop *loops[WEIR_TESTKIT_LOOPS_MAX];
     wi_stall stalls[WEIR_TESTKIT_LOOPS_MAX];
+    weir_pipeline *pipelines; /* made with the env and not freed */
+    weir_testkit_walk *walk;  /* that the kit is counted by, or NULL */
+    weir_testkit *next_on_walk;
     weir_probe *probes; /* a list of arrays, one probe per loop */
     wi_watched *watched;
     bool reports;  /* breaches of the contract are violations, and do not end the process */
@@ -44,6 +47,7 @@ struct weir_testkit {
     bool steers;   /* a turn by the seed's choices is under way */
     uint32_t depth;
     uint64_t steps, violations;
+    uint64_t breaches; /* violations that are not just a disappointed expectation */
     char why[256];
     uint64_t fault_at[WEIR_FAULTS], fault_hits[WEIR_FAULTS];
     /* Offload threads allocate too. */
@@ -64,6 +68,13 @@ void wi_kit_tell(weir_testkit *kit, const char *format, ...) __attribute__((form
 /* The first one's text is kept. */
 void wi_kit_violated(weir_testkit *kit, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* Likewise, of what a test expected: no rule is broken. */
+void wi_kit_disappointed(weir_testkit *kit, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* A kit is made, and freed with so many bytes left; an allocation of it: must it fail? */
+void wi_walk_joined(weir_testkit *kit);
+void wi_walk_left(weir_testkit *kit, size_t leaked);
 
 /* Watches a pipeline that is about to open its stages. */
 weir_status wi_kit_watch(weir_testkit *kit, weir_pipeline *pipeline);
@@ -81,6 +92,10 @@ weir_probe *wi_probes_next(const weir_probe *probes);
 void wi_probes_free(weir_probe *probes, uint32_t n);
 /* A probe's fault: its input is cancelled. */
 void wi_probes_cancel_one(weir_testkit *kit, const weir_loop *loop);
+/* Emitted items of all probes that have not ended. */
+uint64_t wi_probes_live(const weir_testkit *kit);
+/* Items that are taken from the slabs of the kit's loops. */
+uint64_t wi_kit_items_live(const weir_testkit *kit);
 /* Whether all that probes hold or sent is as it should be. */
 void wi_probes_check(weir_testkit *kit);
 /* Says why if an item that is on its way has a source that was told of its end. */

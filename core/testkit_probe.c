@@ -591,15 +591,15 @@ bool weir_probe_expect(const weir_probe *sink, uint64_t n, const uint64_t *value
 {
     for (uint64_t i = 0; i < n && i < sink->gots.n; i++)
         if (got_at(sink, i)->value != values[i]) {
-            wi_kit_violated(sink->kit, "expected %llu as value %llu, got %llu",
-                            (unsigned long long)values[i], (unsigned long long)i,
-                            (unsigned long long)got_at(sink, i)->value);
+            wi_kit_disappointed(sink->kit, "expected %llu as value %llu, got %llu",
+                                (unsigned long long)values[i], (unsigned long long)i,
+                                (unsigned long long)got_at(sink, i)->value);
             return false;
         }
     if (sink->gots.n == n)
         return true;
-    wi_kit_violated(sink->kit, "expected %llu items, got %llu", (unsigned long long)n,
-                    (unsigned long long)sink->gots.n);
+    wi_kit_disappointed(sink->kit, "expected %llu items, got %llu", (unsigned long long)n,
+                        (unsigned long long)sink->gots.n);
     return false;
 }
 
@@ -607,8 +607,8 @@ bool weir_probe_expect_end(const weir_probe *sink, weir_status status)
 {
     if (sink->is_over && sink->status == status)
         return true;
-    wi_kit_violated(sink->kit, "expected the end (%s), got %s", weir_status_text(status),
-                    sink->is_over ? weir_status_text(sink->status) : "none");
+    wi_kit_disappointed(sink->kit, "expected the end (%s), got %s", weir_status_text(status),
+                        sink->is_over ? weir_status_text(sink->status) : "none");
     return false;
 }
 
@@ -616,8 +616,8 @@ bool weir_probe_expect_demand(const weir_probe *source, uint64_t credit)
 {
     if (weir_probe_demand(source) == credit)
         return true;
-    wi_kit_violated(source->kit, "expected a demand of %llu, got %llu", (unsigned long long)credit,
-                    (unsigned long long)weir_probe_demand(source));
+    wi_kit_disappointed(source->kit, "expected a demand of %llu, got %llu",
+                        (unsigned long long)credit, (unsigned long long)weir_probe_demand(source));
     return false;
 }
 
@@ -626,15 +626,15 @@ bool weir_probe_expect_outcome(const weir_probe *source, uint64_t index, weir_ou
     bool ended = index < source->emitted && fed_at(source, index)->outcome != NOT_ENDED;
     if (ended && fed_at(source, index)->outcome == (int)outcome)
         return true;
-    wi_kit_violated(source->kit, "expected item %llu to be %s, it is %s", (unsigned long long)index,
-                    weir_outcome_name(outcome),
-                    ended ? weir_outcome_name((weir_outcome)fed_at(source, index)->outcome)
-                          : "under way");
+    wi_kit_disappointed(source->kit, "expected item %llu to be %s, it is %s",
+                        (unsigned long long)index, weir_outcome_name(outcome),
+                        ended ? weir_outcome_name((weir_outcome)fed_at(source, index)->outcome)
+                              : "under way");
     return false;
 }
 
 /* Those on their way home between loops have ended. */
-static uint64_t items_live(const weir_testkit *kit)
+uint64_t wi_kit_items_live(const weir_testkit *kit)
 {
     uint64_t live = 0;
     for (bool any = true; any;) {
@@ -650,6 +650,15 @@ static uint64_t items_live(const weir_testkit *kit)
     return live;
 }
 
+uint64_t wi_probes_live(const weir_testkit *kit)
+{
+    uint64_t live = 0;
+    for (const weir_probe *list = kit->probes; list != NULL; list = list->next_probes)
+        for (uint32_t i = 0; i < list->replica_count; i++)
+            live += weir_probe_live(&list[i]);
+    return live;
+}
+
 bool weir_testkit_expect_clean(weir_testkit *kit)
 {
     if (!weir_testkit_settle(kit) || !weir_testkit_check(kit))
@@ -657,20 +666,18 @@ bool weir_testkit_expect_clean(weir_testkit *kit)
     for (const wi_watched *w = kit->watched; w != NULL; w = w->next)
         if (w->pipeline != NULL) {
             const weir_stage *s = wi_kit_who_runs(w->pipeline);
-            wi_kit_violated(kit, "%s is still running: %s is open, with %llu holds",
-                            w->pipeline->name, s != NULL ? s->node->name : "no stage",
-                            s != NULL ? (unsigned long long)s->holds : 0);
+            wi_kit_disappointed(kit, "%s is still running: %s is open, with %llu holds",
+                                w->pipeline->name, s != NULL ? s->node->name : "no stage",
+                                s != NULL ? (unsigned long long)s->holds : 0);
             return false;
         }
-    for (const weir_probe *list = kit->probes; list != NULL; list = list->next_probes)
-        for (uint32_t i = 0; i < list->replica_count; i++)
-            if (weir_probe_live(&list[i]) != 0) {
-                wi_kit_violated(kit, "%llu items of a source have not ended",
-                                (unsigned long long)weir_probe_live(&list[i]));
-                return false;
-            }
-    uint64_t live = items_live(kit);
+    uint64_t live = wi_probes_live(kit);
+    if (live != 0) {
+        wi_kit_disappointed(kit, "%llu items of a source have not ended", (unsigned long long)live);
+        return false;
+    }
+    live = wi_kit_items_live(kit);
     if (live != 0)
-        wi_kit_violated(kit, "%llu items were never ended", (unsigned long long)live);
+        wi_kit_disappointed(kit, "%llu items were never ended", (unsigned long long)live);
     return live == 0;
 }

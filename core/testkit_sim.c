@@ -42,16 +42,30 @@ void wi_kit_tell(weir_testkit *kit, const char *format, ...)
     kit->config.log(line, kit->config.user);
 }
 
-void wi_kit_violated(weir_testkit *kit, const char *format, ...)
+static void note_why(weir_testkit *kit, bool is_first, const char *format, va_list arguments)
 {
     char why[sizeof kit->why];
-    va_list arguments;
-    va_start(arguments, format);
     vsnprintf(why, sizeof why, format, arguments);
-    va_end(arguments);
-    if (kit->violations++ == 0)
+    kit->violations++;
+    if (is_first)
         snprintf(kit->why, sizeof kit->why, "%s", why);
     wi_kit_tell(kit, "VIOLATION: %s", why);
+}
+
+void wi_kit_violated(weir_testkit *kit, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    note_why(kit, kit->breaches++ == 0, format, arguments);
+    va_end(arguments);
+}
+
+void wi_kit_disappointed(weir_testkit *kit, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    note_why(kit, kit->violations == 0, format, arguments);
+    va_end(arguments);
 }
 
 bool wi_sim_reports(const weir_loop *loop, const weir_stage *stage, const char *what)

@@ -425,6 +425,8 @@ struct weir_pipeline {
     uint32_t n_changes;
     uint64_t *mark; /* the bottleneck finder's figures of its last call */
     uint64_t mark_ns;
+    struct weir_testkit *kit; /* of the env, or NULL */
+    weir_pipeline *next_on_kit;
 };
 
 /* What is given for a link, with the defaults: the link's own, the node's, the pipeline's, ours.

@@ -23,6 +23,11 @@ void wi_sim_forgot(weir_in *in);
 void wi_sim_swapped(weir_stage *stage);
 /* After a visit of `stage`, or (NULL) a task, a timer, a flush of credit kept back. */
 void wi_sim_after(weir_loop *loop, wi_step step, weir_stage *stage);
+/* The kit that an env is of, or NULL. */
+struct weir_testkit *wi_sim_kit_of(const weir_env *env);
+/* A pipeline was made with the kit's env, or is about to be freed. */
+void wi_sim_made(struct weir_testkit *kit, weir_pipeline *pipeline);
+void wi_sim_freed(struct weir_testkit *kit, weir_pipeline *pipeline);
 /* A stage broke the contract. True: the kit reports it, so that the process need not end. */
 bool wi_sim_reports(const weir_loop *loop, const weir_stage *stage, const char *what);
 

@@ -84,6 +84,7 @@ static weir_stage_spec *bench_spec(bench *b, weir_async_options options)
 /* As an author's callback would: beneath it nothing of the author's may start. */
 static void bench_done(bench *b, uint64_t value, weir_status status)
 {
+    assert_non_null(b->ops[value]);
     b->depth++;
     weir_op_done(b->ops[value], status, "by hand");
     b->depth--;
@@ -165,6 +166,7 @@ static void a_start_never_runs_beneath_the_end_of_another(void **state)
     rig_start(&r);
     weir_probe_request(r.to, 100);
     rig_settle(&r);
+    assert_non_null(b.stage);
     weir_async_limit(b.stage, 2); /* what was asked for before has to wait */
     rig_feed(&r, 4);
     rig_settle(&r);
@@ -224,7 +226,7 @@ static void plain_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, v
     uint64_t *made = state;
     (void)credit;
     while (weir_out_credit(out) > 0 && *made < 100) {
-        weir_item *item = weir_item_new(weir_stage_loop(stage), NULL, 8);
+        weir_item *item = must(weir_item_new(weir_stage_loop(stage), NULL, 8));
         *(uint64_t *)weir_item_body(item) = (*made)++;
         weir_emit(out, item);
     }
@@ -370,6 +372,7 @@ static void a_sink_keeps_open_for_what_waits_for_a_slot(void **state)
     weir_from(r.p, weir_probe_source(r.from));
     weir_into(r.p, bench_spec(&b, (weir_async_options){ .in_flight = 8 }));
     rig_start(&r);
+    assert_non_null(b.stage);
     weir_async_limit(b.stage, 0);
     rig_feed(&r, 3);
     weir_probe_end(r.from);
@@ -389,6 +392,7 @@ static void a_limit_of_none_withholds_demand(void **state)
     bench b = { .ends_at_once = true };
     rig_chain(&r, bench_spec(&b, (weir_async_options){ .in_flight = 2 }));
     rig_start(&r);
+    assert_non_null(b.stage);
     weir_async_limit(b.stage, 0);
     weir_probe_request(r.to, 100);
     rig_feed(&r, 10);
@@ -410,6 +414,7 @@ static void what_waits_for_a_slot_expires_with_its_context(void **state)
     weir_context context;
     rig_chain(&r, bench_spec(&b, (weir_async_options){ .in_flight = 2 }));
     rig_start(&r);
+    assert_non_null(b.stage);
     weir_async_limit(b.stage, 0);
     weir_probe_request(r.to, 100);
     weir_context_init(&context, weir_testkit_loop(r.kit, 0), NULL,

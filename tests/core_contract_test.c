@@ -376,12 +376,12 @@ static void nest_source_on_demand(weir_stage *stage, weir_out *out, uint64_t cre
     enter();
     while (weir_out_credit(out) > 0 && s->left > 0) {
         weir_loop *loop = weir_stage_loop(stage);
-        weir_item *item = s->foreign
-                              ? weir_item_new_foreign(weir_stage_env(stage), &nest_item_type, 8)
-                              : weir_item_new(loop, &nest_item_type, 8);
+        weir_item *item =
+            s->foreign ? must(weir_item_new_foreign(weir_stage_env(stage), &nest_item_type, 8))
+                       : must(weir_item_new(loop, &nest_item_type, 8));
         *(uint64_t *)weir_item_body(item) = s->made++;
         if (s->derived) {
-            weir_item *child = weir_item_new(loop, &nest_item_type, 8);
+            weir_item *child = must(weir_item_new(loop, &nest_item_type, 8));
             *(uint64_t *)weir_item_body(child) = s->made;
             weir_item_derive(child, item);
             item = child;
@@ -494,8 +494,8 @@ static void a_foreign_item_hears_of_the_end_of_what_was_derived_from_it(void **s
     weir_testkit *kit = weir_testkit_new(1, 1);
     weir_loop *loop = weir_testkit_loop(kit, 0);
     foreign_ends = depth = 0;
-    weir_item *root = weir_item_new_foreign(weir_testkit_env(kit), &foreign_type, 8);
-    weir_item *child = weir_item_new(loop, NULL, 8);
+    weir_item *root = must(weir_item_new_foreign(weir_testkit_env(kit), &foreign_type, 8));
+    weir_item *child = must(weir_item_new(loop, NULL, 8));
     weir_item_derive(child, root);
     weir_item_ack(child);
     assert_true(weir_testkit_settle(kit));
@@ -698,7 +698,7 @@ static void a_shared_item_ends_once_with_the_worst_outcome(void **state)
     (void)state;
     weir_testkit *kit = weir_testkit_new(1, 1);
     weir_loop *loop = weir_testkit_loop(kit, 0);
-    weir_item *item = weir_item_new(loop, &counted_type, 8);
+    weir_item *item = must(weir_item_new(loop, &counted_type, 8));
     for (int i = 0; i < 254; i++)
         assert_int_equal(weir_item_hold(item), WEIR_OK);
     assert_int_equal(weir_item_hold(item), WEIR_ELIMIT);
@@ -715,9 +715,10 @@ static void a_tree_of_derived_cloned_and_joined_items_ends_at_its_root_once(void
     (void)state;
     weir_testkit *kit = weir_testkit_new(1, 1);
     weir_loop *loop = weir_testkit_loop(kit, 0);
-    weir_item *root = weir_item_new(loop, &counted_type, 40000), *copy, *joined;
+    weir_item *root = must(weir_item_new(loop, &counted_type, 40000)), *copy, *joined;
     memset(weir_item_body(root), 'x', 40000);
-    weir_item *child = weir_item_new(loop, NULL, 10), *second = weir_item_new(loop, NULL, 0);
+    weir_item *child = must(weir_item_new(loop, NULL, 10)),
+              *second = must(weir_item_new(loop, NULL, 0));
     assert_int_equal(weir_item_hold(root), WEIR_OK);
     assert_int_equal(weir_item_hold(root), WEIR_OK);
     assert_int_equal(weir_item_clone(loop, root, &copy), WEIR_OK);
@@ -741,9 +742,9 @@ static void a_long_chain_of_parents_ends_without_recursion(void **state)
     (void)state;
     weir_testkit *kit = weir_testkit_new(1, 1);
     weir_loop *loop = weir_testkit_loop(kit, 0);
-    weir_item *item = weir_item_new(loop, &counted_type, 8);
+    weir_item *item = must(weir_item_new(loop, &counted_type, 8));
     for (int i = 0; i < 300000; i++) {
-        weir_item *child = weir_item_new(loop, NULL, 8);
+        weir_item *child = must(weir_item_new(loop, NULL, 8));
         weir_item_derive(child, item);
         item = child;
     }
@@ -775,7 +776,7 @@ static void emit_without_credit(void)
     rig r = rig_new();
     rig_chain(&r, NULL);
     (void)!weir_testkit_start(r.kit, r.p);
-    weir_item *item = weir_item_new(weir_testkit_loop(r.kit, 0), &counted_type, 8);
+    weir_item *item = must(weir_item_new(weir_testkit_loop(r.kit, 0), &counted_type, 8));
     weir_emit(weir_stage_out(weir_probe_stage(r.from)), item);
     weir_probe_end(r.from);
     rig_settle(&r);
@@ -814,7 +815,7 @@ static void a_shared_item_is_cloned_before_it_is_written(void **state)
     (void)state;
     weir_testkit *kit = weir_testkit_new(1, 1);
     weir_loop *loop = weir_testkit_loop(kit, 0);
-    weir_item *item = weir_item_new(loop, &counted_type, 8), *mine = item;
+    weir_item *item = must(weir_item_new(loop, &counted_type, 8)), *mine = item;
     *(uint64_t *)weir_item_body(item) = 1;
     assert_int_equal(weir_item_writable(loop, &mine), WEIR_OK);
     assert_ptr_equal(mine, item);
@@ -958,7 +959,7 @@ static void an_inlet_keeps_to_the_window_of_bytes(void **state)
     burst b = { 0 }, *config = &b;
     weir_inlet *inlet = weir_inlet_new(weir_testkit_env(r.kit), NULL);
     for (int i = 0; i < 100; i++) {
-        weir_item *item = weir_item_new_foreign(weir_testkit_env(r.kit), NULL, 300);
+        weir_item *item = must(weir_item_new_foreign(weir_testkit_env(r.kit), NULL, 300));
         assert_int_equal(weir_inlet_offer(inlet, item), WEIR_OK);
     }
     weir_inlet_end(inlet);
@@ -982,7 +983,7 @@ static void replicas_of_an_inlet_end_also_without_credit(void **state)
     weir_into(r.p, weir_probe_sink(r.to));
     rig_start(&r);
     for (int i = 0; i < 3; i++) {
-        weir_item *item = weir_item_new_foreign(weir_testkit_env(r.kit), NULL, 8);
+        weir_item *item = must(weir_item_new_foreign(weir_testkit_env(r.kit), NULL, 8));
         assert_int_equal(weir_inlet_offer(inlet, item), WEIR_OK);
     }
     weir_inlet_end(inlet);

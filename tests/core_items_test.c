@@ -37,7 +37,7 @@ static void bench_done(bench *b)
 
 static weir_item *told(bench *b, ends *e)
 {
-    weir_item *item = weir_item_new(b->loop, &told_type, sizeof e);
+    weir_item *item = must(weir_item_new(b->loop, &told_type, sizeof e));
     *(ends **)weir_item_body(item) = e;
     return item;
 }
@@ -110,7 +110,7 @@ static void a_copy_has_all_but_a_parent(void **unused)
     (void)unused;
     bench b = bench_new();
     ends e = { 0 };
-    weir_item *item = weir_item_new(b.loop, &plain_type, 8), *copy = NULL;
+    weir_item *item = must(weir_item_new(b.loop, &plain_type, 8)), *copy = NULL;
     *(uint64_t *)weir_item_body(item) = 77;
     item->key = 9;
     item->cost = 33;
@@ -167,7 +167,8 @@ static void members_stay_in_what_others_hold_or_was_made_of_another(void **unuse
     bench b = bench_new();
     ends e[2] = { { 0 } };
     const weir_items *members = NULL;
-    weir_item *joined = joined_of(&b, e), *clone = NULL, *plain = weir_item_new(b.loop, NULL, 8);
+    weir_item *joined = joined_of(&b, e), *clone = NULL,
+              *plain = must(weir_item_new(b.loop, NULL, 8));
     assert_int_equal(weir_items_split(b.loop, plain, &members), WEIR_EINVAL);
     assert_int_equal(weir_item_hold(joined), WEIR_OK);
     assert_int_equal(weir_items_split(b.loop, joined, &members), WEIR_EUNSUPPORTED);

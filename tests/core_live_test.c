@@ -817,7 +817,15 @@ static weir_status holder_open(weir_stage *stage, const void *config, void *stat
     return WEIR_OK;
 }
 
-static const weir_stage_type holder_type = { .name = "holder", .open = holder_open };
+static void holder_on_abort(weir_stage *stage, void *state)
+{
+    (void)state;
+    weir_stage_release(stage);
+}
+
+static const weir_stage_type holder_type = { .name = "holder",
+                                             .open = holder_open,
+                                             .on_abort = holder_on_abort };
 
 static void a_swap_waits_until_nothing_is_under_way(void **unused)
 {
@@ -1084,6 +1092,8 @@ static lab *lab_new(uint64_t service_ns, const weir_edge_config *edge)
     l->now = WEIR_SEC;
     l->service_ns = service_ns;
     l->loop = weir_loop_new(&(weir_loop_config){ .env = &l->env, .is_virtual = true });
+    test_in_hand();
+    assert_non_null(l->loop);
     l->p = weir_pipeline_new(&(weir_pipeline_config){ .env = &l->env });
     weir_from(l->p, weir_stage_of(&lab_source_type, &l));
     weir_node_window(weir_into(l->p, weir_stage_of(&lab_sink_type, &l)), edge);

@@ -67,7 +67,7 @@ static const weir_stage_type flaky_pure_type = { .name = "flaky",
 
 static flaky *flaky_new(void)
 {
-    return test_calloc(1, sizeof(flaky));
+    return calloc(1, sizeof(flaky));
 }
 
 static weir_stage_spec *flaky_spec(const weir_stage_type *type, flaky *f)
@@ -97,7 +97,7 @@ static void a_skipped_failure_ends_its_item_and_the_rest_goes_on(void **state)
         rig_assert_outcome(&r, 1, WEIR_FAILED, WEIR_EUNAVAILABLE);
         assert_int_equal(weir_pipeline_status(r.p), WEIR_OK);
         rig_done(&r);
-        test_free(f);
+        free(f);
     }
 }
 
@@ -116,7 +116,7 @@ static void a_stop_policy_makes_the_first_failure_the_pipelines_error(void **sta
     assert_int_equal(weir_pipeline_status(r.p), WEIR_EUNAVAILABLE);
     assert_non_null(strstr(weir_pipeline_why(r.p), "flaky"));
     rig_done(&r);
-    test_free(f);
+    free(f);
 }
 
 static void a_retry_waits_longer_each_time_and_then_gives_up(void **state)
@@ -146,7 +146,7 @@ static void a_retry_waits_longer_each_time_and_then_gives_up(void **state)
         assert_int_equal(stats.failed, 5);
         weir_probe_end(r.from);
         rig_done(&r);
-        test_free(f);
+        free(f);
     }
 }
 
@@ -181,7 +181,7 @@ static void a_retry_holds_the_later_items_of_its_key_and_no_others(void **state)
             assert_int_equal(weir_probe_value(r.to, 10 + k), 2 * k);
         weir_probe_end(r.from);
         rig_done(&r);
-        test_free(f);
+        free(f);
     }
 }
 
@@ -206,7 +206,7 @@ static void what_waits_for_retries_is_bounded_also_in_a_sink(void **state)
         assert_true(weir_testkit_advance_by(r.kit, 20 * WEIR_SEC, 10 * WEIR_MS));
         assert_int_equal(weir_probe_ended(r.from, WEIR_ACKED), 1000);
         rig_done(&r);
-        test_free(f);
+        free(f);
     }
 }
 
@@ -232,7 +232,7 @@ static void a_drain_waits_for_retries_and_an_abort_does_not(void **state)
         assert_int_equal(weir_probe_ended(r.from, how == WEIR_DRAIN ? WEIR_ACKED : WEIR_ABORTED),
                          5);
         rig_done(&r);
-        test_free(f);
+        free(f);
     }
 }
 
@@ -254,7 +254,7 @@ static void a_cancel_from_below_releases_what_waits_for_a_retry(void **state)
     assert_int_equal(weir_probe_ended(r.from, WEIR_ABORTED), 5);
     assert_int_equal(f->n, 1);
     rig_done(&r);
-    test_free(f);
+    free(f);
 }
 
 static void each_stage_counts_its_own_retries(void **state)
@@ -277,8 +277,8 @@ static void each_stage_counts_its_own_retries(void **state)
     assert_true(weir_testkit_advance_by(r.kit, WEIR_SEC, WEIR_MS));
     rig_assert_outcome(&r, 0, WEIR_ACKED, WEIR_OK);
     rig_done(&r);
-    test_free(first);
-    test_free(second);
+    free(first);
+    free(second);
 }
 
 /* from -> flaky -> to, with dead letters to a probe of their own. */
@@ -312,7 +312,7 @@ static void a_dead_letter_goes_its_own_way_and_its_source_hears_so(void **state)
         assert_int_equal(rig_stats(&r, 1).dead_lettered, 2);
         assert_true(weir_probe_is_over(dead, NULL));
         rig_done(&r);
-        test_free(f);
+        free(f);
     }
 }
 
@@ -333,7 +333,7 @@ static void dead_letters_without_credit_wait_bounded_and_come_before_the_end(voi
     assert_int_equal(weir_probe_received(dead), 1000);
     assert_int_equal(weir_probe_ended(r.from, WEIR_DEAD_LETTERED), 1000);
     rig_done(&r);
-    test_free(f);
+    free(f);
 }
 
 static void dead_letters_that_nobody_takes_any_more_fail(void **state)
@@ -352,7 +352,7 @@ static void dead_letters_that_nobody_takes_any_more_fail(void **state)
     assert_int_equal(weir_probe_ended(r.from, WEIR_FAILED), 6);
     rig_assert_outcome(&r, 0, WEIR_FAILED, WEIR_EUNAVAILABLE);
     rig_done(&r);
-    test_free(f);
+    free(f);
 }
 
 static void retries_that_run_out_become_dead_letters(void **state)
@@ -378,7 +378,7 @@ static void retries_that_run_out_become_dead_letters(void **state)
     assert_int_equal(weir_probe_value(dead, 1), 1);
     assert_int_equal(weir_probe_ended(r.from, WEIR_DEAD_LETTERED), 2);
     rig_done(&r);
-    test_free(f);
+    free(f);
 }
 
 static void an_abort_ends_dead_letters_without_credit(void **state)
@@ -394,7 +394,7 @@ static void an_abort_ends_dead_letters_without_credit(void **state)
     rig_settle(&r);
     assert_int_equal(weir_probe_ended(r.from, WEIR_ABORTED), 5);
     rig_done(&r);
-    test_free(f);
+    free(f);
 }
 
 int main(void)

@@ -15,6 +15,8 @@
 
 #include <weir/testkit.h>
 
+#include "failing.h"
+
 typedef struct rig {
     weir_testkit *kit;
     weir_pipeline *p;
@@ -90,6 +92,14 @@ static inline void rig_assert_outcome(const rig *r, uint64_t index, weir_outcome
     assert_true(weir_probe_outcome(r->from, index, &outcome, &got));
     assert_string_equal(weir_outcome_name(outcome), weir_outcome_name(expected));
     assert_int_equal(got, status);
+}
+
+/* An item of the test's own, for which there is memory. */
+static inline weir_item *must(weir_item *item)
+{
+    test_in_hand();
+    assert_non_null(item);
+    return item;
 }
 
 #endif

@@ -1,6 +1,9 @@
 /* The testkit itself: time, memory, probes. */
 #include "stages_rig.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
 static rig rig_bare(uint32_t loops)
 {
     rig r = rig_new(loops);
@@ -81,6 +84,7 @@ static void memory_is_counted_and_fails_when_told(void **unused)
     size_t before = weir_testkit_bytes(kit);
     uint64_t allocations = weir_testkit_allocations(kit);
     weir_testkit_fail_allocation(kit, 2);
+    test_in_hand();
     void *first = weir_memory_new(env, 100);
     assert_non_null(first);
     assert_null(weir_memory_new(env, 100));
@@ -191,6 +195,128 @@ static void items_cross_loops_and_come_home(void **unused)
     rig_finish(&r);
 }
 
+/* ---- The walk ---- */
+
+typedef struct careless {
+    bool forgets_item, forgets_memory; /* when it has no memory */
+} careless;
+
+static weir_status careless_on_item(weir_stage *stage, weir_in *in, weir_item *item, void *state)
+{
+    const careless *c = weir_stage_config(stage);
+    (void)in;
+    (void)state;
+    void *first = weir_memory_new(weir_stage_env(stage), 10);
+    void *second = weir_memory_new(weir_stage_env(stage), 20);
+    bool has_both = first != NULL && second != NULL;
+    if (has_both || !c->forgets_memory)
+        weir_memory_free(weir_stage_env(stage), first);
+    weir_memory_free(weir_stage_env(stage), second);
+    if (has_both)
+        weir_emit(weir_stage_out(stage), item);
+    else if (!c->forgets_item)
+        weir_fail(stage, item, WEIR_ENOMEM, "careless");
+    return WEIR_OK;
+}
+
+static const weir_stage_type careless_type = { .name = "careless",
+                                               .config_size = sizeof(careless),
+                                               .on_item = careless_on_item };
+
+/* True: it ran to its end and saw all as it should be. Leaves everything where it gives up. */
+static bool passes_one_item(const careless *c)
+{
+    weir_testkit *kit = weir_testkit_new(1, 7);
+    weir_probe *from = weir_testkit_probe(kit), *to = weir_testkit_probe(kit);
+    weir_pipeline *p = weir_testkit_pipeline(kit);
+    if (p == NULL)
+        return false;
+    weir_from(p, weir_probe_source(from));
+    weir_via(p, weir_stage_of(&careless_type, c));
+    weir_into(p, weir_probe_sink(to));
+    if (weir_testkit_start(kit, p) != WEIR_OK)
+        return false;
+    weir_probe_feed(from, 1);
+    weir_probe_request(to, 1);
+    weir_testkit_settle(kit);
+    if (!weir_probe_expect(to, 1, (const uint64_t[]){ 1 }))
+        return false;
+    weir_probe_end(from);
+    weir_testkit_settle(kit);
+    weir_pipeline_free(p);
+    return weir_testkit_free(kit) == 0;
+}
+
+/* What the walk finds wrong; "" for nothing. */
+static const char *found_in(const careless *c, uint64_t *ret_failed)
+{
+    static char why[256];
+    weir_testkit_walk *walk = weir_testkit_walk_new();
+    assert_non_null(walk);
+    bool is_fine = true, was_hit = true;
+    uint64_t nth = 0;
+    while (is_fine && was_hit) {
+        weir_testkit_walk_begin(walk, ++nth);
+        bool passed = passes_one_item(c);
+        is_fine = weir_testkit_walk_end(walk);
+        was_hit = weir_testkit_walk_hit(walk);
+        assert_true(passed || was_hit);
+    }
+    snprintf(why, sizeof why, "%s", weir_testkit_walk_why(walk));
+    weir_testkit_walk_free(walk);
+    *ret_failed = nth - 1;
+    return why;
+}
+
+static void a_walk_fails_each_allocation_and_ends_what_is_left(void **unused)
+{
+    (void)unused;
+    uint64_t failed;
+    assert_string_equal(found_in(&(careless){ 0 }, &failed), "");
+    assert_in_range(failed, 10, 100);
+}
+
+static void a_walk_finds_memory_that_is_left(void **unused)
+{
+    (void)unused;
+    uint64_t failed;
+    assert_string_equal(found_in(&(careless){ .forgets_memory = true }, &failed),
+                        "10 bytes were left");
+}
+
+static void a_walk_frees_what_the_test_owns_unless_it_did(void **unused)
+{
+    (void)unused;
+    weir_testkit_walk *walk = weir_testkit_walk_new();
+    void *first = malloc(1), *second = malloc(2);
+    weir_testkit_walk_begin(walk, 0);
+    weir_testkit *kit = weir_testkit_new(1, 7);
+    assert_true(weir_testkit_walk_owns(walk, first, free));
+    assert_true(weir_testkit_walk_owns(walk, second, free));
+    weir_testkit_walk_freed(walk, second);
+    free(second);
+    assert_non_null(kit); /* and left */
+    assert_true(weir_testkit_walk_end(walk));
+    assert_false(weir_testkit_walk_hit(walk));
+    weir_testkit_walk_free(walk);
+}
+
+static void an_abandoned_kit_says_what_never_ends(void **unused)
+{
+    (void)unused;
+    rig r = rig_bare(1);
+    weir_probe_keep(r.to, true);
+    rig_request(&r, 1);
+    rig_feed(&r, 1, 1);
+    weir_item *item = weir_probe_take(r.to);
+    assert_non_null(item);
+    assert_false(weir_testkit_abandon(r.kit));
+    assert_true(strlen(weir_testkit_why(r.kit)) > 10);
+    weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
+    assert_true(weir_testkit_abandon(r.kit));
+    assert_int_equal(weir_testkit_free(r.kit), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,6 +331,10 @@ int main(void)
         cmocka_unit_test(an_abort_ends_what_a_sink_keeps),
         cmocka_unit_test(each_replica_has_its_probe),
         cmocka_unit_test(items_cross_loops_and_come_home),
+        cmocka_unit_test(a_walk_fails_each_allocation_and_ends_what_is_left),
+        cmocka_unit_test(a_walk_finds_memory_that_is_left),
+        cmocka_unit_test(a_walk_frees_what_the_test_owns_unless_it_did),
+        cmocka_unit_test(an_abandoned_kit_says_what_never_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

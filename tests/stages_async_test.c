@@ -34,6 +34,7 @@ static void work_flush(weir_stage *stage, void *user)
 
 static void finish(rig *r, work *w, size_t index, weir_status status)
 {
+    assert_non_null(w->ops[index]);
     weir_op_done(w->ops[index], status, "the work failed");
     assert_true(weir_testkit_settle(r->kit));
 }
@@ -230,6 +231,7 @@ static void work_memory_is_kept_and_nothing_is_allocated_per_item(void **unused)
     uint64_t before = 0;
     for (uint64_t i = 0; i < 200; i++) {
         rig_feed(&r, i, 1);
+        assert_int_equal(w.n, i + 1);
         assert_int_equal(*(uint64_t *)w.ops[i]->work, i);
         finish(&r, &w, i, WEIR_OK);
         if (i == 100)

@@ -64,8 +64,10 @@ static void open_gate(gate *g)
     pthread_mutex_unlock(&g->lock);
 }
 
-static void wait_inside(gate *g, uint32_t n)
+static void wait_inside(const rig *r, gate *g, uint32_t n)
 {
+    test_in_hand(); /* threads look at the gate */
+    assert_true(weir_probe_live(r->from) >= n);
     pthread_mutex_lock(&g->lock);
     while (g->inside < n)
         pthread_cond_wait(&g->moved, &g->lock);
@@ -75,8 +77,10 @@ static void wait_inside(gate *g, uint32_t n)
 /* Turns the kit's loops, which nobody else runs, until `n` items have ended. */
 static void turn_until_ended(rig *r, uint64_t n)
 {
-    while (weir_probe_emitted(r->from) - weir_probe_live(r->from) < n)
+    while (weir_probe_emitted(r->from) - weir_probe_live(r->from) < n) {
         assert_true(weir_testkit_settle(r->kit));
+        assert_true(weir_probe_emitted(r->from) >= n || weir_probe_live(r->from) > 0);
+    }
 }
 
 /* ---- Many items ---- */
@@ -140,7 +144,7 @@ static void as_many_run_as_there_are_threads(void **unused)
     assert_demand(&r, 5);
     rig_feed(&r, 0, 20);
     assert_int_equal(weir_probe_emitted(r.from), 5);
-    wait_inside(&g, 3);
+    wait_inside(&r, &g, 3);
     open_gate(&g);
     turn_until_ended(&r, 20);
     assert_received(&r, 20);
@@ -162,7 +166,7 @@ static void what_waits_fails_when_its_context_is_over_and_what_runs_goes_on(void
     for (uint64_t i = 0; i < 2; i++)
         (void)weir_probe_feed_item(r.from, &(weir_probe_item){ .value = i, .context = &context });
     assert_true(weir_testkit_settle(r.kit));
-    wait_inside(&g, 1);
+    wait_inside(&r, &g, 1);
     weir_context_cancel(&context, WEIR_ECANCELED);
     assert_true(weir_testkit_advance(r.kit, 50 * WEIR_MS));
     assert_outcome(&r, 1, WEIR_FAILED, WEIR_ECANCELED);
@@ -189,7 +193,7 @@ static void long_work_may_look_at_its_context(void **unused)
     weir_context_init(&context, weir_testkit_loop(r.kit, 0), NULL, 0);
     (void)weir_probe_feed_item(r.from, &(weir_probe_item){ .value = 1, .context = &context });
     assert_true(weir_testkit_settle(r.kit));
-    wait_inside(&g, 1);
+    wait_inside(&r, &g, 1);
     weir_context_cancel(&context, WEIR_ECANCELED);
     open_gate(&g);
     turn_until_ended(&r, 1);
@@ -205,7 +209,7 @@ static void an_abort_waits_for_the_threads_and_spares_the_rest(void **unused)
     rig r = rig_blocking(
         &(weir_blocking_config){ .run = through, .user = &g, .threads = 2, .queue = 4 });
     rig_feed(&r, 0, 20);
-    wait_inside(&g, 2);
+    wait_inside(&r, &g, 2);
     rig_abort(&r);
     assert_false(weir_pipeline_is_finished(r.pipeline));
     open_gate(&g);

@@ -166,6 +166,7 @@ static void work_start(weir_op *op, void *user)
 {
     work *w = user;
     w->ops[w->n++] = op;
+    test_in_hand(); /* it cannot be cancelled */
 }
 
 static void work_finish(rig *r, work *w)

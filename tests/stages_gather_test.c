@@ -61,6 +61,7 @@ static rig rig_two(calls *c)
 
 static void done(rig *r, calls *c, size_t index, weir_status status)
 {
+    assert_non_null(c->of[index]);
     weir_call_done(c->of[index], status, "it failed");
     assert_true(weir_testkit_settle(r->kit));
 }
@@ -99,6 +100,7 @@ static void the_item_waits_for_calls_that_cannot_be_given_up_at_once(void **unus
     c.give_up_at_once = false;
     rig r = rig_two(&c);
     rig_feed(&r, 1, 1);
+    assert_non_null(c.of[1]);
     weir_context *context = c.of[1]->context;
     done(&r, &c, 0, WEIR_EIO);
     assert_int_equal(weir_context_status(context, 0), WEIR_ECANCELED);
@@ -163,6 +165,7 @@ static void the_items_context_reaches_the_calls(void **unused)
     weir_context_init(&context, weir_testkit_loop(r.kit, 0), NULL, 5 * WEIR_SEC);
     (void)weir_probe_feed_item(r.from, &(weir_probe_item){ .value = 1, .context = &context });
     assert_true(weir_testkit_settle(r.kit));
+    assert_non_null(c.of[0]);
     assert_int_equal(c.of[0]->context->deadline_ns, 5 * WEIR_SEC);
     weir_context_cancel(&context, WEIR_ECANCELED);
     assert_true(weir_testkit_settle(r.kit));
@@ -209,6 +212,7 @@ static void a_call_may_be_ended_from_elsewhere(void **unused)
     calls c = later();
     rig r = rig_two(&c);
     rig_feed(&r, 1, 1);
+    assert_non_null(c.of[1]);
     weir_call_done_from(c.of[0], WEIR_OK, NULL);
     weir_call_done_from(c.of[1], WEIR_EIO, "from elsewhere");
     assert_received(&r, 0);

@@ -141,6 +141,7 @@ static void work_expired(uint64_t key, void *key_state, void *user)
 
 static void finish(rig *r, work *w, size_t index, weir_status status)
 {
+    assert_non_null(w->ops[index]);
     weir_op_done(w->ops[index], status, "the work failed");
     assert_true(weir_testkit_settle(r->kit));
 }

@@ -13,6 +13,8 @@
 #include <weir/stages.h>
 #include <weir/testkit.h>
 
+#include "failing.h"
+
 typedef struct rig {
     weir_testkit *kit;
     weir_probe *from, *to;

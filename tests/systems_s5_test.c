@@ -194,6 +194,7 @@ static void a_slow_worker_holds_up_no_other_unless_order_is_asked_for(void **unu
             assert_true(weir_probe_received(r.to) >= 190);
         else
             assert_received(&r, 0);
+        assert_non_null(first);
         weir_op_done(first, WEIR_OK, NULL);
         assert_true(weir_testkit_settle(r.kit));
         assert_received(&r, 200);

@@ -80,6 +80,7 @@ static void the_first_error_of_a_stage_cancels_all_stages(void **unused)
     for (size_t i = 0; i < 4; i++) {
         weir_op *op = before.of[i]; /* 2, 3, 4 pass; 5 fails in the middle */
         before.of[i] = NULL;
+        assert_non_null(op);
         weir_op_done(op, WEIR_OK, NULL);
         assert_true(weir_testkit_settle(r.kit));
     }
@@ -167,6 +168,7 @@ static void ask(weir_call *call, void *user)
 
 static void answer(rig *r, remote *from, weir_status status)
 {
+    assert_non_null(from->call);
     (void)weir_context_watch_stop(&from->watch);
     weir_call_done(from->call, status, "no such customer");
     assert_true(weir_testkit_settle(r->kit));

@@ -32,6 +32,7 @@ extern "C" {
 
 typedef struct weir_testkit weir_testkit;
 typedef struct weir_probe weir_probe;
+typedef struct weir_testkit_walk weir_testkit_walk;
 
 enum { WEIR_TESTKIT_LOOPS_MAX = 64 };
 
@@ -130,6 +131,64 @@ WEIR_API uint64_t weir_testkit_allocations(const weir_testkit *kit);
 WEIR_API void weir_testkit_fail_allocation(weir_testkit *kit, uint64_t nth);
 /* Fails every allocation until told otherwise. */
 WEIR_API void weir_testkit_fail_all(weir_testkit *kit, bool fail);
+
+/* Ends whatever a test has left on the kit, wherever it left: takes back failures and faults to
+ * come, aborts the pipelines that were made with the kit's env, settles, and frees those that are
+ * over. True if all are, nothing broke the contract, and every item of a source has ended;
+ * otherwise weir_testkit_why says why. Free the kit next; or, if it gave false because a pipeline
+ * waits for something of the test's (an item taken from a probe, a hold), end that and call again.
+ * Not after a jump out of a callback: that gives false, and the kit cannot be freed. */
+WEIR_API bool weir_testkit_abandon(weir_testkit *kit);
+
+/* ---- Every allocation failing in turn ----
+ *
+ * A test that passes is run again and again, each time with another allocation failing, until there
+ * is none left to fail. It need not know: the kits that it makes are part of the walk.
+ *
+ *     weir_testkit_walk *walk = weir_testkit_walk_new();
+ *     for (uint64_t nth = 1;; nth++) {
+ *         weir_testkit_walk_begin(walk, nth);
+ *         bool passed = my_test();               may return (or longjmp to here) wherever it likes
+ *         assert(weir_testkit_walk_end(walk));   otherwise: weir_testkit_walk_why(walk)
+ *         if (!weir_testkit_walk_hit(walk)) {
+ *             assert(passed);
+ *             break;
+ *         }
+ *     }
+ *     weir_testkit_walk_free(walk);
+ *
+ * What my_test expects may fail once an allocation has: start gives WEIR_ENOMEM, items end as
+ * failed. What may not: a crash, a hang, a breach of the contract, an item that never ends, a byte
+ * that is left. So my_test leaves its kits and pipelines behind when it gives up early, and
+ * weir_testkit_walk_end abandons them; what else it has made (a hub, an inlet, an item) it frees
+ * itself or tells the walk of, or it is found as left.
+ * Stages run as they are abandoned: where they refer to the test's own stack, call
+ * weir_testkit_walk_end where the test gives up, before its stack is gone. */
+
+/* Gives a walk; NULL for want of memory. */
+WEIR_API weir_testkit_walk *weir_testkit_walk_new(void);
+/* Takes it, between end and begin. NULL is fine. */
+WEIR_API void weir_testkit_walk_free(weir_testkit_walk *walk);
+/* From now on kits that this thread makes count their allocations together, each from when it has
+ * been made, and the nth fails, once; 0: none. One walk at a time on a thread. */
+WEIR_API void weir_testkit_walk_begin(weir_testkit_walk *walk, uint64_t nth);
+/* Abandons and frees the kits that were not freed. False: something was wrong, on these or on those
+ * that the test had freed: see weir_testkit_walk_why. A kit that cannot be freed stays as it is. */
+WEIR_API bool weir_testkit_walk_end(weir_testkit_walk *walk);
+/* Whether the allocation came and failed. From begin to the next begin, as what follows. */
+WEIR_API bool weir_testkit_walk_hit(const weir_testkit_walk *walk);
+WEIR_API uint64_t weir_testkit_walk_allocations(const weir_testkit_walk *walk);
+/* The first thing that was wrong, as a sentence; "" if nothing was. Borrowed. */
+WEIR_API const char *weir_testkit_walk_why(const weir_testkit_walk *walk);
+/* `what` is the test's to free (a hub, an inlet): if it leaves without, end calls `free_it`, after
+ * the pipelines and before the kits, the latest first. False: there are 64 already. */
+WEIR_API bool weir_testkit_walk_owns(weir_testkit_walk *walk, void *what,
+                                     void (*free_it)(void *what));
+/* The test freed it. Of others: nothing. */
+WEIR_API void weir_testkit_walk_freed(weir_testkit_walk *walk, const void *what);
+/* Counts one more allocation, of another library's hook (event_set_mem_functions, nghttp2_mem,
+ * ProtobufCAllocator): true if it is the one that must fail. Any thread. */
+WEIR_API bool weir_testkit_walk_fails(weir_testkit_walk *walk);
 
 /* ---- Probes ---- */
 
