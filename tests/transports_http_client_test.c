@@ -409,13 +409,13 @@ static void requests_share_a_kept_alive_connection(void **state)
     rig *r = rig_new(s->port);
     r->config.connections_max = 1;
     for (int i = 0; i < 100; i++) {
-        char target[16];
+        char target[32];
         snprintf(target, sizeof target, "/ok/%d", i);
         get(r, target);
     }
     run(r);
     for (int i = 0; i < 100; i++) {
-        char answer[16];
+        char answer[32];
         snprintf(answer, sizeof answer, "answer %d", i);
         expect_answer(r, i, 200, answer);
     }
