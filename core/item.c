@@ -121,7 +121,9 @@ size_t weir_items_new(weir_loop *loop, const weir_item_type *type, size_t body_b
     return made;
 }
 
-static weir_item *new_big(weir_loop *loop, const weir_item_type *type, size_t body_bytes)
+/* Apart from the usual way, which is to stay short. */
+__attribute__((noinline)) static weir_item *new_big(weir_loop *loop, const weir_item_type *type,
+                                                    size_t body_bytes)
 {
     weir_item *item;
     if (body_bytes > SIZE_MAX - BIG_PREFIX)
@@ -140,16 +142,22 @@ static weir_item *new_big(weir_loop *loop, const weir_item_type *type, size_t bo
     return item;
 }
 
-weir_item *weir_item_new(weir_loop *loop, const weir_item_type *type, size_t body_bytes)
+__attribute__((noinline)) static weir_item *
+new_after_refill(weir_loop *loop, const weir_item_type *type, size_t body_bytes)
 {
     weir_item *item;
+    return weir_items_new(loop, type, body_bytes, &item, 1) == 1 ? item : NULL;
+}
+
+weir_item *weir_item_new(weir_loop *loop, const weir_item_type *type, size_t body_bytes)
+{
     if (body_bytes > WEIR_ITEM_SLAB_BYTES_MAX)
         return new_big(loop, type, body_bytes);
     uint32_t which = class_for(body_bytes);
     wi_class *c = &loop->classes[which];
     if (WI_UNLIKELY(c->n_free == 0))
-        return weir_items_new(loop, type, body_bytes, &item, 1) == 1 ? item : NULL;
-    item = c->free[c->n_free - 1];
+        return new_after_refill(loop, type, body_bytes);
+    weir_item *item = c->free[c->n_free - 1];
     wi_set(&c->n_free, c->n_free - 1);
     /* One by one: a header laid out first would be read back before its stores are through. */
     item->type = type;
