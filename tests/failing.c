@@ -41,7 +41,7 @@
 
 enum {
     RUNS_DEFAULT = 200,
-    TEST_MS_MAX = 2000,  /* for all runs of one test, unless it is all allocations */
+    RUN_MS_MAX = 10, /* of a test, on average: longer ones get fewer runs, unless it is to be all */
     SECONDS_MAX = 10,    /* more than without a failure, for one run: then it hangs */
     SECONDS_FIRST = 120, /* for the run without */
     PROBLEMS_MAX = 3,    /* of one test: then the rest is not looked at */
@@ -340,7 +340,8 @@ static uint64_t seed(void)
 
 static uint64_t runs_of(const job *j)
 {
-    uint64_t n = j->p->allocations, runs = j->runs_max, in_time = TEST_MS_MAX / (j->p->ms + 1);
+    uint64_t n = j->p->allocations, runs = j->runs_max,
+             in_time = runs * RUN_MS_MAX / (j->p->ms + 1);
     if (runs == 0)
         return n;
     runs = runs < in_time ? runs : in_time + 1;
