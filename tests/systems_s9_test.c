@@ -102,6 +102,10 @@ static void numbers_on_demand(weir_stage *stage, weir_out *out, uint64_t credit,
     numbers *n = state;
     for (; credit > 0; credit--) {
         weir_item *item = weir_item_new(weir_stage_loop(stage), NULL, sizeof(uint64_t));
+        if (item == NULL) {
+            weir_end_error(out, WEIR_ENOMEM);
+            return;
+        }
         *(uint64_t *)weir_item_body(item) = n->sent++;
         weir_emit(out, item);
     }
