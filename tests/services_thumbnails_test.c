@@ -92,6 +92,15 @@ static void service_start(service *s, const char *const *args)
     service_wait(s);
 }
 
+/* It listens before all of its processes are there. */
+static size_t wait_for_processes(const service *s, const char *name, pid_t *pids, size_t n)
+{
+    size_t found = 0;
+    for (uint64_t end = server_now_ms() + WAIT_MS; found < n && server_now_ms() < end; server_nap())
+        found = tree_find(s->pid, name, pids, n);
+    return found;
+}
+
 static void assert_drains(service *s)
 {
     char log[8192];
@@ -501,7 +510,7 @@ static void bombs_are_refused_by_their_header(void **state)
     (void)state;
     service_start(&s, NULL);
     assert_still_works(&s);
-    assert_int_equal(tree_find(s.pid, "weir-worker", before, 4), 2);
+    assert_int_equal(wait_for_processes(&s, "weir-worker", before, 2), 2);
     assert_refused(&s, b, jpeg_head(b, 65535, 65535, 0xc0), 413, "65500 pixels");
     assert_refused(&s, b, jpeg_head(b, 20000, 20000, 0xc0), 413, "pixels");
     assert_refused(&s, b, jpeg_head(b, 7000, 7000, 0xc2), 413, "progressive");
@@ -645,8 +654,8 @@ static void when_it_is_killed_its_processes_end(void **state)
     pid_t all[8];
     (void)state;
     service_start(&s, NULL);
-    size_t n = tree_find(s.pid, "weir-worker", all, 4);
-    n += tree_find(s.pid, "weir-helper", all + n, 4);
+    size_t n = wait_for_processes(&s, "weir-worker", all, 2);
+    n += wait_for_processes(&s, "weir-helper", all + n, 2);
     assert_int_equal(n, 4);
     server_kill(s.pid, SIGKILL);
     s.pid = 0;
