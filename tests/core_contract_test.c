@@ -782,8 +782,10 @@ static void emit_without_credit(void)
     rig_settle(&r);
     assert_int_equal(ends[WEIR_ABORTED], 1);
     assert_int_equal(rig_stats(&r, 0).over_emitted, 1);
+    assert_int_equal(weir_testkit_violations(r.kit), 1);
     memset(ends, 0, sizeof ends);
-    rig_done(&r);
+    weir_pipeline_free(r.p);
+    assert_int_equal(weir_testkit_free(r.kit), 0);
 }
 
 static void leak_an_item(void)
