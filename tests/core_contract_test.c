@@ -775,7 +775,7 @@ static void emit_without_credit(void)
 {
     rig r = rig_new();
     rig_chain(&r, NULL);
-    (void)!weir_testkit_start(r.kit, r.p);
+    assert_int_equal(weir_testkit_start(r.kit, r.p), WEIR_OK);
     weir_item *item = must(weir_item_new(weir_testkit_loop(r.kit, 0), &counted_type, 8));
     weir_emit(weir_stage_out(weir_probe_stage(r.from)), item);
     weir_probe_end(r.from);

@@ -55,8 +55,8 @@ static void what_was_posted_to_a_stage_finds_its_state(void **unused)
     ended_by_sink = weir_inlet_new(weir_testkit_env(r.kit), NULL);
     assert_non_null(ended_by_sink);
     for (int i = 0; i < 2; i++)
-        assert_int_equal(weir_inlet_offer(ended_by_sink,
-                                          weir_item_new_foreign(weir_testkit_env(r.kit), NULL, 8)),
+        assert_int_equal(weir_inlet_offer(ended_by_sink, must(weir_item_new_foreign(
+                                                             weir_testkit_env(r.kit), NULL, 8))),
                          WEIR_OK);
     weir_from(r.p, weir_from_inlet(ended_by_sink));
     weir_into(r.p, weir_stage_of(&ending_sink_type, NULL));
@@ -115,9 +115,17 @@ static weir_status holder_open(weir_stage *stage, const void *config, void *stat
     return WEIR_OK;
 }
 
-static const weir_stage_type holder_type = { .name = "holder",
-                                             .inputs = WEIR_PORTS_NONE,
-                                             .open = holder_open };
+static void holder_abort(weir_stage *stage, void *state)
+{
+    (void)state;
+    if (holder != NULL)
+        weir_stage_release(stage);
+    holder = NULL;
+}
+
+static const weir_stage_type holder_type = {
+    .name = "holder", .inputs = WEIR_PORTS_NONE, .open = holder_open, .on_abort = holder_abort
+};
 
 static void a_drain_while_a_source_goes_is_for_the_one_that_comes(void **unused)
 {
@@ -129,7 +137,9 @@ static void a_drain_while_a_source_goes_is_for_the_one_that_comes(void **unused)
     swap_to(&r, "holder", weir_probe_source(r.from));
     weir_pipeline_shutdown(r.p, WEIR_DRAIN, 0);
     rig_settle(&r);
-    weir_stage_release(holder);
+    weir_stage *held = holder;
+    holder = NULL;
+    weir_stage_release(held);
     rig_done(&r);
 }
 
@@ -141,7 +151,7 @@ static void an_inlet_is_swapped_on_every_replica(void **unused)
     weir_from(r.p, weir_from_inlet(inlet));
     weir_into(r.p, weir_probe_sink(r.to));
     rig_start(&r);
-    weir_item *item = weir_item_new_foreign(weir_testkit_env(r.kit), NULL, 8);
+    weir_item *item = must(weir_item_new_foreign(weir_testkit_env(r.kit), NULL, 8));
     assert_int_equal(weir_inlet_offer(inlet, item), WEIR_OK);
     for (uint32_t i = 0; i < 3; i++)
         weir_probe_request(weir_probe_replica(r.to, i), 1);
