@@ -137,7 +137,8 @@ static weir_stage_spec *map_copy(uint32_t index, void *user)
 typedef enum shape {
     SHAPE_CHAIN,     /* source, stage, sink */
     SHAPE_FAN_IN,    /* two sources, stage, sink; without a stage a sink of two inputs */
-    SHAPE_SPLIT,     /* source, stage, merge, sink */
+    SHAPE_SPLIT,     /* source, stage, a sink of many inputs */
+    SHAPE_ROUND,     /* source, stage, merge, sink */
     SHAPE_UNORDERED, /* source, copies of a map, sink; without them a map */
     SHAPE_ORDERED
 } shape;
@@ -158,7 +159,8 @@ static const lane lanes[] = {
     { .name = "flat_map64", .stage = flat_map_64, .made = 64 },
     { .name = "flat_map64_at_once", .stage = flat_map_all_64, .made = 64 },
     { .name = "partition", .shape = SHAPE_SPLIT, .stage = partition_8, .legs = 8 },
-    { .name = "partition4", .shape = SHAPE_SPLIT, .stage = partition_4, .legs = 4 },
+    { .name = "partition_merge", .shape = SHAPE_ROUND, .stage = partition_8, .legs = 8 },
+    { .name = "partition4_merge", .shape = SHAPE_ROUND, .stage = partition_4, .legs = 4 },
     { .name = "batch", .stage = batch },
     { .name = "merge_priority", .shape = SHAPE_FAN_IN, .stage = by_priority },
     { .name = "merge_priority_3to1", .shape = SHAPE_FAN_IN, .stage = by_3_to_1 },
@@ -185,13 +187,13 @@ static void wire_fan_in(weir_pipeline *p, const lane *l, const count_config *cou
                   &(weir_edge_config){ .window = l->window });
 }
 
-static void wire_split(weir_pipeline *p, const lane *l)
+static void wire_split(weir_pipeline *p, const lane *l, weir_stage_spec *behind)
 {
     weir_node *split = weir_via(p, l->stage());
-    weir_node *merge = weir_add(p, weir_merge());
+    weir_node *to = weir_add(p, behind);
     for (uint32_t i = 0; i < l->legs; i++)
-        weir_link(split, i, merge, i, NULL);
-    weir_at(p, merge);
+        weir_link(split, i, to, i, NULL);
+    weir_at(p, to);
 }
 
 /* So that it is `n` items that arrive. */
@@ -203,8 +205,12 @@ static void wire(weir_pipeline *p, const lane *l, uint64_t n, uint64_t **sum_at)
     }
     weir_from(p,
               weir_stage_of(&count_type, &(count_config){ .n = l->made != 0 ? n / l->made : n }));
-    if (l->shape == SHAPE_SPLIT)
-        wire_split(p, l);
+    if (l->shape == SHAPE_SPLIT) {
+        wire_split(p, l, weir_stage_of(&collect_type, sum_at));
+        return;
+    }
+    if (l->shape == SHAPE_ROUND)
+        wire_split(p, l, weir_merge());
     else if (l->legs != 0)
         weir_parallel(p, &(weir_parallel_config){ .stage = map_copy,
                                                   .copies = l->legs,

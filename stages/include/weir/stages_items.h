@@ -85,7 +85,7 @@ WEIR_API weir_stage_spec *weir_dedup(const weir_dedup_config *config);
 
 /* ---- One to many, few ---- */
 
-enum { WEIR_FLAT_MAP_AHEAD = 16, WEIR_FLAT_MAP_MADE_MAX = 16384 };
+enum { WEIR_FLAT_MAP_AHEAD = 64, WEIR_FLAT_MAP_MADE_MAX = 16384 };
 
 /* Makes any number of items of each. `next` is called with index 0, 1, 2 … while there is demand
  * for what it makes, and once more to see if that was the last, until it leaves *ret_made NULL. It
