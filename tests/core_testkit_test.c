@@ -201,6 +201,9 @@ typedef struct careless {
     bool forgets_item, forgets_memory; /* when it has no memory */
 } careless;
 
+/* So that a leak checker of the process finds what only the kit shall find leaked. */
+static void *volatile forgotten;
+
 static weir_status careless_on_item(weir_stage *stage, weir_in *in, weir_item *item, void *state)
 {
     const careless *c = weir_stage_config(stage);
@@ -211,6 +214,8 @@ static weir_status careless_on_item(weir_stage *stage, weir_in *in, weir_item *i
     bool has_both = first != NULL && second != NULL;
     if (has_both || !c->forgets_memory)
         weir_memory_free(weir_stage_env(stage), first);
+    else
+        forgotten = first != NULL ? first : forgotten;
     weir_memory_free(weir_stage_env(stage), second);
     if (has_both)
         weir_emit(weir_stage_out(stage), item);

@@ -59,14 +59,17 @@ static bool take_many(wi_permits *p, uint64_t n)
     return true;
 }
 
-/* An item that needs several would wait for ever if others took each permit as it comes back. */
+/* An item that needs several would wait for ever if others took each permit as it comes back. Who
+ * gives back looks for a first one after it has: so who becomes it looks once more for permits, or
+ * those given back in between would wake somebody else alone. */
 static bool take_costly(wi_permit_gate *g, uint64_t n)
 {
     wi_permits *p = g->permits;
     wi_gate *nobody = NULL;
     bool taken = take_many(p, n);
-    if (!taken && n > 1 && g->gate.reject == WEIR_OK)
-        (void)atomic_compare_exchange_strong(&p->first, &nobody, &g->gate);
+    if (!taken && n > 1 && g->gate.reject == WEIR_OK &&
+        atomic_compare_exchange_strong(&p->first, &nobody, &g->gate))
+        taken = take_many(p, n);
     if (taken)
         wi_permits_cut(&g->gate);
     return taken;
