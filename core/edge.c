@@ -80,8 +80,9 @@ void wi_grant_beside(wi_edge *edge)
     const weir_stage *sender = edge->out.stage;
     for (uint32_t i = 0; i < sender->n_out; i++) {
         wi_edge *beside = sender->out[i]->edge;
-        uint64_t owed = beside->on_owed && !beside->is_cross && !beside->in.over ? wi_owed(beside)
-                                                                                 : 0;
+        if (beside->is_cross || !beside->on_owed || beside->in.over)
+            continue; /* of one to another loop only that loop knows what it owes */
+        uint64_t owed = wi_owed(beside);
         if (owed != 0)
             wi_grant_one(beside, owed);
     }

@@ -11,14 +11,15 @@ typedef struct served {
     weir_pipeline *pipeline;
     pthread_t thread;
     weir_status status;
-    atomic_int listeners, ports[8];
+    atomic_int begun, listeners, ports[8];
 } served;
 
 static void listening(uint16_t port, void *user)
 {
     served *s = user;
-    int i = atomic_fetch_add(&s->listeners, 1);
+    int i = atomic_fetch_add(&s->begun, 1);
     atomic_store(&s->ports[i], port);
+    atomic_fetch_add(&s->listeners, 1); /* whoever waits for them all finds their ports */
 }
 
 static weir_status answer(const weir_item *item, weir_http_response *response, void *user)
