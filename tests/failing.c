@@ -428,14 +428,13 @@ static void run_all(job *j)
 
 static uint64_t walk_test(const struct CMUnitTest *test, progress *total)
 {
-    char path[] = "/tmp/weir-failing-XXXXXX";
-    job j = { .test = test, .runs_max = options.runs, .output = mkstemp(path) };
+    job j = { .test = test, .runs_max = options.runs };
+    j.output = memfd_create("failing", MFD_CLOEXEC);
     j.p = mmap(NULL, sizeof *j.p, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (j.output < 0 || j.p == MAP_FAILED) {
         perror("failing");
         exit(1);
     }
-    unlink(path);
     run_all(&j);
     progress p = *j.p;
     printf("%-70s %6llu allocations, %4llu failed, %4llu disappointed%s%s\n", test->name,
