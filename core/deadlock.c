@@ -125,7 +125,7 @@ static bool is_starved(const weir_in *in)
 static void note_stage(wait_of_stage *to, const weir_stage *s)
 {
     to->closed = s->closed || s->exec != s;
-    to->busy = s->holds != 0 || (s->retry != NULL && wi_retry_waiting(s->retry) != 0);
+    to->busy = wi_stage_is_held(s) || (s->retry != NULL && wi_retry_waiting(s->retry) != 0);
 }
 
 static void note_part(const wi_part *part)

@@ -144,15 +144,14 @@ const char *weir_in_from(const weir_in *in)
 
 void weir_stage_hold(weir_stage *stage)
 {
-    wi_set(&stage->exec->holds, stage->exec->holds + 1);
+    wi_set(&stage->holds, stage->holds + 1);
 }
 
 void weir_stage_release(weir_stage *stage)
 {
-    weir_stage *exec = stage->exec;
-    assert(exec->holds > 0);
-    wi_set(&exec->holds, exec->holds - 1);
-    wi_stage_ready(exec);
+    assert(stage->holds > 0);
+    wi_set(&stage->holds, stage->holds - 1);
+    wi_stage_ready(stage->exec);
 }
 
 void weir_stage_fail(weir_stage *stage, weir_status status, const char *why)
@@ -664,7 +663,7 @@ static bool dead_letter_is_over(weir_stage *stage)
 {
     if (stage->dead_letter == NULL || stage->dead_letter->over)
         return true;
-    if (stage->n_open_in == 0 && stage->n_open_out == 1 && stage->holds == 0)
+    if (stage->n_open_in == 0 && stage->n_open_out == 1 && !wi_stage_is_held(stage))
         weir_end(stage->dead_letter);
     return stage->dead_letter->over;
 }
@@ -680,7 +679,7 @@ static bool senders_are_done(const weir_stage *stage)
 
 void wi_stage_maybe_close(weir_stage *stage)
 {
-    if (stage->closed || stage->holds != 0 || stage->n_open_in != 0)
+    if (stage->closed || stage->n_open_in != 0 || wi_stage_is_held(stage))
         return;
     if (stage->retry != NULL && wi_retry_waiting(stage->retry) != 0)
         return;

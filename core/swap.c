@@ -241,13 +241,15 @@ static void tell_end(weir_stage *stage)
         wi_stage_end_outputs(stage, WEIR_OK);
 }
 
-/* A fused chain with nothing under way: exchanged within it, or taken apart. */
+/* A fused chain keeps no items: it is taken apart at once. One stage of it is exchanged within it,
+ * by another of its kind, as soon as that one has nothing under way. */
 static void step_fused(weir_stage *exec, wi_live *live)
 {
     weir_stage *target = live->target;
     weir_status status = WEIR_OK;
     if (live->type != NULL && live->type->transform != NULL) {
-        exchange(exec, target, live);
+        if (target->holds == 0)
+            exchange(exec, target, live);
         return;
     }
     leave(exec);
@@ -265,8 +267,7 @@ void wi_swap_step(weir_stage *stage)
         return;
     }
     if (wi_stage_is_fused(stage)) {
-        if (stage->holds == 0)
-            step_fused(stage, live);
+        step_fused(stage, live);
         return;
     }
     if (stage->retry != NULL && wi_retry_waiting(stage->retry) != 0)

@@ -293,6 +293,14 @@ void wi_stage_ready(weir_stage *stage);
 /* One visit: control, one vector of each input, terminals. */
 void wi_stage_run(weir_stage *stage);
 void wi_stage_maybe_close(weir_stage *stage);
+/* Whether the stage, or one that is fused behind it, has work under way. */
+static inline bool wi_stage_is_held(const weir_stage *stage)
+{
+    for (; stage != NULL; stage = stage->fused_next)
+        if (stage->holds != 0)
+            return true;
+    return false;
+}
 void wi_stage_count_failed(weir_stage *stage, weir_status status);
 /* `n` items took `ns` together; they stand for `weight` times as many. */
 void wi_stage_count_duration(weir_stage *stage, uint64_t ns, uint64_t n, uint64_t weight);
