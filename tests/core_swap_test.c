@@ -220,6 +220,51 @@ static void a_zip_that_goes_cancels_none_of_its_inputs(void **unused)
     rig_done(&r);
 }
 
+/* ---- Fused chains ---- */
+
+static weir_status as_it_is(weir_item *item, void *user)
+{
+    (void)item;
+    (void)user;
+    return WEIR_OK;
+}
+
+static void change_is_over(weir_pipeline *p, weir_status status, const char *why, void *user)
+{
+    (void)p;
+    (void)why;
+    *(int *)user += status == WEIR_OK ? 1 : 100;
+}
+
+static void a_window_in_a_chain_waits_for_no_item_that_is_followed_to_its_end(void **unused)
+{
+    (void)unused;
+    rig r = rig_new();
+    int told = 0;
+    weir_on_changed on_changed = { change_is_over, &told };
+    weir_from(r.p, weir_probe_source(r.from));
+    weir_via(r.p, weir_dedup(&(weir_dedup_config){ .forgets_failed = true }));
+    weir_via(r.p, weir_map(as_it_is, NULL));
+    weir_into(r.p, weir_probe_sink(r.to));
+    weir_probe_keep(r.to, true);
+    rig_start(&r);
+    weir_probe_request(r.to, 10);
+    for (uint64_t i = 1; i <= 3; i++)
+        assert_true(weir_probe_feed_item(r.from, &(weir_probe_item){ .value = i, .key = i }));
+    rig_settle(&r);
+    assert_int_equal(weir_probe_received(r.to), 3);
+    assert_int_equal(weir_pipeline_set_window(r.p, "map", 0, 1, &on_changed, NULL), WEIR_OK);
+    rig_settle(&r);
+    assert_int_equal(told, 1);
+    assert_true(weir_probe_feed(r.from, 4));
+    rig_settle(&r);
+    assert_int_equal(weir_probe_received(r.to), 4);
+    for (weir_item *item; (item = weir_probe_take(r.to)) != NULL;)
+        weir_item_ack(item);
+    weir_probe_end(r.from);
+    rig_done(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +274,7 @@ int main(void)
         cmocka_unit_test(an_inlet_is_swapped_on_every_replica),
         cmocka_unit_test(a_sink_that_has_not_asked_yet_is_not_starved),
         cmocka_unit_test(a_zip_that_goes_cancels_none_of_its_inputs),
+        cmocka_unit_test(a_window_in_a_chain_waits_for_no_item_that_is_followed_to_its_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
