@@ -241,6 +241,7 @@ static void fail_at_edge(weir_out *out, weir_item *item, weir_status status)
 {
     wi_stage_count_failed(out->stage, status);
     weir_item_end(item, WEIR_FAILED, status);
+    wi_tell_sender(out); /* it has the credit still, and may wait for it to come back */
 }
 
 size_t wi_edge_refuse_large(weir_out *out, weir_item **items, size_t n)

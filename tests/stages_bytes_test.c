@@ -141,6 +141,27 @@ static void retries_keep_to_a_window_of_bytes(void **state)
     assert_int_equal(weir_testkit_free(b.kit), 0);
 }
 
+static void an_item_refused_at_the_edge_keeps_nobody_waiting(void **unused)
+{
+    (void)unused;
+    rig r = rig_new(1);
+    const weir_edge_config small = { .window_bytes = 8, .item_bytes_max = 10 };
+    weir_from(r.pipeline, weir_probe_source(r.from));
+    weir_via(r.pipeline, weir_merge());
+    weir_node *sink = weir_into(r.pipeline, weir_probe_sink(r.to));
+    weir_node_window(sink, &small);
+    rig_start(&r);
+    rig_request(&r, 10);
+    const uint32_t costs[] = { 20, 5, 5 };
+    for (uint64_t i = 0; i < 3; i++)
+        assert_true(
+            weir_probe_feed_item(r.from, &(weir_probe_item){ .value = i, .cost = costs[i] }));
+    assert_true(weir_testkit_settle(r.kit));
+    assert_got(&r, 1, 2);
+    assert_outcome(&r, 0, WEIR_FAILED, WEIR_ELIMIT);
+    rig_finish(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +173,7 @@ int main(void)
         cmocka_unit_test(merges_keep_to_a_window_of_bytes),
         cmocka_unit_test(tap_keeps_to_the_window_of_its_main_output),
         cmocka_unit_test(retries_keep_to_a_window_of_bytes),
+        cmocka_unit_test(an_item_refused_at_the_edge_keeps_nobody_waiting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
