@@ -99,7 +99,9 @@ typedef struct weir_isolate_config {
     uint32_t files_max;        /* descriptors a worker may have, at least 4; 0: 16 */
     bool sandbox; /* leave a worker only the system calls that computing needs (seccomp on x86-64
                      and ARM64; elsewhere the check fails with WEIR_EUNSUPPORTED): memory, clocks,
-                     reading and writing what is open. Any other kills it. Not with sanitizers */
+                     reading and writing what is open. Any other kills it. Not with sanitizers.
+                     Without it, a worker that is taken over may still signal or trace others of the
+                     same user */
     uint32_t restart_ms;     /* before a worker that failed is replaced; doubled for each failure
                                 without an answer between; 0: 10 */
     uint32_t restart_ms_max; /* 0: 5,000 */
