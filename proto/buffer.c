@@ -1,0 +1,44 @@
+/* A growing buffer with a limit. */
+#include <weir/buffer.h>
+
+#include <string.h>
+
+#define BYTES_MIN     256
+#define BYTES_DEFAULT (16 * 1024 * 1024)
+
+weir_status weir_buffer_reserve(weir_buffer *buffer, size_t more)
+{
+    size_t max = buffer->bytes_max == 0 ? BYTES_DEFAULT : buffer->bytes_max;
+    if (more <= buffer->cap - buffer->len)
+        return WEIR_OK;
+    if (buffer->len > max || more > max - buffer->len)
+        return WEIR_ELIMIT;
+    size_t need = buffer->len + more, cap = buffer->cap < BYTES_MIN ? BYTES_MIN : buffer->cap;
+    while (cap < need)
+        cap = cap > max / 2 ? max : cap * 2;
+    if (cap < need)
+        cap = need;
+    char *at = weir_memory_resize(buffer->env, buffer->at, cap);
+    if (at == NULL)
+        return WEIR_ENOMEM;
+    buffer->at = at;
+    buffer->cap = cap;
+    return WEIR_OK;
+}
+
+weir_status weir_buffer_append(weir_buffer *buffer, const void *bytes, size_t n)
+{
+    weir_status status = weir_buffer_reserve(buffer, n);
+    if (status != WEIR_OK || n == 0)
+        return status;
+    memcpy(buffer->at + buffer->len, bytes, n);
+    buffer->len += n;
+    return WEIR_OK;
+}
+
+void weir_buffer_done(weir_buffer *buffer)
+{
+    weir_memory_free(buffer->env, buffer->at);
+    buffer->at = NULL;
+    buffer->len = buffer->cap = 0;
+}
