@@ -1,0 +1,210 @@
+/* Calls: what a handler of a service, or a caller of one, is told and may do. Both sides share it.
+ *
+ * A call is a stream of messages each way, with metadata before and a status behind. On the server
+ * it is born when a request's head has come; on the client by weir_rpc_start. Either way a handler
+ * is told of it:
+ *
+ *   begin     server: its metadata are there. client: the response's metadata are there.
+ *   message   one message has come. It was asked for, by weir_rpc_request, or by the kind: the one
+ *             message of a call that has one is asked for by itself.
+ *   end       server: the caller sends no more (not told of calls with one request).
+ *   room      more may be sent, after weir_rpc_send said WEIR_EAGAIN, or at the beginning.
+ *   over      the last: with the status of the call. Server: it is answered and that is sent, or
+ *             it was cancelled. The call is gone when this returns, unless it is held.
+ *
+ * Demand is on the wire: what is not asked for stays in the sender, whose HTTP/2 window is not
+ * opened (HTTP/1.1: the socket is not read). What the peer does not take leaves weir_rpc_room at 0.
+ * So a call holds at most one incoming message and its window, and `send_bytes_max` and a message
+ * going out, whatever the other side does.
+ *
+ * Threads: a call belongs to one loop; everything here is for that loop, and its callbacks run
+ * there, never beneath one another. For work elsewhere make an item of it (weir_rpc_item). */
+#ifndef WEIR_RPC_H
+#define WEIR_RPC_H
+
+#include <weir/http1.h>
+#include <weir/protobuf.h>
+#include <weir/rpc_service.h>
+#include <weir/stage.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct weir_rpc_call weir_rpc_call;
+
+/* All optional. `message` lasts until the callback returns; that of a call with one request, until
+ * the call is over. */
+typedef struct weir_rpc_handler {
+    void (*begin)(weir_rpc_call *call, void *user);
+    void (*message)(weir_rpc_call *call, const ProtobufCMessage *message, void *user);
+    void (*end)(weir_rpc_call *call, void *user);
+    void (*room)(weir_rpc_call *call, void *user);
+    void (*over)(weir_rpc_call *call, weir_rpc_code code, void *user);
+    size_t state_size; /* of weir_rpc_call_state */
+    /* Server: each request, complete, is emitted as an item (see weir_rpc_item) on this output of
+     * the server's stage, in the place of all callbacks: 1 + its index; 0: callbacks. For methods
+     * with one request. */
+    uint32_t output_plus_1;
+    const void *typed; /* what the stubs of protoc-gen-weir keep; weir_rpc_call_typed */
+} weir_rpc_handler;
+
+/* A service to be served. */
+typedef struct weir_rpc_service {
+    const weir_rpc_service_type *type;
+    const weir_rpc_handler *handlers; /* one for each method; one that is all zero: UNIMPLEMENTED */
+    void *user;
+} weir_rpc_service;
+
+typedef enum weir_rpc_protocol {
+    WEIR_RPC_GRPC,
+    WEIR_RPC_GRPC_WEB,
+    WEIR_RPC_CONNECT
+} weir_rpc_protocol;
+
+/* ---- About a call; everything is borrowed from it ---- */
+
+WEIR_API const weir_rpc_method *weir_rpc_call_method(const weir_rpc_call *call);
+WEIR_API weir_rpc_protocol weir_rpc_call_protocol(const weir_rpc_call *call);
+WEIR_API weir_loop *weir_rpc_call_loop(const weir_rpc_call *call);
+/* With its deadline and its trace; cancelled when the peer cancels, or the call is over. */
+WEIR_API weir_context *weir_rpc_call_context(weir_rpc_call *call);
+/* handler.state_size zeroed bytes. */
+WEIR_API void *weir_rpc_call_state(const weir_rpc_call *call);
+WEIR_API const void *weir_rpc_call_typed(const weir_rpc_call *call);
+WEIR_API void *weir_rpc_call_user(const weir_rpc_call *call);
+/* Memory that lasts as long as the call, within its budget. */
+WEIR_API weir_arena *weir_rpc_call_arena(weir_rpc_call *call);
+/* "127.0.0.1:5000", as snprintf. */
+WEIR_API size_t weir_rpc_call_peer(const weir_rpc_call *call, char *buffer, size_t cap);
+/* The subject of the peer's certificate, verified; "" if it has none. */
+WEIR_API const char *weir_rpc_call_peer_subject(const weir_rpc_call *call);
+
+/* Metadata that came: the request's on the server, the response's on the client. Names are in lower
+ * case; values of names that end in "-bin" are decoded. `find`: the first; at NULL: none. Those of
+ * the protocol itself (grpc-timeout, content-type, …) are not among them. */
+WEIR_API weir_http1_span weir_rpc_metadata_find(const weir_rpc_call *call, const char *name);
+WEIR_API size_t weir_rpc_metadata_count(const weir_rpc_call *call);
+WEIR_API weir_http1_field weir_rpc_metadata_at(const weir_rpc_call *call, size_t index);
+/* Client, once it is over: those that came behind. */
+WEIR_API weir_http1_span weir_rpc_trailer_find(const weir_rpc_call *call, const char *name);
+WEIR_API size_t weir_rpc_trailer_count(const weir_rpc_call *call);
+WEIR_API weir_http1_field weir_rpc_trailer_at(const weir_rpc_call *call, size_t index);
+
+/* One of an error's details: a google.protobuf.Any. */
+typedef struct weir_rpc_detail {
+    weir_http1_span type; /* full name, "google.rpc.RetryInfo" */
+    const void *value;    /* packed */
+    size_t n;
+} weir_rpc_detail;
+
+typedef struct weir_rpc_error {
+    weir_rpc_code code;
+    weir_http1_span text; /* UTF-8 */
+    const weir_rpc_detail *details;
+    size_t detail_count;
+} weir_rpc_error;
+
+/* Client, once it is over: how. */
+WEIR_API const weir_rpc_error *weir_rpc_call_error(const weir_rpc_call *call);
+
+/* ---- Receiving ---- */
+
+/* Asks for `n` more messages; adds, saturates. 0 does nothing. */
+WEIR_API void weir_rpc_request(weir_rpc_call *call, uint64_t n);
+
+/* ---- Sending ---- */
+
+/* Metadata of ours, before the first message: server: of the response; client: only from within an
+ * interceptor (see weir_rpc_options for those of a call). Copies. WEIR_EINVAL: a name or value that
+ * may not be sent; WEIR_EEXIST: too late; WEIR_ELIMIT; WEIR_ENOMEM. */
+WEIR_API weir_status weir_rpc_add_metadata(weir_rpc_call *call, const char *name, const void *value,
+                                           size_t n) WEIR_MUST_USE;
+/* Server, before the end: metadata behind the response. */
+WEIR_API weir_status weir_rpc_add_trailer(weir_rpc_call *call, const char *name, const void *value,
+                                          size_t n) WEIR_MUST_USE;
+
+/* Bytes that may be sent now; 0: wait for `room`. */
+WEIR_API size_t weir_rpc_room(const weir_rpc_call *call);
+/* Packs and sends `message`, which it borrows. A message is taken whole if there is any room.
+ * WEIR_EAGAIN: no room, nothing was taken, `room` will tell; WEIR_ECLOSED: the call is over, or our
+ * side was ended; WEIR_EINVAL: not of the method's type, or a second one where the kind has one;
+ * WEIR_ELIMIT: larger than message_send_bytes_max; WEIR_ENOMEM. It goes out at the end of the turn.
+ */
+WEIR_API weir_status weir_rpc_send(weir_rpc_call *call,
+                                   const ProtobufCMessage *message) WEIR_MUST_USE;
+/* Client: no more messages from us. */
+WEIR_API weir_status weir_rpc_send_end(weir_rpc_call *call) WEIR_MUST_USE;
+/* Server: ends the call. Messages sent before arrive before. `text` may be NULL. WEIR_EEXIST: ended
+ * already; WEIR_ECLOSED: the peer is gone. A unary call that is finished with OK and no message is
+ * answered INTERNAL. */
+WEIR_API weir_status weir_rpc_finish(weir_rpc_call *call, weir_rpc_code code, const char *text);
+WEIR_API weir_status weir_rpc_finish_with(weir_rpc_call *call, const weir_rpc_error *error);
+/* Server: sends the one response and finishes with OK, whatever room there is. */
+WEIR_API weir_status weir_rpc_reply(weir_rpc_call *call, const ProtobufCMessage *message);
+/* Gives the call up: client: cancels it there, server: as finish with CANCELLED. Idempotent. `over`
+ * follows, not beneath this. */
+WEIR_API void weir_rpc_cancel(weir_rpc_call *call);
+
+/* Keeps the memory of the call beyond `over`; pairs. */
+WEIR_API void weir_rpc_hold(weir_rpc_call *call);
+WEIR_API void weir_rpc_release(weir_rpc_call *call);
+
+/* ---- Calls and pipelines ---- */
+
+/* The body of an item that a call's message is. */
+typedef struct weir_rpc_message {
+    weir_rpc_call *call; /* the call's loop only */
+    const weir_rpc_method *method;
+    const ProtobufCMessage *message; /* any loop; as long as the item lives */
+} weir_rpc_message;
+
+/* Server: gives the call's request as an item, to go through stages, on any loop; for methods with
+ * one request, from `message` on, once. Whatever is made of it keeps the call alive. It is answered
+ * by weir_rpc_item_reply or _fail, or else by how it ends: acked or filtered: an empty message for
+ * unary, the end of a server stream; rejected, aborted, or failed with WEIR_EOVERLOAD: UNAVAILABLE;
+ * failed otherwise: weir_rpc_code_of its status. cost: its packed bytes; context: the call's. NULL
+ * for want of memory. */
+WEIR_API weir_item *weir_rpc_item(weir_rpc_call *call);
+/* The call's message that `item` is, or is made of; NULL if none. */
+WEIR_API const weir_rpc_message *weir_rpc_message_of(const weir_item *item);
+/* Answers the request that `item` is made of; on whatever loop has the item. Packs at once, borrows
+ * all. From another loop than the call's the answer travels with the item, and goes out when it has
+ * ended at home. WEIR_EEXIST: answered; WEIR_EINVAL: not made of a request; WEIR_ENOMEM. */
+WEIR_API weir_status weir_rpc_item_reply(weir_item *item,
+                                         const ProtobufCMessage *message) WEIR_MUST_USE;
+WEIR_API weir_status weir_rpc_item_fail(weir_item *item, weir_rpc_code code,
+                                        const char *text) WEIR_MUST_USE;
+
+/* A call as stages of a pipeline that runs on the call's loop: the messages that come, as items, by
+ * demand (an item that ends unacked cancels the call); and a sink of items whose body is a packed
+ * or unpacked message to send, each acked when the transport has taken it. The source ends with the
+ * peer's side; the sink ends ours as its input ends: OK, or the error of the input. Each once per
+ * call; the handler is told `begin` and `over` only. */
+WEIR_API weir_stage_spec *weir_rpc_messages(weir_rpc_call *call);
+WEIR_API weir_stage_spec *
+weir_rpc_replies(weir_rpc_call *call,
+                 const ProtobufCMessage *(*message_of)(const weir_item *item, void *user),
+                 void *user);
+
+/* ---- Interceptors, on either side, in the order given; `over` in the opposite one ---- */
+
+typedef struct weir_rpc_interceptor {
+    const char *name;
+    /* Before the handler (server) or before anything is sent (client). May add metadata, put values
+     * on the context, or refuse by weir_rpc_finish (client: weir_rpc_cancel). WEIR_OK: goes on;
+     * WEIR_EAGAIN: when weir_rpc_resume is called, say when a token has been fetched; another
+     * status refuses the call with its code. */
+    weir_status (*begin)(weir_rpc_call *call, void *user);
+    void (*received)(weir_rpc_call *call, const ProtobufCMessage *message, void *user);
+    void (*sent)(weir_rpc_call *call, const ProtobufCMessage *message, void *user);
+    void (*over)(weir_rpc_call *call, weir_rpc_code code, void *user);
+    void *user;
+} weir_rpc_interceptor;
+
+WEIR_API void weir_rpc_resume(weir_rpc_call *call);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,72 @@
+/* The server of RPC: gRPC, gRPC-Web and Connect, over HTTP/2 and HTTP/1.1, in clear or by TLS, all
+ * on one port, told apart by preface, ALPN and content type.
+ * https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+ * https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md
+ * https://connectrpc.com/docs/protocol/
+ *
+ * It is a stage without inputs: one output for each that the handlers name (weir_rpc_handler),
+ * often none, and then it stands alone in its pipeline:
+ *
+ *   weir_rpc_server_config config = { .listen = ":50051", .services = services, .service_count = 1
+ * }; weir_add(p, weir_rpc_server(&config)); weir_run(p); */
+#ifndef WEIR_RPC_SERVER_H
+#define WEIR_RPC_SERVER_H
+
+#include <weir/rpc.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Zero is the default that is given; pointers stay borrowed until the pipeline is freed. */
+typedef struct weir_rpc_server_config {
+    const char *listen; /* as for weir_http_server; NULL: "127.0.0.1:50051" */
+    void (*listening)(uint16_t port, void *user); /* told the port, once per replica. Optional */
+    void *user;
+    const weir_rpc_service *const *services;
+    size_t service_count;
+    const weir_rpc_interceptor *const *interceptors;
+    size_t interceptor_count;
+    const struct weir_protobuf_types *types; /* that an Any may hold in JSON */
+
+    uint32_t backlog;                 /* SOMAXCONN */
+    uint32_t connections_max;         /* of all replicas together: the descriptor limit less 64 */
+    uint32_t calls_max;               /* at once, per replica; more: UNAVAILABLE: 65,536 */
+    uint32_t streams_max;             /* at once, per connection, announced to HTTP/2 peers: 100 */
+    uint32_t message_bytes_max;       /* that comes, also when inflated; RESOURCE_EXHAUSTED from its
+                                         prefix: 4 MiB */
+    uint32_t message_send_bytes_max;  /* UINT32_MAX */
+    uint32_t message_memory_max;      /* of an unpacked message; RESOURCE_EXHAUSTED: 16 MiB */
+    uint32_t metadata_bytes_max;      /* of a head, as HTTP/2 counts it; refused: 16 KiB */
+    uint32_t send_bytes_max;          /* of a call not yet taken by the peer: 64 KiB */
+    uint32_t stream_window_bytes;     /* that a stream may send unasked: 64 KiB */
+    uint32_t connection_window_bytes; /* 1 MiB */
+    uint32_t deadline_ms_default;     /* of a call that brings none; 0: none */
+    uint32_t deadline_ms_max;         /* cuts a longer one; 0: none */
+    uint32_t header_timeout_ms;       /* preface or head, and a TLS handshake: 10,000 */
+    uint32_t idle_timeout_ms;         /* a connection without calls is closed: 300,000 */
+    uint32_t write_timeout_ms;        /* a peer took nothing; the connection is cut: 60,000 */
+    uint32_t keepalive_ms;            /* asks a silent peer by PING: 7,200,000 */
+    uint32_t keepalive_timeout_ms;    /* and cuts it off without an answer: 20,000 */
+    bool no_gzip;                     /* neither takes nor sends it */
+    uint32_t gzip_bytes_min;          /* smaller messages are sent as they are: 1024 */
+
+    const char *tls_cert_file; /* PEM, the whole chain; NULL: in clear */
+    const char *tls_key_file;  /* PEM */
+    const char
+        *tls_client_ca_file;  /* PEM: asks clients for a certificate of these. NULL: does not */
+    bool tls_client_required; /* and refuses those without */
+} weir_rpc_server_config;
+
+/* The server. config is copied; NULL: all defaults, which answers UNIMPLEMENTED. NULL for want of
+ * memory. The stage fails as weir_http_server does, and with WEIR_EUNSUPPORTED in a build without
+ * nghttp2.
+ *
+ * Calls are served by the loop that has their connection. A drain says GOAWAY, lets the calls under
+ * way end, and refuses new ones. */
+WEIR_API weir_stage_spec *weir_rpc_server(const weir_rpc_server_config *config);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
