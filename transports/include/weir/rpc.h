@@ -24,7 +24,7 @@
 
 #include <weir/http1.h>
 #include <weir/protobuf.h>
-#include <weir/rpc_service.h>
+#include <weir/rpc_wire.h>
 #include <weir/stage.h>
 
 #ifdef __cplusplus
@@ -56,12 +56,6 @@ typedef struct weir_rpc_service {
     void *user;
 } weir_rpc_service;
 
-typedef enum weir_rpc_protocol {
-    WEIR_RPC_GRPC,
-    WEIR_RPC_GRPC_WEB,
-    WEIR_RPC_CONNECT
-} weir_rpc_protocol;
-
 /* ---- About a call; everything is borrowed from it ---- */
 
 WEIR_API const weir_rpc_method *weir_rpc_call_method(const weir_rpc_call *call);
@@ -90,20 +84,6 @@ WEIR_API weir_http1_field weir_rpc_metadata_at(const weir_rpc_call *call, size_t
 WEIR_API weir_http1_span weir_rpc_trailer_find(const weir_rpc_call *call, const char *name);
 WEIR_API size_t weir_rpc_trailer_count(const weir_rpc_call *call);
 WEIR_API weir_http1_field weir_rpc_trailer_at(const weir_rpc_call *call, size_t index);
-
-/* One of an error's details: a google.protobuf.Any. */
-typedef struct weir_rpc_detail {
-    weir_http1_span type; /* full name, "google.rpc.RetryInfo" */
-    const void *value;    /* packed */
-    size_t n;
-} weir_rpc_detail;
-
-typedef struct weir_rpc_error {
-    weir_rpc_code code;
-    weir_http1_span text; /* UTF-8 */
-    const weir_rpc_detail *details;
-    size_t detail_count;
-} weir_rpc_error;
 
 /* Client, once it is over: how. */
 WEIR_API const weir_rpc_error *weir_rpc_call_error(const weir_rpc_call *call);

@@ -15,7 +15,6 @@ extern "C" {
 typedef struct weir_rpc_channel weir_rpc_channel;
 
 typedef enum weir_rpc_http { WEIR_RPC_HTTP2, WEIR_RPC_HTTP1 } weir_rpc_http;
-typedef enum weir_rpc_codec { WEIR_RPC_PROTO, WEIR_RPC_JSON } weir_rpc_codec;
 typedef enum weir_rpc_balance {
     WEIR_RPC_PICK_FIRST, /* the first address that connects */
     WEIR_RPC_ROUND_ROBIN /* every address that is connected, in turn */
