@@ -80,11 +80,11 @@ WEIR_API weir_rpc_gzip *weir_rpc_gzip_new(const weir_env *env);
 WEIR_API void weir_rpc_gzip_free(weir_rpc_gzip *gzip);
 
 /* What a request's head says, beside what stands in the wire. Lives in the arena. */
-typedef struct weir_rpc_request {
+typedef struct weir_rpc_wire_request {
     uint64_t timeout_ns;              /* UINT64_MAX: none */
     const weir_http1_field *metadata; /* without the protocol's own; "-bin" values decoded */
     size_t metadata_count;
-} weir_rpc_request;
+} weir_rpc_wire_request;
 
 /* Frees what the wire holds. Fine on one that is all zero. */
 WEIR_API void weir_rpc_wire_done(weir_rpc_wire *wire);
@@ -100,7 +100,7 @@ WEIR_API void weir_rpc_wire_done(weir_rpc_wire *wire);
 WEIR_API weir_status weir_rpc_wire_accept(weir_rpc_wire *wire, const weir_env *env,
                                           const weir_rpc_wire_limits *limits, weir_rpc_gzip *gzip,
                                           const weir_http_head *head, const weir_rpc_method *method,
-                                          weir_arena *arena, weir_rpc_request *ret_request,
+                                          weir_arena *arena, weir_rpc_wire_request *ret_request,
                                           weir_http_head *ret_refusal) WEIR_MUST_USE;
 /* The head of the response, before the first message. Connect's unary calls have none before the
  * end: WEIR_EAGAIN. */
@@ -108,11 +108,11 @@ WEIR_API weir_status weir_rpc_wire_respond(weir_rpc_wire *wire, const weir_http1
                                            size_t metadata_count, weir_arena *arena,
                                            weir_http_head *ret_head) WEIR_MUST_USE;
 
-typedef struct weir_rpc_finish {
+typedef struct weir_rpc_wire_ending {
     weir_http_head head; /* send it first; status 0: it was sent before */
     const weir_http1_field *trailers;
     size_t trailer_count;
-} weir_rpc_finish;
+} weir_rpc_wire_ending;
 /* Ends the response with `error` (its code may be OK). `body`: what is still to be sent as body,
  * behind the head: for Connect's unary calls the caller puts the message in before, and it is kept,
  * compressed, or replaced by the error; otherwise what ends the stream is appended. Then send
@@ -121,7 +121,7 @@ WEIR_API weir_status weir_rpc_wire_finish(weir_rpc_wire *wire, const weir_rpc_er
                                           const weir_http1_field *metadata, size_t metadata_count,
                                           const weir_http1_field *trailers, size_t trailer_count,
                                           weir_arena *arena, weir_buffer *body,
-                                          weir_rpc_finish *ret_finish) WEIR_MUST_USE;
+                                          weir_rpc_wire_ending *ret_ending) WEIR_MUST_USE;
 
 /* ---- Client ---- */
 
