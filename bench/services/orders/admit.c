@@ -28,7 +28,7 @@ static bool span_equals(weir_http1_span span, const char *text)
 
 static void refuse(weir_in *in, weir_item *request, const refusal *r)
 {
-    reply_refused(request, r);
+    http_door.refused(request, r);
     weir_drop(in, request);
 }
 

@@ -222,7 +222,7 @@ fail_pipeline:
 
 int main(int argc, char **argv)
 {
-    service s = { .admin_port = 0 };
+    service s = { .door = &http_door };
     temporary t = { "", "", "" };
     char listen[300];
     options_result result = options_read(argc, argv, &s.options);

@@ -12,9 +12,21 @@
 #include <stdatomic.h>
 #include <time.h>
 
+typedef struct work work;
+typedef struct refusal refusal;
+typedef struct row row;
+
+/* How those are answered who sent an order or a question: by HTTP here, by RPC elsewhere. */
+typedef struct door {
+    void (*refused)(weir_item *request, const refusal *r);
+    void (*stored)(work *w);
+    weir_status (*row)(weir_item *item, const row *r);
+} door;
+
 /* One for the process; outlives its pipelines. */
 typedef struct service {
     options options;
+    const door *door;
     weir_env env;
     weir_pipeline *pipeline;
     char pricing_url[64]; /* of the built-in one */
@@ -33,14 +45,14 @@ typedef enum work_step { AT_ADMISSION, AT_PRICING, AT_STORE, AT_NOTIFICATION } w
 
 /* The body of the items below the admission: an order, or a question for one. Each is derived from
  * its request, which therefore is there as long as it. */
-typedef struct work {
+struct work {
     service *service;
     weir_item *request; /* borrowed */
     order order;
     double price; /* what the pricing service says; below 0: was not asked */
     work_step step;
     bool replied, found, is_query;
-} work;
+};
 
 static inline work *work_of(const weir_item *item)
 {
@@ -83,20 +95,23 @@ weir_stage_spec *notify_stage(service *s);
 /* The end of the pipeline: tells clients that their orders are stored, or not found. */
 weir_stage_spec *reply_stage(service *s);
 void reply_queued(weir_item *request);
+extern const door http_door;
+
+/* ---- work.c ---- */
+
 /* Refuses a request. `header` (a name and a value, or NULLs) goes with it. */
-typedef struct refusal {
-    unsigned status;
+struct refusal {
+    unsigned status;                 /* as HTTP has them */
     const char *error, *field, *why; /* field NULL: none */
     const char *header, *value;
-} refusal;
-void reply_refused(weir_item *request, const refusal *r);
+};
 /* Answers a question with a row. */
-typedef struct row {
+struct row {
     const char *id, *currency, *items; /* items NULL: none; else JSON */
     size_t id_bytes, currency_bytes, items_bytes;
     double amount, price; /* price below 0: none */
-} row;
-weir_status reply_row(weir_item *item, const row *r);
+};
+/* Tells the client why it came no further, if it was not answered. */
 extern const weir_item_type work_type;
 
 /* ---- demo.c ---- */

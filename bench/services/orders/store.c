@@ -114,7 +114,7 @@ static weir_status sqlite_row(weir_item *item, const weir_sqlite_row *r, void *u
     found.items = weir_sqlite_text(r, 3, &found.items_bytes);
     if (weir_sqlite_kind_of(r, 4) != WEIR_SQLITE_NULL)
         found.price = weir_sqlite_double(r, 4);
-    return reply_row(item, &found);
+    return work_of(item)->service->door->row(item, &found);
 }
 
 static weir_status postgres_question(weir_item *item, weir_postgres_params *p, void *user)
@@ -140,7 +140,7 @@ static weir_status postgres_rows(weir_item *item, const weir_postgres_result *r,
     const char *price = weir_postgres_value(r, 0, 4, NULL);
     if (price != NULL)
         found.price = strtod(price, NULL);
-    return reply_row(item, &found);
+    return work_of(item)->service->door->row(item, &found);
 }
 
 weir_stage_spec *query_stage(service *s)

@@ -11,7 +11,7 @@
 #ifndef WEIR_HTTP_SESSION_H
 #define WEIR_HTTP_SESSION_H
 
-#include <weir/buffer.h>
+#include <weir/bytes.h>
 #include <weir/http1.h>
 
 #ifdef __cplusplus
@@ -108,7 +108,7 @@ WEIR_API weir_status weir_http_session_feed(weir_http_session *session, const ch
 WEIR_API bool weir_http_session_wants_input(const weir_http_session *session);
 /* Appends what is to be sent to `out`, about `bytes_max` bytes at most (a frame more). More may be
  * there: _wants_output. */
-WEIR_API weir_status weir_http_session_output(weir_http_session *session, weir_buffer *out,
+WEIR_API weir_status weir_http_session_output(weir_http_session *session, weir_bytes *out,
                                               size_t bytes_max, uint64_t now_ns) WEIR_MUST_USE;
 WEIR_API bool weir_http_session_wants_output(const weir_http_session *session);
 /* The connection is gone (WEIR_ECLOSED), or cut off for a reason: every exchange is told `over`. */
@@ -147,7 +147,7 @@ WEIR_API weir_status weir_http_exchange_respond(weir_http_exchange *exchange,
 /* Body to be sent is written straight into this buffer: append, then say _written. It holds what
  * was not yet framed. At least `more` bytes are free behind its end. NULL for want of memory, or if
  * our side has ended. Borrowed until the next call of this library. */
-WEIR_API weir_buffer *weir_http_exchange_body(weir_http_exchange *exchange, size_t more);
+WEIR_API weir_bytes *weir_http_exchange_body(weir_http_exchange *exchange, size_t more);
 WEIR_API void weir_http_exchange_written(weir_http_exchange *exchange);
 /* send_bytes_max less what is queued; when 0, `room` tells of its end. What the peer's windows do
  * not let out stays queued. */

@@ -6,7 +6,7 @@
 #ifndef WEIR_PROTOBUF_JSON_H
 #define WEIR_PROTOBUF_JSON_H
 
-#include <weir/buffer.h>
+#include <weir/bytes.h>
 #include <weir/protobuf.h>
 
 #ifdef __cplusplus
@@ -40,7 +40,7 @@ WEIR_API weir_status weir_protobuf_from_json(const ProtobufCMessageDescriptor *t
  * or depth_max; WEIR_ENOMEM. On an error the buffer is as it was. */
 WEIR_API weir_status weir_protobuf_to_json(const ProtobufCMessage *message,
                                            const weir_protobuf_json_options *options,
-                                           weir_buffer *buffer, const char **ret_why) WEIR_MUST_USE;
+                                           weir_bytes *buffer, const char **ret_why) WEIR_MUST_USE;
 
 #ifdef __cplusplus
 }

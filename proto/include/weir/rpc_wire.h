@@ -12,7 +12,7 @@
 #define WEIR_RPC_WIRE_H
 
 #include <weir/arena.h>
-#include <weir/buffer.h>
+#include <weir/bytes.h>
 #include <weir/http_session.h>
 #include <weir/rpc_service.h>
 
@@ -62,8 +62,8 @@ typedef struct weir_rpc_wire {
     weir_rpc_kind kind;
     weir_rpc_wire_limits limits;
     const weir_env *env;
-    weir_buffer partial;  /* a message that did not come in one piece */
-    weir_buffer inflated; /* and one that was compressed */
+    weir_bytes partial;  /* a message that did not come in one piece */
+    weir_bytes inflated; /* and one that was compressed */
     uint64_t need;
     struct weir_rpc_gzip *gzip; /* of the loop; borrowed */
     weir_rpc_error error;
@@ -120,7 +120,7 @@ typedef struct weir_rpc_wire_ending {
 WEIR_API weir_status weir_rpc_wire_finish(weir_rpc_wire *wire, const weir_rpc_error *error,
                                           const weir_http1_field *metadata, size_t metadata_count,
                                           const weir_http1_field *trailers, size_t trailer_count,
-                                          weir_arena *arena, weir_buffer *body,
+                                          weir_arena *arena, weir_bytes *body,
                                           weir_rpc_wire_ending *ret_ending) WEIR_MUST_USE;
 
 /* ---- Client ---- */
@@ -153,8 +153,7 @@ WEIR_API weir_status weir_rpc_wire_response(weir_rpc_wire *wire, const weir_http
                                             size_t *ret_count) WEIR_MUST_USE;
 /* Ends the request: what is still to be sent as body (gRPC-Web and Connect need nothing; a Connect
  * unary message is compressed here, if it is to be). */
-WEIR_API weir_status weir_rpc_wire_request_end(weir_rpc_wire *wire,
-                                               weir_buffer *body) WEIR_MUST_USE;
+WEIR_API weir_status weir_rpc_wire_request_end(weir_rpc_wire *wire, weir_bytes *body) WEIR_MUST_USE;
 /* The exchange was over before its end: the error that this is, by the protocol's table. */
 WEIR_API void weir_rpc_wire_broken(weir_rpc_wire *wire, weir_status status, uint32_t h2_code);
 
@@ -182,9 +181,9 @@ WEIR_API const weir_http1_field *weir_rpc_wire_trailers(const weir_rpc_wire *wir
  * gives where it is; end fills it in, compresses and encodes what is behind it. Connect's unary
  * calls have no envelope: `out` is then a buffer of the caller, handed to _finish or _request_end.
  * After an error the caller cuts `out` back to `mark`. */
-WEIR_API weir_status weir_rpc_wire_message_begin(weir_rpc_wire *wire, weir_buffer *out,
+WEIR_API weir_status weir_rpc_wire_message_begin(weir_rpc_wire *wire, weir_bytes *out,
                                                  size_t *ret_mark) WEIR_MUST_USE;
-WEIR_API weir_status weir_rpc_wire_message_end(weir_rpc_wire *wire, weir_buffer *out,
+WEIR_API weir_status weir_rpc_wire_message_end(weir_rpc_wire *wire, weir_bytes *out,
                                                size_t mark) WEIR_MUST_USE;
 
 #ifdef __cplusplus

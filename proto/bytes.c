@@ -1,12 +1,12 @@
 /* A growing buffer with a limit. */
-#include <weir/buffer.h>
+#include <weir/bytes.h>
 
 #include <string.h>
 
 #define BYTES_MIN     256
 #define BYTES_DEFAULT (16 * 1024 * 1024)
 
-weir_status weir_buffer_reserve(weir_buffer *buffer, size_t more)
+weir_status weir_bytes_reserve(weir_bytes *buffer, size_t more)
 {
     size_t max = buffer->bytes_max == 0 ? BYTES_DEFAULT : buffer->bytes_max;
     if (more <= buffer->cap - buffer->len)
@@ -26,9 +26,9 @@ weir_status weir_buffer_reserve(weir_buffer *buffer, size_t more)
     return WEIR_OK;
 }
 
-weir_status weir_buffer_append(weir_buffer *buffer, const void *bytes, size_t n)
+weir_status weir_bytes_append(weir_bytes *buffer, const void *bytes, size_t n)
 {
-    weir_status status = weir_buffer_reserve(buffer, n);
+    weir_status status = weir_bytes_reserve(buffer, n);
     if (status != WEIR_OK || n == 0)
         return status;
     memcpy(buffer->at + buffer->len, bytes, n);
@@ -36,7 +36,7 @@ weir_status weir_buffer_append(weir_buffer *buffer, const void *bytes, size_t n)
     return WEIR_OK;
 }
 
-void weir_buffer_done(weir_buffer *buffer)
+void weir_bytes_done(weir_bytes *buffer)
 {
     weir_memory_free(buffer->env, buffer->at);
     buffer->at = NULL;
