@@ -42,9 +42,10 @@ static const char help_text[] =
     "A second SIGTERM, or the end of the drain time, gives up what is under way.\n"
     "exit: 0 drained, 1 failed or gave up, 2 wrong command line\n";
 
-static options_result wrong(const char *option, const char *value, const char *why)
+static options_result wrong(const options *o, const char *option, const char *value,
+                            const char *why)
 {
-    fprintf(stderr, "orders: --%s %s: %s (see --help)\n", option, value, why);
+    fprintf(stderr, "%s: --%s %s: %s (see --help)\n", o->program, option, value, why);
     return OPTIONS_WRONG;
 }
 
@@ -120,7 +121,7 @@ static options_result read_store(options *o, const char *value)
         o->store = STORE_POSTGRES;
         o->store_at = value;
     } else {
-        return wrong("store", value, "neither sqlite:FILE, postgresql://... nor none");
+        return wrong(o, "store", value, "neither sqlite:FILE, postgresql://... nor none");
     }
     return OPTIONS_RUN;
 }
@@ -137,7 +138,7 @@ static options_result read_pricing(options *o, const char *value)
         o->pricing = PRICING_URL;
         o->pricing_url = value;
     } else {
-        return wrong("pricing", value, "neither builtin, http://HOST:PORT nor none");
+        return wrong(o, "pricing", value, "neither builtin, http://HOST:PORT nor none");
     }
     return OPTIONS_RUN;
 }
@@ -155,7 +156,7 @@ static options_result read_notify(options *o, const char *value)
         o->notify = NOTIFY_NATS;
         o->notify_at = value;
     } else {
-        return wrong("notify", value, "neither file:FILE, nats://HOST:PORT nor none");
+        return wrong(o, "notify", value, "neither file:FILE, nats://HOST:PORT nor none");
     }
     return OPTIONS_RUN;
 }
@@ -164,7 +165,7 @@ static options_result read_reply(options *o, const char *value)
 {
     o->queued = strcmp(value, "queued") == 0;
     if (!o->queued && strcmp(value, "stored") != 0)
-        return wrong("reply", value, "neither stored nor queued");
+        return wrong(o, "reply", value, "neither stored nor queued");
     return OPTIONS_RUN;
 }
 
@@ -176,7 +177,7 @@ static options_result read_where(options *o, char option, const char *value)
     }
     bool is_admin = option == 'a';
     if (!read_address(value, is_admin ? &o->admin : &o->listen))
-        return wrong(is_admin ? "admin" : "listen", value, "not of the form HOST:PORT");
+        return wrong(o, is_admin ? "admin" : "listen", value, "not of the form HOST:PORT");
     *(is_admin ? &o->admin_given : &o->listen_given) = true;
     return OPTIONS_RUN;
 }
@@ -198,15 +199,15 @@ static options_result read_one(options *o, int option, const char *value)
     case 'L':
         return read_number(value, 1, 64, &o->loops)
                    ? OPTIONS_RUN
-                   : wrong("loops", value, "not a number from 1 to 64");
+                   : wrong(o, "loops", value, "not a number from 1 to 64");
     case 'd':
         return read_number(value, 1, 3600000, &o->deadline_ms)
                    ? OPTIONS_RUN
-                   : wrong("deadline-ms", value, "not a number from 1 to 3600000");
+                   : wrong(o, "deadline-ms", value, "not a number from 1 to 3600000");
     case 'D':
         return read_number(value, 1, 3600000, &o->drain_ms)
                    ? OPTIONS_RUN
-                   : wrong("drain-ms", value, "not a number from 1 to 3600000");
+                   : wrong(o, "drain-ms", value, "not a number from 1 to 3600000");
     default:
         o->demo = true;
         return OPTIONS_RUN;
@@ -229,7 +230,9 @@ options_result options_read(int argc, char **argv, options *ret_options)
         { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
     };
+    const char *slash = strrchr(argv[0], '/');
     options o = {
+        .program = slash != NULL ? slash + 1 : argv[0],
         .listen = { "127.0.0.1", 8080 },
         .admin = { "127.0.0.1", 9090 },
         .has_admin = true,
@@ -252,7 +255,7 @@ options_result options_read(int argc, char **argv, options *ret_options)
             return OPTIONS_WRONG;
     }
     if (optind < argc) {
-        fprintf(stderr, "orders: \"%s\" is not an option (see --help)\n", argv[optind]);
+        fprintf(stderr, "%s: \"%s\" is not an option (see --help)\n", o.program, argv[optind]);
         return OPTIONS_WRONG;
     }
     *ret_options = o;

@@ -15,6 +15,7 @@ typedef struct address {
 } address;
 
 typedef struct options {
+    const char *program; /* its name, for messages */
     address listen, admin;
     bool listen_given, admin_given, has_admin;
     store_kind store;
