@@ -158,7 +158,7 @@ void wi_rpc_call_open(weir_rpc_call *call)
     call->opened = true;
     if (call->one_in)
         call->asked = 1;
-    if (call->handler->begin != NULL)
+    if (call->handler->begin != NULL && !call->mute)
         call->handler->begin(call, call->user);
     if (!call->one_in || call->core->side->is_client)
         wi_rpc_call_first_room(call);
@@ -217,7 +217,7 @@ static void tell_over(weir_rpc_call *call)
         call->receiver->over(call, call->code, call->receiver_user);
     if (call->sender != NULL && call->sender != call->receiver && call->sender->over != NULL)
         call->sender->over(call, call->code, call->sender_user);
-    if (call->opened && call->handler->over != NULL)
+    if (call->opened && !call->mute && call->handler->over != NULL)
         call->handler->over(call, call->code, call->user);
     while (call->intercepted > 0) {
         const weir_rpc_interceptor *at = core->interceptors[--call->intercepted];
@@ -237,7 +237,9 @@ void wi_rpc_call_over(weir_rpc_call *call, weir_rpc_code code)
     call->waits = false;
     wi_rpc_call_deafen(call);
     weir_timer_stop(call->core->loop, &call->deadline);
-    weir_context_cancel(&call->context, WEIR_ECANCELED);
+    /* An item that was answered, and goes on, was not given up. */
+    if (!call->item_live || !call->out_ended || call->failed || call->cancelled)
+        weir_context_cancel(&call->context, WEIR_ECANCELED);
     count_over(call);
     call->holds++; /* until all were told */
     tell_over(call);

@@ -5,7 +5,7 @@
 
 static bool wants(const weir_rpc_call *call)
 {
-    return !call->in_over && (call->asked > 0 || call->one_in);
+    return !call->in_over && !call->gated && (call->asked > 0 || call->one_in);
 }
 
 void wi_rpc_call_deafen(weir_rpc_call *call)
@@ -173,7 +173,8 @@ void wi_rpc_call_pump(weir_rpc_call *call)
         weir_bytes_done(&call->pending);
         call->pending_from = 0;
     }
-    if (!call->in_over && call->peer_ended && !call->end_told && call->pending.len == 0)
+    if (!call->in_over && !call->gated && call->peer_ended && !call->end_told &&
+        call->pending.len == 0)
         come_to_end(call);
 }
 
@@ -218,7 +219,7 @@ static bool keep_trailers(weir_rpc_call *call, const weir_http1_field *fields, s
 
 void wi_rpc_call_end(weir_rpc_call *call, const weir_http1_field *trailers, size_t n)
 {
-    bool at_once = call->opened && call->pending.len == 0;
+    bool at_once = call->opened && !call->gated && call->pending.len == 0;
     call->peer_ended = true;
     if (call->in_over)
         return;

@@ -100,6 +100,7 @@ struct weir_rpc_call {
     void *user, *state;
     void *conn; /* the side's */
     wi_rpc_figures *figures;
+    weir_rpc_call *queue_next, *queue_previous;  /* the side's */
     weir_rpc_call *next_ready, *next, *previous; /* of the ready; of all, or of those waiting */
 
     uint64_t asked; /* messages */
@@ -118,11 +119,14 @@ struct weir_rpc_call {
     bool head_sent, out_ended;          /* our side */
     bool peer_ended, end_told, in_over; /* theirs; in_over: nothing that comes is looked at */
     bool room_wanted, begin_room;
+    bool mute;   /* the handler is told nothing: items stand in its place */
+    bool gated;  /* nothing is taken in yet; the side opens it and pumps */
     bool failed; /* side->fail was told */
     bool cancelled, timed_out;
     bool keeps_messages; /* those of a stream are not unpacked over one another */
     bool is_over, over_told, is_waiting;
-    bool item_made; /* of the one request */
+    bool item_made, item_live; /* of the one request */
+    uint8_t queued;            /* in which of the side's queues */
     const weir_http1_field *end_trailers;
     size_t end_trailer_count;
 
