@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#define WI_HTTP_MS UINT64_C(1000000) /* nanoseconds */
+#define WI_HTTP_MS            UINT64_C(1000000) /* nanoseconds */
 
 #define WI_HTTP_PREFACE       "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #define WI_HTTP_PREFACE_BYTES 24
@@ -25,7 +25,7 @@ typedef struct wi_http_ops {
     weir_status (*feed)(weir_http_session *session, const char *bytes, size_t n,
                         size_t *ret_consumed);
     bool (*wants_input)(const weir_http_session *session);
-    weir_status (*output)(weir_http_session *session, weir_buffer *out, size_t bytes_max);
+    weir_status (*output)(weir_http_session *session, weir_bytes *out, size_t bytes_max);
     bool (*wants_output)(const weir_http_session *session);
     /* `session->drains` counts the calls: 1 at the first. */
     void (*drain)(weir_http_session *session);
@@ -79,7 +79,7 @@ struct weir_http_exchange {
     weir_http_session *session;
     void *user;
     weir_http_exchange *next, *previous, *next_reset;
-    weir_buffer body;  /* queued for sending from `sent` on */
+    weir_bytes body;   /* queued for sending from `sent` on */
     size_t sent;       /* those before are framed */
     size_t unconsumed; /* body told and not consumed: count by wi_http_tell_body */
     weir_status reset_status;
