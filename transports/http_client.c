@@ -58,8 +58,10 @@ static weir_status client_share(const void *config_, const weir_env *env, uint32
     (void)replicas;
     weir_status status = wi_http_url_parse(config->base_url, &url, why);
     if (status == WEIR_OK && url.tls) {
-        *why = "cannot prepare TLS: is tls_ca_file readable?";
-        status = wi_tls_new(config, &url, env, &tls);
+        wi_tls_config settings = { .alpn = "\10http/1.1",
+                                   .ca_file = config->tls_ca_file,
+                                   .insecure = config->tls_insecure };
+        status = wi_tls_new(&settings, env, &tls, why);
     }
     if (status == WEIR_OK)
         *ret_shared = tls;

@@ -2,6 +2,8 @@
 #ifndef WI_HTTP_CLIENT_INTERNAL_H
 #define WI_HTTP_CLIENT_INTERNAL_H
 
+#include "wi_tls.h"
+
 #include <weir/http_client.h>
 
 #include <event2/event.h>
@@ -24,8 +26,6 @@ enum {
 
 typedef struct wi_http_client wi_http_client;
 typedef struct wi_http_names wi_http_names;
-typedef struct wi_tls wi_tls;                 /* settings for all connections */
-typedef struct wi_tls_session wi_tls_session; /* of one connection */
 
 typedef struct wi_http_url {
     char host[WI_HTTP_HOST_MAX]; /* without brackets */
@@ -115,25 +115,6 @@ void wi_http_names_give_up(wi_http_names *names);
 void wi_http_names_distrust(wi_http_names *names);
 uint32_t wi_http_names_count(const wi_http_names *names);
 const wi_http_address *wi_http_names_at(const wi_http_names *names, uint32_t index);
-
-/* ---- http_client_tls.c ---- */
-
-typedef enum wi_tls_io {
-    WI_TLS_AGAIN_READ,
-    WI_TLS_AGAIN_WRITE,
-    WI_TLS_EOF,
-    WI_TLS_FAILED,
-    WI_TLS_DONE
-} wi_tls_io;
-
-weir_status wi_tls_new(const weir_http_call_config *config, const wi_http_url *url,
-                       const weir_env *env, wi_tls **ret_tls);
-void wi_tls_free(wi_tls *tls);
-weir_status wi_tls_session_new(wi_tls *tls, int fd, wi_tls_session **ret_session);
-void wi_tls_session_free(wi_tls_session *session);
-wi_tls_io wi_tls_handshake(wi_tls_session *session);
-wi_tls_io wi_tls_read(wi_tls_session *session, char *buf, size_t cap, size_t *ret_len);
-wi_tls_io wi_tls_write(wi_tls_session *session, const char *buf, size_t len, size_t *ret_len);
 
 /* ---- http_client_conn.c: one connection ---- */
 

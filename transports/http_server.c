@@ -73,7 +73,7 @@ static void server_unshare(void *shared_)
     wi_httpd_shared *shared = shared_;
     if (shared->reserved_fd >= 0)
         close(shared->reserved_fd);
-    wi_httpd_tls_free(shared->tls);
+    wi_tls_free(shared->tls);
     weir_memory_free(shared->env, shared);
 }
 
@@ -103,8 +103,12 @@ static weir_status server_share(const void *config_, const weir_env *env, uint32
                                            &shared->port);
     if (status == WEIR_OK && config.door == NULL)
         status = reserve_port(shared, replicas, why);
+    wi_tls_config tls = { .is_server = true,
+                          .alpn = "\10http/1.1",
+                          .cert_file = config.tls_cert_file,
+                          .key_file = config.tls_key_file };
     if (status == WEIR_OK && config.tls_cert_file != NULL)
-        status = wi_httpd_tls_new(&config, env, &shared->tls, why);
+        status = wi_tls_new(&tls, env, &shared->tls, why);
     if (status != WEIR_OK) {
         server_unshare(shared);
         return status;
