@@ -9,15 +9,13 @@
 weir_status weir_bytes_reserve(weir_bytes *buffer, size_t more)
 {
     size_t max = buffer->bytes_max == 0 ? BYTES_DEFAULT : buffer->bytes_max;
-    if (more <= buffer->cap - buffer->len)
-        return WEIR_OK;
     if (buffer->len > max || more > max - buffer->len)
         return WEIR_ELIMIT;
+    if (more <= buffer->cap - buffer->len)
+        return WEIR_OK;
     size_t need = buffer->len + more, cap = buffer->cap < BYTES_MIN ? BYTES_MIN : buffer->cap;
     while (cap < need)
         cap = cap > max / 2 ? max : cap * 2;
-    if (cap < need)
-        cap = need;
     char *at = weir_memory_resize(buffer->env, buffer->at, cap);
     if (at == NULL)
         return WEIR_ENOMEM;

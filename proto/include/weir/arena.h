@@ -20,6 +20,7 @@ typedef struct weir_arena {
     char *at, *end; /* of what is free in the present chunk */
     char *first, *first_end;
     weir_arena_chunk *chunks; /* the newest first; all but `first` */
+    weir_arena_chunk *spare;  /* of before the reset, not yet used again */
     const weir_env *env;
     size_t budget; /* bytes that may still be taken, over all chunks */
     size_t budget_bytes;
@@ -33,7 +34,8 @@ WEIR_API void weir_arena_init(weir_arena *arena, const weir_env *env, void *firs
                               size_t first_bytes, size_t budget_bytes);
 /* Frees all chunks. `first` is the caller's again. */
 WEIR_API void weir_arena_done(weir_arena *arena);
-/* Takes back all that was given, and keeps `first` only. */
+/* Takes back all that was given. Keeps `first` and of the chunks the largest of at most 64 KiB, so
+ * that what comes again and again allocates nothing. */
 WEIR_API void weir_arena_reset(weir_arena *arena);
 
 WEIR_API void *weir_arena_grow(weir_arena *arena, size_t bytes); /* weir_arena_take's slow path */
