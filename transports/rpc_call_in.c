@@ -29,6 +29,15 @@ static weir_rpc_code code_of_unpack(const weir_rpc_call *call, weir_status statu
     return call->core->side->is_client ? WEIR_RPC_INTERNAL : WEIR_RPC_INVALID_ARGUMENT;
 }
 
+static weir_arena *arena_of(weir_rpc_call *call)
+{
+    if (call->receiver != NULL && call->receiver->arena != NULL)
+        return call->receiver->arena(call, call->receiver_user);
+    if (!call->one_in)
+        weir_arena_reset(&call->messages);
+    return &call->messages;
+}
+
 static ProtobufCMessage *unpack(weir_rpc_call *call, weir_http1_span bytes)
 {
     const wi_rpc_core *core = call->core;
@@ -36,13 +45,16 @@ static ProtobufCMessage *unpack(weir_rpc_call *call, weir_http1_span bytes)
                                                                    : call->method->request;
     ProtobufCMessage *message = NULL;
     const char *why = "";
-    weir_status status;
-    if (call->wire.codec == WEIR_RPC_JSON)
-        status = weir_protobuf_from_json(type, bytes.at, bytes.len, &core->json, &call->messages,
-                                         &message, &why);
+    weir_status status = WEIR_ENOMEM;
+    weir_arena *arena = arena_of(call);
+    if (arena == NULL)
+        why = "no memory";
+    else if (call->wire.codec == WEIR_RPC_JSON)
+        status = weir_protobuf_from_json(type, bytes.at, bytes.len, &core->json, arena, &message,
+                                         &why);
     else
-        status = weir_protobuf_unpack(type, bytes.at, bytes.len, &core->json.limits,
-                                      &call->messages, &message, &why);
+        status = weir_protobuf_unpack(type, bytes.at, bytes.len, &core->json.limits, arena,
+                                      &message, &why);
     if (status == WEIR_OK)
         return message;
     wi_rpc_call_fail(call, code_of_unpack(call, status), why);
@@ -69,8 +81,6 @@ static void deliver(weir_rpc_call *call, weir_http1_span bytes)
         wi_rpc_call_fail(call, WEIR_RPC_UNIMPLEMENTED, "more than one message");
         return;
     }
-    if (!call->one_in && !call->keeps_messages)
-        weir_arena_reset(&call->messages);
     ProtobufCMessage *message = unpack(call, bytes);
     if (message == NULL)
         return;

@@ -223,6 +223,11 @@ void wi_rpc_call_first_room(weir_rpc_call *call)
 
 /* ---- The end of a response ---- */
 
+weir_status weir_rpc_send_end(weir_rpc_call *call)
+{
+    return call->core->side->is_client ? call->core->side->send_end(call) : WEIR_EINVAL;
+}
+
 static weir_status send_body(weir_rpc_call *call, const weir_bytes *body)
 {
     if (body->len == 0)

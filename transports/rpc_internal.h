@@ -31,6 +31,7 @@ typedef struct wi_rpc_side {
     /* Client: all that came has been told, and the peer's side is complete: how the call ended is
      * weir_rpc_wire_error; wi_rpc_call_over may be called. NULL: the handler's `end` is enough. */
     void (*ended)(weir_rpc_call *call);
+    weir_status (*send_end)(weir_rpc_call *call); /* client: weir_rpc_send_end */
     /* Something is to be sent: by the end of the turn. */
     void (*dirty)(weir_rpc_call *call);
     /* `over` has been told: the side forgets the call. */
@@ -86,6 +87,8 @@ typedef struct wi_rpc_fields {
 
 /* Who is told in the handler's place, when stages or items stand there. */
 typedef struct wi_rpc_receiver {
+    /* Where the next message is to be unpacked; NULL for want of memory. Optional: the call's. */
+    weir_arena *(*arena)(weir_rpc_call *call, void *user);
     void (*message)(weir_rpc_call *call, const ProtobufCMessage *message, size_t bytes, void *user);
     void (*end)(weir_rpc_call *call, void *user);
     void (*room)(weir_rpc_call *call, void *user);
@@ -123,7 +126,6 @@ struct weir_rpc_call {
     bool gated;  /* nothing is taken in yet; the side opens it and pumps */
     bool failed; /* side->fail was told */
     bool cancelled, timed_out;
-    bool keeps_messages; /* those of a stream are not unpacked over one another */
     bool is_over, over_told, is_waiting;
     bool item_made, item_live; /* of the one request */
     uint8_t queued;            /* in which of the side's queues */
@@ -219,6 +221,11 @@ weir_status wi_rpc_call_answer(weir_rpc_call *call, const ProtobufCMessage *mess
                                const void *packed, size_t n);
 weir_status wi_rpc_fields_add(weir_rpc_call *call, wi_rpc_fields *fields, const char *name,
                               const void *value, size_t n);
+
+/* ---- rpc_messages.c ---- */
+
+/* Items whose body begins with a weir_rpc_message. */
+extern const weir_item_type wi_rpc_message_type;
 
 static inline weir_rpc_error wi_rpc_error_of(weir_rpc_code code, const char *text)
 {

@@ -107,8 +107,10 @@ static request *request_of(const weir_item *item)
 
 const weir_rpc_message *weir_rpc_message_of(const weir_item *item)
 {
-    const request *r = request_of(item);
-    return r != NULL ? &r->message : NULL;
+    const weir_item *root = weir_item_root(item);
+    if (root == NULL || (root->type != &request_type && root->type != &wi_rpc_message_type))
+        return NULL;
+    return weir_item_body(root);
 }
 
 static bool is_home(const request *r)
