@@ -95,7 +95,7 @@ typedef struct answer {
 } answer;
 
 /* A call of a raw client. */
-typedef struct call {
+typedef struct rcall {
     client *client;
     const weir_rpc_method *method;
     weir_http_exchange *exchange;
@@ -107,7 +107,7 @@ typedef struct call {
     answer got;
     const weir_http1_field *metadata;
     size_t metadata_count;
-} call;
+} rcall;
 
 struct client {
     rig *rig;
@@ -203,7 +203,8 @@ static inline void client_write(client *c)
             break;
     uint64_t until = now_ms() + PATIENCE_MS;
     while (!c->over && c->sent < c->out.len) {
-        ssize_t n = send(c->fd, c->out.at + c->sent, c->out.len - c->sent, MSG_NOSIGNAL);
+        ssize_t n = send(c->fd, c->out.at + c->sent, c->out.len - c->sent,
+                         MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n > 0)
             c->sent += (size_t)n;
         else if (errno == EAGAIN)
@@ -219,7 +220,7 @@ static inline void client_read(client *c)
     static char bytes[SCRATCH];
     if (c->over || !weir_http_session_wants_input(c->session))
         return;
-    ssize_t n = recv(c->fd, bytes, sizeof bytes, 0);
+    ssize_t n = recv(c->fd, bytes, sizeof bytes, MSG_DONTWAIT);
     if (n < 0 && errno == EAGAIN)
         return;
     if (n <= 0) {
@@ -272,7 +273,7 @@ static inline void pass_ms(rig *r, uint64_t ms)
 
 /* ---- Their calls ---- */
 
-static inline void keep_message(call *k, weir_http1_span message)
+static inline void keep_message(rcall *k, weir_http1_span message)
 {
     k->got.messages++;
     k->got.last = realloc(k->got.last, message.len + 1);
@@ -281,7 +282,7 @@ static inline void keep_message(call *k, weir_http1_span message)
     k->got.last_bytes = message.len;
 }
 
-static inline void take_status(call *k)
+static inline void take_status(rcall *k)
 {
     const weir_rpc_error *error = weir_rpc_wire_error(&k->wire);
     k->got.ended = true;
@@ -289,7 +290,7 @@ static inline void take_status(call *k)
     snprintf(k->got.text, sizeof k->got.text, "%.*s", (int)error->text.len, error->text.at);
 }
 
-static inline void on_finish(call *k, const weir_http1_field *trailers, size_t n)
+static inline void on_finish(rcall *k, const weir_http1_field *trailers, size_t n)
 {
     weir_http1_span message;
     if (weir_rpc_wire_feed_end(&k->wire, trailers, n, &k->arena, &message) == WEIR_OK)
@@ -299,7 +300,7 @@ static inline void on_finish(call *k, const weir_http1_field *trailers, size_t n
 
 static inline void rig_on_head(weir_http_exchange *exchange, const weir_http_head *head, void *user)
 {
-    call *k = user;
+    rcall *k = user;
     (void)exchange;
     k->got.headed = true;
     k->got.http_status = (int)head->status;
@@ -313,7 +314,7 @@ static inline void rig_on_head(weir_http_exchange *exchange, const weir_http_hea
 static inline void rig_on_body(weir_http_exchange *exchange, const char *bytes, size_t n,
                                void *user)
 {
-    call *k = user;
+    rcall *k = user;
     size_t at = 0, used;
     weir_http1_span message;
     if (k->stingy)
@@ -333,7 +334,7 @@ static inline void rig_on_body(weir_http_exchange *exchange, const char *bytes, 
 static inline void rig_on_end(weir_http_exchange *exchange, const weir_http1_field *trailers,
                               size_t n, void *user)
 {
-    call *k = user;
+    rcall *k = user;
     (void)exchange;
     if (!k->got.ended)
         on_finish(k, trailers, n);
@@ -342,7 +343,7 @@ static inline void rig_on_end(weir_http_exchange *exchange, const weir_http1_fie
 static inline void rig_on_over(weir_http_exchange *exchange, weir_status status, uint32_t h2_code,
                                void *user)
 {
-    call *k = user;
+    rcall *k = user;
     (void)exchange;
     if (!k->got.ended) {
         weir_rpc_wire_broken(&k->wire, status, h2_code);
@@ -365,16 +366,11 @@ static inline client *client_new(rig *r, weir_http_version version)
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(connect(c->fd, (struct sockaddr *)&at, sizeof at), 0);
     assert_int_equal(setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &(int){ 65536 }, sizeof(int)), 0);
-    struct timeval none = { 0, 1 };
-    setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof none);
-    setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof none);
-    assert_int_equal(
-        weir_http_session_new(&(weir_http_session_config){ .version = version,
-                                                           .is_client = true,
-                                                           .events = &events,
-                                                           .user = c },
-                              r->clock_ns, &c->session),
-        WEIR_OK);
+    assert_int_equal(weir_http_session_new(
+                         &(weir_http_session_config){
+                             .version = version, .is_client = true, .events = &events, .user = c },
+                         r->clock_ns, &c->session),
+                     WEIR_OK);
     assert_true(r->client_count < CLIENTS_MAX);
     r->clients[r->client_count++] = c;
     return c;
@@ -395,9 +391,9 @@ static inline void client_close(client *c)
 }
 
 /* Begins a call; `options` without scheme and authority; NULL: gRPC. */
-static inline call *call_start(client *c, int method, const weir_rpc_wire_options *options)
+static inline rcall *call_start(client *c, int method, const weir_rpc_wire_options *options)
 {
-    call *k = calloc(1, sizeof *k);
+    rcall *k = calloc(1, sizeof *k);
     weir_rpc_wire_options o = { .timeout_ns = UINT64_MAX };
     weir_http_head head;
     if (options != NULL)
@@ -409,8 +405,8 @@ static inline call *call_start(client *c, int method, const weir_rpc_wire_option
     k->client = c;
     k->method = &streams_methods[method];
     weir_arena_init(&k->arena, NULL, NULL, 0, 0);
-    assert_int_equal(weir_rpc_wire_call(&k->wire, NULL, NULL, NULL, k->method, &o, &k->arena, &head),
-                     WEIR_OK);
+    assert_int_equal(
+        weir_rpc_wire_call(&k->wire, NULL, NULL, NULL, k->method, &o, &k->arena, &head), WEIR_OK);
     TURN_UNTIL(c->rig, weir_http_session_openable(c->session) > 0);
     assert_int_equal(weir_http_session_open(c->session, &head, k, &k->exchange), WEIR_OK);
     return k;
@@ -428,7 +424,7 @@ static inline void pack(weir_rpc_codec codec, const ProtobufCMessage *message, w
     out->len += n;
 }
 
-static inline void call_send(call *k, const ProtobufCMessage *message)
+static inline void call_send(rcall *k, const ProtobufCMessage *message)
 {
     size_t mark;
     if (k->exchange == NULL)
@@ -441,7 +437,7 @@ static inline void call_send(call *k, const ProtobufCMessage *message)
         weir_http_exchange_written(k->exchange);
 }
 
-static inline void call_end(call *k)
+static inline void call_end(rcall *k)
 {
     if (k->exchange == NULL)
         return;
@@ -454,13 +450,13 @@ static inline void call_end(call *k)
     assert_int_equal(weir_http_exchange_end(k->exchange, NULL, 0), WEIR_OK);
 }
 
-static inline void call_cancel(call *k)
+static inline void call_cancel(rcall *k)
 {
     if (k->exchange != NULL)
         weir_http_exchange_reset(k->exchange, WEIR_ECANCELED, 8);
 }
 
-static inline void call_free(call *k)
+static inline void call_free(rcall *k)
 {
     if (k->exchange != NULL) {
         call_cancel(k);
@@ -473,16 +469,16 @@ static inline void call_free(call *k)
     free(k);
 }
 
-static inline ProtobufCMessage *last_message(call *k, weir_arena *arena)
+static inline ProtobufCMessage *last_message(rcall *k, weir_arena *arena)
 {
     ProtobufCMessage *message = NULL;
     const char *why = "";
-    weir_status status =
-        k->wire.codec == WEIR_RPC_JSON
-            ? weir_protobuf_from_json(k->method->response, k->got.last, k->got.last_bytes, NULL,
-                                      arena, &message, &why)
-            : weir_protobuf_unpack(k->method->response, k->got.last, k->got.last_bytes, NULL, arena,
-                                   &message, &why);
+    weir_status status = k->wire.codec == WEIR_RPC_JSON
+                             ? weir_protobuf_from_json(k->method->response, k->got.last,
+                                                       k->got.last_bytes, NULL, arena, &message,
+                                                       &why)
+                             : weir_protobuf_unpack(k->method->response, k->got.last,
+                                                    k->got.last_bytes, NULL, arena, &message, &why);
     if (status != WEIR_OK)
         fail_msg("%s: %.*s", why, (int)k->got.last_bytes, k->got.last);
     return message;
