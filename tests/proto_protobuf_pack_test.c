@@ -46,21 +46,21 @@ static void random_messages_are_packed_byte_for_byte_as_protobuf_c_does(void **s
     };
     for (uint64_t seed = 1; seed <= 5000; seed++) {
         uint64_t at = seed * UINT64_C(0x9E3779B97F4A7C15);
-        weir_buffer w = { 0 };
+        weir_bytes w = { 0 };
         put_random(&w, types[seed % 5], (unsigned)(seed % 4), &at);
         ProtobufCMessage *message = protobuf_c_message_unpack(types[seed % 5], NULL, w.len,
                                                               (const uint8_t *)w.at);
         assert_non_null(message);
         check_beside_protobuf_c(message);
         protobuf_c_message_free_unpacked(message, NULL);
-        weir_buffer_done(&w);
+        weir_bytes_done(&w);
     }
 }
 
 static void any_room_that_is_too_small_is_told(void **state)
 {
     (void)state;
-    weir_buffer w = { 0 };
+    weir_bytes w = { 0 };
     uint64_t seed = 99;
     for (int i = 0; i < 6; i++)
         put_random(&w, &kinds__kinds__descriptor, 0, &seed);
@@ -73,7 +73,7 @@ static void any_room_that_is_too_small_is_told(void **state)
         free(pack(message, cap, WEIR_ELIMIT));
     free(pack(message, n, WEIR_OK));
     protobuf_c_message_free_unpacked(message, NULL);
-    weir_buffer_done(&w);
+    weir_bytes_done(&w);
 }
 
 static void an_empty_message_takes_no_bytes_and_no_buffer(void **state)

@@ -67,7 +67,7 @@ static weir_status unpack_with(const ProtobufCMessageDescriptor *type, const voi
     return status;
 }
 
-static weir_status unpack_buffer(const ProtobufCMessageDescriptor *type, const weir_buffer *w,
+static weir_status unpack_buffer(const ProtobufCMessageDescriptor *type, const weir_bytes *w,
                                  void *ret)
 {
     return unpack_with(type, w->len == 0 ? "" : w->at, w->len, NULL, ret);
@@ -87,7 +87,7 @@ static const ProtobufCMessageDescriptor *const types[] = {
 };
 enum { TYPES = sizeof types / sizeof *types };
 
-static void check_beside_protobuf_c(const ProtobufCMessageDescriptor *type, const weir_buffer *w)
+static void check_beside_protobuf_c(const ProtobufCMessageDescriptor *type, const weir_bytes *w)
 {
     static const weir_protobuf_limits keep = { .keep_unknown = true };
     ProtobufCMessage *ours = NULL;
@@ -107,10 +107,10 @@ static void random_messages_read_as_protobuf_c_reads_them(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= 6000; seed++) {
         uint64_t at = seed * UINT64_C(0x9E3779B97F4A7C15);
-        weir_buffer w = { 0 };
+        weir_bytes w = { 0 };
         put_random(&w, types[seed % TYPES], (unsigned)(seed % 5), &at);
         check_beside_protobuf_c(types[seed % TYPES], &w);
-        weir_buffer_done(&w);
+        weir_bytes_done(&w);
     }
 }
 
@@ -121,11 +121,11 @@ static void descriptors_without_init_function_do(void **state)
         /* protobuf-c crashes on proto3's oneofs then */
         ProtobufCMessageDescriptor type = *types[1 + seed % (TYPES - 1)];
         type.message_init = NULL;
-        weir_buffer w = { 0 };
+        weir_bytes w = { 0 };
         uint64_t at = seed;
         put_random(&w, &type, 2, &at);
         check_beside_protobuf_c(&type, &w);
-        weir_buffer_done(&w);
+        weir_bytes_done(&w);
     }
 }
 
@@ -134,7 +134,7 @@ static void what_is_cut_short_at_any_byte_is_read_or_refused_as_protobuf_c_does(
     (void)state;
     for (uint64_t seed = 1; seed <= 60; seed++) {
         const ProtobufCMessageDescriptor *type = types[seed % TYPES];
-        weir_buffer w = { 0 };
+        weir_bytes w = { 0 };
         uint64_t at = seed * 77;
         put_random(&w, type, 3, &at);
         for (size_t n = 0; n < w.len; n++) {
@@ -146,7 +146,7 @@ static void what_is_cut_short_at_any_byte_is_read_or_refused_as_protobuf_c_does(
             protobuf_c_message_free_unpacked(theirs, NULL);
             weir_arena_reset(&arena);
         }
-        weir_buffer_done(&w);
+        weir_bytes_done(&w);
     }
 }
 
@@ -156,7 +156,7 @@ static void parts_of_a_singular_message_add_up(void **state)
 {
     (void)state;
     Kinds__Kinds *kinds;
-    weir_buffer w = { 0 }, part = { 0 };
+    weir_bytes w = { 0 }, part = { 0 };
     put_text(&part, 1, "first");
     put_tag(&part, 2, 0);
     put_varint(&part, 7);
@@ -167,15 +167,15 @@ static void parts_of_a_singular_message_add_up(void **state)
     assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &kinds), WEIR_OK);
     assert_string_equal(kinds->leaf->name, "last");
     assert_int_equal(kinds->leaf->count, 7);
-    weir_buffer_done(&w);
-    weir_buffer_done(&part);
+    weir_bytes_done(&w);
+    weir_bytes_done(&part);
 }
 
 static void repeated_fields_of_the_parts_are_joined(void **state)
 {
     (void)state;
     Kinds__Kinds *kinds;
-    weir_buffer w = { 0 }, part = { 0 };
+    weir_bytes w = { 0 }, part = { 0 };
     for (uint32_t i = 0; i < 100; i++) {
         part.len = 0;
         put_tag(&part, 21, 0);
@@ -188,15 +188,15 @@ static void repeated_fields_of_the_parts_are_joined(void **state)
     assert_int_equal(kinds->below->n_many_text, 100);
     for (int32_t i = 0; i < 100; i++)
         assert_int_equal(kinds->below->many_i32[i], i);
-    weir_buffer_done(&w);
-    weir_buffer_done(&part);
+    weir_bytes_done(&w);
+    weir_bytes_done(&part);
 }
 
 static void of_a_oneof_the_last_stays_and_its_parts_add_up(void **state)
 {
     (void)state;
     Kinds__Kinds *kinds;
-    weir_buffer w = { 0 };
+    weir_bytes w = { 0 };
     put_block(&w, 54,
               "\x0A\x01"
               "a",
@@ -215,7 +215,7 @@ static void of_a_oneof_the_last_stays_and_its_parts_add_up(void **state)
     assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &kinds), WEIR_OK);
     assert_int_equal(kinds->choice_case, KINDS__KINDS__CHOICE_CHOICE_TEXT);
     assert_string_equal(kinds->choice_text, "text");
-    weir_buffer_done(&w);
+    weir_bytes_done(&w);
 }
 
 static void a_known_field_of_another_wire_type_is_an_unknown_one(void **state)
@@ -289,7 +289,7 @@ static void a_missing_required_field_is_refused_wherever_it_is(void **state)
     assert_int_equal(unpack_with(&old__old__descriptor, "\xB2\x01\x00", 3, NULL, &ignored),
                      WEIR_EPROTO);
     for (uint32_t missing = 0; missing <= 70; missing++) {
-        weir_buffer w = { 0 };
+        weir_bytes w = { 0 };
         for (uint32_t id = 1; id <= 70; id++) {
             if (id != missing) {
                 put_tag(&w, id, 0);
@@ -298,7 +298,7 @@ static void a_missing_required_field_is_refused_wherever_it_is(void **state)
         }
         assert_int_equal(unpack_buffer(&old__wide__descriptor, &w, &ignored),
                          missing == 0 ? WEIR_OK : WEIR_EPROTO);
-        weir_buffer_done(&w);
+        weir_bytes_done(&w);
     }
 }
 
@@ -399,7 +399,7 @@ static bool takes_text(const char *text, size_t n)
         for (size_t after = 0; after < 10; after += 9) {
             char padded[64];
             Kinds__Kinds *kinds;
-            weir_buffer w = { 0 };
+            weir_bytes w = { 0 };
             memset(padded, 'x', sizeof padded);
             memcpy(padded + before, text, n);
             put_block(&w, 14, padded, before + n + after % 5);
@@ -413,7 +413,7 @@ static bool takes_text(const char *text, size_t n)
             }
             taken += fine;
             tried++;
-            weir_buffer_done(&w);
+            weir_bytes_done(&w);
             weir_arena_reset(&arena);
         }
     }
@@ -466,17 +466,17 @@ static void strings_must_be_utf8_without_nul(void **state)
 /* ---- Limits ---- */
 
 /* A message within another, `depth` times. */
-static void put_deep(weir_buffer *w, unsigned depth, uint32_t id)
+static void put_deep(weir_bytes *w, unsigned depth, uint32_t id)
 {
-    weir_buffer inner = { 0 };
+    weir_bytes inner = { 0 };
     for (; depth > 0; depth--) {
         w->len = 0;
         put_block(w, id, inner.at, inner.len);
-        weir_buffer swap = inner;
+        weir_bytes swap = inner;
         inner = *w;
         *w = swap;
     }
-    weir_buffer_done(w);
+    weir_bytes_done(w);
     *w = inner;
 }
 
@@ -484,12 +484,12 @@ static void a_depth_bomb_of_28_kb_is_refused(void **state)
 {
     (void)state;
     Kinds__Kinds *ignored;
-    weir_buffer w = { 0 };
+    weir_bytes w = { 0 };
     put_deep(&w, 7000, 55);
     assert_in_range(w.len, 28000, 40000);
     assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &ignored), WEIR_ELIMIT);
     assert_string_equal(why, "nested too deep");
-    weir_buffer_done(&w);
+    weir_bytes_done(&w);
 }
 
 static void groups_and_messages_count_for_the_depth(void **state)
@@ -498,7 +498,7 @@ static void groups_and_messages_count_for_the_depth(void **state)
     static const weir_protobuf_limits three = { .depth_max = 3 };
     Kinds__Kinds *ignored;
     for (unsigned depth = 98; depth <= 103; depth++) {
-        weir_buffer w = { 0 };
+        weir_bytes w = { 0 };
         put_deep(&w, depth, 18);
         assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &ignored),
                          depth <= 100 ? WEIR_OK : WEIR_ELIMIT);
@@ -509,7 +509,7 @@ static void groups_and_messages_count_for_the_depth(void **state)
             put_tag(&w, 900, 4);
         assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &ignored),
                          depth <= 100 ? WEIR_OK : WEIR_ELIMIT);
-        weir_buffer_done(&w);
+        weir_bytes_done(&w);
         weir_arena_reset(&arena);
     }
     /* two messages and a group within them, then two groups */
@@ -526,7 +526,7 @@ static void two_mb_of_empty_messages_are_refused_by_the_budget(void **state)
 {
     (void)state;
     Kinds__Kinds *ignored;
-    weir_buffer w = { 0 };
+    weir_bytes w = { 0 };
     while (w.len < 2 * 1000 * 1000)
         put_block(&w, 37, "", 0);
     assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &ignored), WEIR_ELIMIT);
@@ -543,7 +543,7 @@ static void two_mb_of_empty_messages_are_refused_by_the_budget(void **state)
     weir_arena_reset(&arena);
     assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &ignored), WEIR_ELIMIT);
     assert_string_equal(why, "expands beyond the arena's budget");
-    weir_buffer_done(&w);
+    weir_bytes_done(&w);
 }
 
 static void more_fields_and_elements_than_the_limit_are_refused(void **state)
@@ -581,10 +581,10 @@ static void what_is_longer_than_the_limit_is_refused(void **state)
     assert_int_equal(
         unpack_with(&kinds__kinds__descriptor, "\x08\x01\x08\x01\x08", 5, &limits, &ignored),
         WEIR_ELIMIT);
-    weir_buffer w = { 0 };
+    weir_bytes w = { 0 };
     put_tag(&w, 15, 2);
     put_varint(&w, 4 * 1024 * 1024 - 5);
-    assert_int_equal(weir_buffer_reserve(&w, 4 * 1024 * 1024), WEIR_OK);
+    assert_int_equal(weir_bytes_reserve(&w, 4 * 1024 * 1024), WEIR_OK);
     memset(w.at + w.len, 'x', 4 * 1024 * 1024);
     w.len = 4 * 1024 * 1024;
     assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &ignored), WEIR_OK);
@@ -594,7 +594,7 @@ static void what_is_longer_than_the_limit_is_refused(void **state)
     limits.bytes_max = UINT32_MAX;
     assert_int_equal(unpack_with(&kinds__kinds__descriptor, w.at, w.len, &limits, &ignored),
                      WEIR_EPROTO);
-    weir_buffer_done(&w);
+    weir_bytes_done(&w);
     limits.depth_max = 101;
     assert_int_equal(unpack_with(&kinds__kinds__descriptor, "", 0, &limits, &ignored), WEIR_EINVAL);
 }
@@ -604,7 +604,7 @@ static void what_is_longer_than_the_limit_is_refused(void **state)
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
-    weir_buffer w = { 0 };
+    weir_bytes w = { 0 };
     uint64_t seed = 12345;
     for (int i = 0; i < 20; i++)
         put_random_field(&w, &kinds__kinds__descriptor.fields[40], 4, &seed);
@@ -626,13 +626,13 @@ static void every_allocation_may_fail(void **state)
         failed++;
     }
     assert_true(failed >= 3);
-    weir_buffer_done(&w);
+    weir_bytes_done(&w);
 }
 
 static void every_budget_suffices_or_is_told(void **state)
 {
     (void)state;
-    weir_buffer w = { 0 };
+    weir_bytes w = { 0 };
     uint64_t seed = 4;
     put_random(&w, &kinds__kinds__descriptor, 2, &seed);
     bool fitted = false;
@@ -645,13 +645,13 @@ static void every_budget_suffices_or_is_told(void **state)
         fitted = status == WEIR_OK;
     }
     assert_true(fitted);
-    weir_buffer_done(&w);
+    weir_bytes_done(&w);
 }
 
 static void message_after_message_allocates_nothing(void **state)
 {
     (void)state;
-    weir_buffer w = { 0 };
+    weir_bytes w = { 0 };
     Kinds__Kinds *kinds;
     for (uint64_t seed = 2; w.len < 3000; seed++)
         put_random(&w, &kinds__kinds__descriptor, 0, &seed);
@@ -664,7 +664,7 @@ static void message_after_message_allocates_nothing(void **state)
             calls = 0;
     }
     assert_int_equal(calls, 0);
-    weir_buffer_done(&w);
+    weir_bytes_done(&w);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -4,7 +4,7 @@
 #ifndef PROTOBUF_RIG_H
 #define PROTOBUF_RIG_H
 
-#include <weir/buffer.h>
+#include <weir/bytes.h>
 #include <weir/protobuf.h>
 
 #include <protobuf-c/protobuf-c.h>
@@ -21,40 +21,40 @@ static inline uint64_t chance(uint64_t *seed)
 
 /* ---- Packing by hand ---- */
 
-static inline void put_raw(weir_buffer *w, const void *bytes, size_t n)
+static inline void put_raw(weir_bytes *w, const void *bytes, size_t n)
 {
-    if (weir_buffer_append(w, bytes, n) != WEIR_OK)
+    if (weir_bytes_append(w, bytes, n) != WEIR_OK)
         abort();
 }
-static inline void put_byte(weir_buffer *w, unsigned byte)
+static inline void put_byte(weir_bytes *w, unsigned byte)
 {
     uint8_t one = (uint8_t)byte;
     put_raw(w, &one, 1);
 }
-static inline void put_varint(weir_buffer *w, uint64_t value)
+static inline void put_varint(weir_bytes *w, uint64_t value)
 {
     for (; value >= 0x80; value >>= 7)
         put_byte(w, (unsigned)(value & 0x7F) | 0x80);
     put_byte(w, (unsigned)value);
 }
-static inline void put_tag(weir_buffer *w, uint32_t id, unsigned wire)
+static inline void put_tag(weir_bytes *w, uint32_t id, unsigned wire)
 {
     put_varint(w, (uint64_t)id << 3 | wire);
 }
-static inline void put_block(weir_buffer *w, uint32_t id, const void *bytes, size_t n)
+static inline void put_block(weir_bytes *w, uint32_t id, const void *bytes, size_t n)
 {
     put_tag(w, id, 2);
     put_varint(w, n);
     put_raw(w, bytes, n);
 }
-static inline void put_text(weir_buffer *w, uint32_t id, const char *text)
+static inline void put_text(weir_bytes *w, uint32_t id, const char *text)
 {
     put_block(w, id, text, strlen(text));
 }
 
 /* ---- Random messages ---- */
 
-static inline void put_random_number(weir_buffer *w, unsigned wire, uint64_t *seed)
+static inline void put_random_number(weir_bytes *w, unsigned wire, uint64_t *seed)
 {
     uint64_t value = chance(seed) << 8 | (chance(seed) & 0xFF);
     if (wire == 1 || wire == 5) {
@@ -90,7 +90,7 @@ static inline unsigned rig_wire_of(ProtobufCType type)
     }
 }
 
-static inline void put_random_text(weir_buffer *w, uint32_t id, uint64_t *seed)
+static inline void put_random_text(weir_bytes *w, uint32_t id, uint64_t *seed)
 {
     static const char *const parts[] = { "a",
                                          "plain",
@@ -106,14 +106,14 @@ static inline void put_random_text(weir_buffer *w, uint32_t id, uint64_t *seed)
     put_text(w, id, text);
 }
 
-static inline void put_random(weir_buffer *w, const ProtobufCMessageDescriptor *type,
+static inline void put_random(weir_bytes *w, const ProtobufCMessageDescriptor *type,
                               unsigned depth, uint64_t *seed);
 
-static inline void put_random_field(weir_buffer *w, const ProtobufCFieldDescriptor *field,
+static inline void put_random_field(weir_bytes *w, const ProtobufCFieldDescriptor *field,
                                     unsigned depth, uint64_t *seed)
 {
     unsigned wire = rig_wire_of(field->type);
-    weir_buffer within = { 0 };
+    weir_bytes within = { 0 };
     if (field->type == PROTOBUF_C_TYPE_STRING) {
         put_random_text(w, field->id, seed);
     } else if (field->type == PROTOBUF_C_TYPE_BYTES) {
@@ -130,12 +130,12 @@ static inline void put_random_field(weir_buffer *w, const ProtobufCFieldDescript
         put_tag(w, field->id, wire);
         put_random_number(w, wire, seed);
     }
-    weir_buffer_done(&within);
+    weir_bytes_done(&within);
 }
 
 /* Of a singular message one part only: protobuf-c loses something when it puts several together.
  */
-static inline void put_random(weir_buffer *w, const ProtobufCMessageDescriptor *type,
+static inline void put_random(weir_bytes *w, const ProtobufCMessageDescriptor *type,
                               unsigned depth, uint64_t *seed)
 {
     char used[128] = { 0 };
