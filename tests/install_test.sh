@@ -34,10 +34,13 @@ soname=$(readelf -d "$lib/libweir.so" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')
 [ "$soname" = "libweir.so.${version%.*}" ] || fail "SONAME is '$soname', the version $version"
 [ -e "$lib/$soname" ] || fail "no $soname"
 # Hidden visibility: the shared library offers its public names and no others.
-foreign=$(nm -D --defined-only "$lib/libweir.so" | awk '$2 ~ /[A-Z]/ && $3 !~ /^weir_/ { print $3 }')
+# Beside weir_: the standard messages and services, by their packages.
+foreign=$(nm -D --defined-only "$lib/libweir.so" |
+    awk '$2 ~ /[A-Z]/ && $3 !~ /^(weir|google__?protobuf|google__?rpc|grpc__?(health|reflection))_/ { print $3 }')
 [ -z "$foreign" ] || fail "exports what is not weir_: $foreign"
 
-"$cmake" -S "$here/install" -B "$scratch/by-cmake" -DCMAKE_PREFIX_PATH="$prefix" \
+cp -r "$here/install" "$scratch/source"
+"$cmake" -S "$scratch/source" -B "$scratch/by-cmake" -DCMAKE_PREFIX_PATH="$prefix" \
     -DCMAKE_C_COMPILER="$cc" -DCMAKE_CXX_COMPILER="$cxx" -DWEIR_VERSION_WANTED="${version%.*}" \
     >"$scratch/configure.log" 2>&1 || { cat "$scratch/configure.log"; fail "find_package(weir)"; }
 "$cmake" --build "$scratch/by-cmake" >"$scratch/build.log" 2>&1 ||
@@ -46,6 +49,18 @@ for language in c cc; do
     must_run "$scratch/by-cmake/outside_${language}_shared" shared
     must_run "$scratch/by-cmake/outside_${language}_static" archive
 done
+if [ -x "$prefix/bin/protoc-gen-weir" ]; then
+    for file in google/rpc/status.proto google/protobuf/any.pb-c.h google/rpc/error_details.weir.h \
+        grpc/health/v1/health.weir.h grpc/reflection/v1/reflection.proto; do
+        [ -s "$prefix/include/weir/protos/$file" ] || fail "not installed: $file"
+    done
+    must_run "$scratch/by-cmake/outside_proto_shared" shared
+    must_run "$scratch/by-cmake/outside_proto_static" archive
+    # What is edited, or what it imports, is made again.
+    sed -i 's/"outside"/"elsewhere"/' "$scratch/source/protos/outside/v1/parts.proto"
+    "$cmake" --build "$scratch/by-cmake" >"$scratch/build.log" 2>&1 || { cat "$scratch/build.log"; fail "building again"; }
+    grep -q elsewhere "$scratch/by-cmake/shared/outside/v1/parts.pb-c.c" || fail "an edited .proto is not made again"
+fi
 
 # pkg-config cannot quote a space in every place, so from here on a plain path.
 mv "$prefix" "$scratch/plain"

@@ -26,6 +26,14 @@ install(FILES ${public_headers} ${PROJECT_BINARY_DIR}/include/weir/weir.h
 install(TARGETS weir_shared EXPORT weir-shared LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS weir EXPORT weir-static ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 
+# The plugin, and the standard .proto files with what was made of them, side by side.
+if(WEIR_HAVE_PROTOC)
+    install(TARGETS protoc-gen-weir EXPORT weir-shared RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+    install(DIRECTORY ${WEIR_PROTO_OUT}/ ${PROJECT_SOURCE_DIR}/proto/protos/
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/weir/protos
+        FILES_MATCHING PATTERN "*.h" PATTERN "*.proto")
+endif()
+
 file(GLOB man_pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/core/man/*.[1-9])
 foreach(page ${man_pages})
     string(REGEX MATCH "[1-9]$" section ${page})
@@ -66,14 +74,20 @@ set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/weir)
 foreach(kind shared static)
     install(EXPORT weir-${kind} NAMESPACE weir:: DESTINATION ${config_dir})
 endforeach()
+set(proto_dir ${CMAKE_INSTALL_INCLUDEDIR}/weir/protos)
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/weir-config.cmake.in
-    ${PROJECT_BINARY_DIR}/package/weir-config.cmake INSTALL_DESTINATION ${config_dir})
+    ${PROJECT_BINARY_DIR}/package/weir-config.cmake INSTALL_DESTINATION ${config_dir} PATH_VARS proto_dir)
 # Before 1.0 a minor version may break; SONAME and config say so alike.
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/package/weir-config-version.cmake
     COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/package/weir-config.cmake
-    ${PROJECT_BINARY_DIR}/package/weir-config-version.cmake DESTINATION ${config_dir})
+    ${PROJECT_BINARY_DIR}/package/weir-config-version.cmake
+    ${CMAKE_CURRENT_LIST_DIR}/weir-protobuf.cmake DESTINATION ${config_dir})
 
+set(pc_cflags "")
+if(WEIR_HAVE_PROTOC)
+    set(pc_cflags " -I\${includedir}/weir/protos")
+endif()
 # Found from where the .pc file lies, so that the whole tree can be moved.
 file(RELATIVE_PATH pc_to_prefix /x/${CMAKE_INSTALL_LIBDIR}/pkgconfig /x)
 string(REGEX REPLACE "/$" "" pc_to_prefix "${pc_to_prefix}")
