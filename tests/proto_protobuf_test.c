@@ -67,8 +67,8 @@ static weir_status unpack_with(const ProtobufCMessageDescriptor *type, const voi
     return status;
 }
 
-static weir_status unpack_buffer(const ProtobufCMessageDescriptor *type, const weir_bytes *w,
-                                 void *ret)
+static weir_status unpack_bytes(const ProtobufCMessageDescriptor *type, const weir_bytes *w,
+                                void *ret)
 {
     return unpack_with(type, w->len == 0 ? "" : w->at, w->len, NULL, ret);
 }
@@ -164,7 +164,7 @@ static void parts_of_a_singular_message_add_up(void **state)
     part.len = 0;
     put_text(&part, 1, "last");
     put_block(&w, 17, part.at, part.len);
-    assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &kinds), WEIR_OK);
+    assert_int_equal(unpack_bytes(&kinds__kinds__descriptor, &w, &kinds), WEIR_OK);
     assert_string_equal(kinds->leaf->name, "last");
     assert_int_equal(kinds->leaf->count, 7);
     weir_bytes_done(&w);
@@ -183,7 +183,7 @@ static void repeated_fields_of_the_parts_are_joined(void **state)
         put_text(&part, 34, "x");
         put_block(&w, 18, part.at, part.len);
     }
-    assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &kinds), WEIR_OK);
+    assert_int_equal(unpack_bytes(&kinds__kinds__descriptor, &w, &kinds), WEIR_OK);
     assert_int_equal(kinds->below->n_many_i32, 100);
     assert_int_equal(kinds->below->n_many_text, 100);
     for (int32_t i = 0; i < 100; i++)
@@ -207,12 +207,12 @@ static void of_a_oneof_the_last_stays_and_its_parts_add_up(void **state)
               "b",
               3);
     put_block(&w, 54, "\x10\x05", 2);
-    assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &kinds), WEIR_OK);
+    assert_int_equal(unpack_bytes(&kinds__kinds__descriptor, &w, &kinds), WEIR_OK);
     assert_int_equal(kinds->choice_case, KINDS__KINDS__CHOICE_CHOICE_LEAF);
     assert_string_equal(kinds->choice_leaf->name, "b");
     assert_int_equal(kinds->choice_leaf->count, 5);
     put_text(&w, 52, "text");
-    assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &kinds), WEIR_OK);
+    assert_int_equal(unpack_bytes(&kinds__kinds__descriptor, &w, &kinds), WEIR_OK);
     assert_int_equal(kinds->choice_case, KINDS__KINDS__CHOICE_CHOICE_TEXT);
     assert_string_equal(kinds->choice_text, "text");
     weir_bytes_done(&w);
@@ -296,7 +296,7 @@ static void a_missing_required_field_is_refused_wherever_it_is(void **state)
                 put_varint(&w, id);
             }
         }
-        assert_int_equal(unpack_buffer(&old__wide__descriptor, &w, &ignored),
+        assert_int_equal(unpack_bytes(&old__wide__descriptor, &w, &ignored),
                          missing == 0 ? WEIR_OK : WEIR_EPROTO);
         weir_bytes_done(&w);
     }
@@ -404,7 +404,7 @@ static bool takes_text(const char *text, size_t n)
             memcpy(padded + before, text, n);
             put_block(&w, 14, padded, before + n + after % 5);
             put_block(&w, 15, padded, after);
-            bool fine = unpack_buffer(&kinds__kinds__descriptor, &w, &kinds) == WEIR_OK;
+            bool fine = unpack_bytes(&kinds__kinds__descriptor, &w, &kinds) == WEIR_OK;
             if (fine) {
                 assert_int_equal(strlen(kinds->text), before + n + after % 5);
                 assert_memory_equal(kinds->text, padded, before + n + after % 5);
@@ -487,7 +487,7 @@ static void a_depth_bomb_of_28_kb_is_refused(void **state)
     weir_bytes w = { 0 };
     put_deep(&w, 7000, 55);
     assert_in_range(w.len, 28000, 40000);
-    assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &ignored), WEIR_ELIMIT);
+    assert_int_equal(unpack_bytes(&kinds__kinds__descriptor, &w, &ignored), WEIR_ELIMIT);
     assert_string_equal(why, "nested too deep");
     weir_bytes_done(&w);
 }
@@ -500,14 +500,14 @@ static void groups_and_messages_count_for_the_depth(void **state)
     for (unsigned depth = 98; depth <= 103; depth++) {
         weir_bytes w = { 0 };
         put_deep(&w, depth, 18);
-        assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &ignored),
+        assert_int_equal(unpack_bytes(&kinds__kinds__descriptor, &w, &ignored),
                          depth <= 100 ? WEIR_OK : WEIR_ELIMIT);
         w.len = 0;
         for (unsigned i = 0; i < depth; i++)
             put_tag(&w, 900, 3);
         for (unsigned i = 0; i < depth; i++)
             put_tag(&w, 900, 4);
-        assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &ignored),
+        assert_int_equal(unpack_bytes(&kinds__kinds__descriptor, &w, &ignored),
                          depth <= 100 ? WEIR_OK : WEIR_ELIMIT);
         weir_bytes_done(&w);
         weir_arena_reset(&arena);
@@ -529,7 +529,7 @@ static void two_mb_of_empty_messages_are_refused_by_the_budget(void **state)
     weir_bytes w = { 0 };
     while (w.len < 2 * 1000 * 1000)
         put_block(&w, 37, "", 0);
-    assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &ignored), WEIR_ELIMIT);
+    assert_int_equal(unpack_bytes(&kinds__kinds__descriptor, &w, &ignored), WEIR_ELIMIT);
     assert_string_equal(why, "expands beyond the arena's budget");
     assert_true(calls < 200); /* chunks of 256 KiB */
 
@@ -541,7 +541,7 @@ static void two_mb_of_empty_messages_are_refused_by_the_budget(void **state)
         put_varint(&w, 1);
     }
     weir_arena_reset(&arena);
-    assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &ignored), WEIR_ELIMIT);
+    assert_int_equal(unpack_bytes(&kinds__kinds__descriptor, &w, &ignored), WEIR_ELIMIT);
     assert_string_equal(why, "expands beyond the arena's budget");
     weir_bytes_done(&w);
 }
@@ -587,9 +587,9 @@ static void what_is_longer_than_the_limit_is_refused(void **state)
     assert_int_equal(weir_bytes_reserve(&w, 4 * 1024 * 1024), WEIR_OK);
     memset(w.at + w.len, 'x', 4 * 1024 * 1024);
     w.len = 4 * 1024 * 1024;
-    assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &ignored), WEIR_OK);
+    assert_int_equal(unpack_bytes(&kinds__kinds__descriptor, &w, &ignored), WEIR_OK);
     w.len++;
-    assert_int_equal(unpack_buffer(&kinds__kinds__descriptor, &w, &ignored), WEIR_ELIMIT);
+    assert_int_equal(unpack_bytes(&kinds__kinds__descriptor, &w, &ignored), WEIR_ELIMIT);
     assert_string_equal(why, "longer than bytes_max");
     limits.bytes_max = UINT32_MAX;
     assert_int_equal(unpack_with(&kinds__kinds__descriptor, w.at, w.len, &limits, &ignored),
@@ -640,7 +640,7 @@ static void every_budget_suffices_or_is_told(void **state)
         Kinds__Kinds *kinds;
         weir_arena_done(&arena);
         weir_arena_init(&arena, &counting, NULL, 0, budget);
-        weir_status status = unpack_buffer(&kinds__kinds__descriptor, &w, &kinds);
+        weir_status status = unpack_bytes(&kinds__kinds__descriptor, &w, &kinds);
         assert_true(status == WEIR_OK || status == WEIR_ELIMIT);
         fitted = status == WEIR_OK;
     }

@@ -106,8 +106,8 @@ static inline void put_random_text(weir_bytes *w, uint32_t id, uint64_t *seed)
     put_text(w, id, text);
 }
 
-static inline void put_random(weir_bytes *w, const ProtobufCMessageDescriptor *type,
-                              unsigned depth, uint64_t *seed);
+static inline void put_random(weir_bytes *w, const ProtobufCMessageDescriptor *type, unsigned depth,
+                              uint64_t *seed);
 
 static inline void put_random_field(weir_bytes *w, const ProtobufCFieldDescriptor *field,
                                     unsigned depth, uint64_t *seed)
@@ -135,8 +135,8 @@ static inline void put_random_field(weir_bytes *w, const ProtobufCFieldDescripto
 
 /* Of a singular message one part only: protobuf-c loses something when it puts several together.
  */
-static inline void put_random(weir_bytes *w, const ProtobufCMessageDescriptor *type,
-                              unsigned depth, uint64_t *seed)
+static inline void put_random(weir_bytes *w, const ProtobufCMessageDescriptor *type, unsigned depth,
+                              uint64_t *seed)
 {
     char used[128] = { 0 };
     for (unsigned i = 0; i < type->n_fields; i++)
