@@ -20,6 +20,7 @@ extern "C" {
 
 typedef struct weir_http_session weir_http_session;
 typedef struct weir_http_exchange weir_http_exchange;
+typedef struct weir_http_pool weir_http_pool;
 
 typedef enum weir_http_version {
     WEIR_HTTP_AUTO, /* server in clear: HTTP/2 if the first bytes are its preface (RFC 9113 3.4),
@@ -59,7 +60,10 @@ typedef struct weir_http_events {
      * and ours is handed out; WEIR_ECANCELED: the peer reset it; WEIR_EUNAVAILABLE: it never was
      * processed (REFUSED_STREAM, above a GOAWAY's last stream), so it may be tried again elsewhere;
      * WEIR_EPROTO, WEIR_ELIMIT: the peer broke a rule; WEIR_ECLOSED: the connection is gone;
-     * or what our own reset said. `h2_code`: of the RST_STREAM, in HTTP/2. */
+     * or what our own reset said. `h2_code`: of the RST_STREAM, in HTTP/2.
+     * A server's exchange whose response is handed out while the request goes on is over, too, with
+     * WEIR_OK: RST_STREAM of NO_ERROR follows the response (RFC 9113 8.1), in HTTP/1 the
+     * connection's end. A client may reset what is left of its request, when the response ended. */
     void (*over)(weir_http_exchange *exchange, weir_status status, uint32_t h2_code, void *user);
 } weir_http_events;
 
@@ -69,6 +73,7 @@ typedef struct weir_http_session_config {
     bool is_client;
     bool is_tls;
     const weir_env *env;              /* NULL: the defaults */
+    weir_http_pool *pool;             /* borrowed; NULL: one of its own, of `env` */
     const weir_http_events *events;   /* borrowed */
     void *user;                       /* of the session; each exchange starts with it as its own */
     uint32_t exchanges_max;           /* that the peer may open at once: 100. HTTP/1: 1 */
@@ -90,6 +95,14 @@ typedef struct weir_http_session_config {
                                                    moves nothing, empty DATA: 1000, 200 */
     uint32_t continuations_max;                 /* of one head: 8 */
 } weir_http_session_config;
+
+/* Memory that sessions of one thread share, so that those at rest hold little: what was freed is
+ * kept for the next, by size, up to `keep_bytes_max` bytes (0: 4 MiB; a session's own: 128 KiB).
+ * Free it after its sessions. */
+WEIR_API weir_http_pool *weir_http_pool_new(const weir_env *env, size_t keep_bytes_max);
+WEIR_API void weir_http_pool_free(weir_http_pool *pool);
+/* The pool as an allocator, for what belongs to exchanges; on its thread only. */
+WEIR_API const weir_env *weir_http_pool_env(const weir_http_pool *pool);
 
 /* Gives a session; config is copied. WEIR_EUNSUPPORTED: HTTP/2 in a build without nghttp2. */
 WEIR_API weir_status weir_http_session_new(const weir_http_session_config *config, uint64_t now_ns,
@@ -144,9 +157,9 @@ WEIR_API void *weir_http_exchange_user(const weir_http_exchange *exchange);
 /* Server: begins the response; once. WEIR_EEXIST: begun; WEIR_EINVAL: a bad field; WEIR_ENOMEM. */
 WEIR_API weir_status weir_http_exchange_respond(weir_http_exchange *exchange,
                                                 const weir_http_head *head) WEIR_MUST_USE;
-/* Body to be sent is written straight into this buffer: append, then say _written. It holds what
- * was not yet framed. At least `more` bytes are free behind its end. NULL for want of memory, or if
- * our side has ended. Borrowed until the next call of this library. */
+/* Body to be sent is written straight into this buffer: append at its end, then say _written; what
+ * stands before is not yours. At least `more` bytes are free behind its end. NULL for want of
+ * memory, or if our side has ended. Borrowed until the next call of this library. */
 WEIR_API weir_bytes *weir_http_exchange_body(weir_http_exchange *exchange, size_t more);
 WEIR_API void weir_http_exchange_written(weir_http_exchange *exchange);
 /* send_bytes_max less what is queued; when 0, `room` tells of its end. What the peer's windows do
