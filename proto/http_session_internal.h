@@ -72,6 +72,7 @@ struct weir_http_session {
     uint32_t exchanges, drains;
     uint8_t preface; /* bytes of the preface that came, before the version is known */
     bool owns_pool;
+    bool gone;      /* eof came before any failure: there is nobody to tell anything */
     bool in_events; /* beneath feed, output, sweep or eof */
 };
 

@@ -1,0 +1,141 @@
+/* What the files of the HTTP/2 session share: it stands on nghttp2, with a look at each frame's
+ * head before nghttp2 sees it (guard), as much of what peers do wrong is told nobody there. */
+#ifndef WI_HTTP2_SESSION_H
+#define WI_HTTP2_SESSION_H
+
+#include "http_session_internal.h"
+
+#include <nghttp2/nghttp2.h>
+
+/* A budget: a burst, and then so many a second. */
+typedef struct wi_rate {
+    uint64_t debt_ns, at_ns;
+    uint64_t cost_ns, debt_max_ns;
+} wi_rate;
+
+enum { WI_GAPS_MAX = 8, WI_FRAME_HEAD = 9 };
+
+/* Reads the heads of frames as they come. */
+typedef struct wi_http2_guard {
+    uint8_t head[WI_FRAME_HEAD], have;
+    uint32_t payload_left; /* of the frame, also of the preface */
+    uint32_t continuations;
+    uint32_t highest; /* server: stream that a HEADERS frame named */
+    struct {
+        uint32_t first, last; /* never opened, as a higher one was */
+    } gaps[WI_GAPS_MAX];
+    uint32_t gap_next;
+    wi_rate resets, violations, control;
+    uint32_t earned; /* control frames that what we sent allows beyond the rate */
+} wi_http2_guard;
+
+/* A header block on its way in; there is one at most on a connection. The names and values are
+ * nghttp2's, held. */
+typedef struct wi_http2_block {
+    weir_http1_field *fields;
+    nghttp2_rcbuf **held;
+    uint32_t count, cap, held_count, held_cap;
+    size_t bytes; /* as limits count */
+    weir_http1_span method, path, authority, scheme, host;
+    uint64_t content_length;
+    unsigned status;
+    bool too_large, bad;
+    int32_t stream; /* 0: none is under way */
+    uint64_t start_ns;
+} wi_http2_block;
+
+typedef struct wi_http2 {
+    nghttp2_session *ng;
+    weir_http_session *session;
+    weir_bytes *out; /* beneath output */
+    size_t out_end;  /* where it is enough */
+    wi_http2_guard guard;
+    wi_http2_block block;
+    uint64_t received_ns, ping_ns, idle_ns; /* idle: since then without exchanges */
+    uint64_t settings_ns;                   /* since then ours are not acknowledged; 0: they are */
+    uint32_t goaway_code;
+    bool goaway_said, goaway_received, ping_out, settings_received, settings_said;
+} wi_http2;
+
+typedef struct wi_http2_exchange {
+    weir_http_exchange base;
+    int32_t stream;
+    uint32_t unreturned; /* consumed, and not told by a WINDOW_UPDATE */
+    nghttp2_nv *trailers;
+    size_t trailer_count;
+    bool has_head; /* the peer's was told */
+    bool deferred; /* nghttp2 waits for resume_data */
+    bool violated; /* the peer made nghttp2 reset it */
+    bool finished; /* server: the response is out, what is left of the request is not wanted */
+} wi_http2_exchange;
+
+/* In the place of the exchange as a stream's user data: we reset it, or refused it. */
+extern char wi_http2_disowned;
+
+static inline wi_http2 *wi_http2_of(const weir_http_session *session)
+{
+    return session->impl;
+}
+/* The exchange of a stream, or NULL: there is no such stream, or it is disowned. */
+wi_http2_exchange *wi_http2_exchange_of(wi_http2 *h2, int32_t stream);
+
+/* Cuts the connection off; GOAWAY says `code` and why. Returns the session's failure. */
+weir_status wi_http2_fail(wi_http2 *h2, weir_status status, uint32_t code, const char *why);
+
+/* ---- http2_session_guard.c ---- */
+void wi_http2_guard_init(wi_http2 *h2);
+/* Looks at the bytes. *ret_fine of them may be fed; if that is not all, the connection was cut off,
+ * or is to be as soon as those are fed: that is what it returns. */
+typedef struct wi_http2_verdict {
+    weir_status status;
+    uint32_t code;
+    const char *why;
+} wi_http2_verdict;
+wi_http2_verdict wi_http2_guard_look(wi_http2 *h2, const char *bytes, size_t n, size_t *ret_fine);
+/* One more; true: above the budget. */
+bool wi_rate_over(wi_rate *rate, uint64_t now_ns);
+/* One more control frame; cuts off above the budget. */
+void wi_http2_count_control(wi_http2 *h2);
+/* We sent a RST_STREAM that was not ours to want. */
+void wi_http2_count_violation(wi_http2 *h2, uint32_t code);
+/* We sent a frame that peers answer by control frames. */
+static inline void wi_http2_earn(wi_http2 *h2)
+{
+    if (h2->guard.earned < 10000)
+        h2->guard.earned += 3;
+}
+
+/* ---- http2_session_head.c ---- */
+int wi_http2_block_begin(wi_http2 *h2, int32_t stream);
+void wi_http2_block_end(wi_http2 *h2);
+int wi_http2_on_header(nghttp2_session *ng, const nghttp2_frame *frame, nghttp2_rcbuf *name,
+                       nghttp2_rcbuf *value, uint8_t flags, void *user);
+/* The block is complete: tells the head, or the trailers. */
+int wi_http2_on_headers(wi_http2 *h2, const nghttp2_frame *frame);
+
+/* Fields of ours. */
+enum { WI_NV_MORE = 6 }; /* pseudo-header fields and a length */
+/* Checks fields to be sent; WEIR_EINVAL. */
+weir_status wi_http2_fields_ok(const weir_http1_field *fields, size_t n);
+/* The same of what a request needs besides. */
+weir_status wi_http2_request_ok(const weir_http_head *head);
+/* Fills nghttp2's form of a head, with WI_NV_MORE places more than its fields; returns how many
+ * there are. `digits` is room for 40 bytes. */
+size_t wi_http2_head_nv(const weir_http_head *head, bool is_request, nghttp2_nv *nv, char *digits);
+void wi_http2_fields_nv(const weir_http1_field *fields, size_t n, nghttp2_nv *nv);
+
+/* ---- http2_session_exchange.c ---- */
+weir_status wi_http2_open(weir_http_session *session, const weir_http_head *head, void *user,
+                          weir_http_exchange **ret_exchange);
+weir_status wi_http2_respond(weir_http_exchange *exchange, const weir_http_head *head);
+void wi_http2_written(weir_http_exchange *exchange);
+weir_status wi_http2_end(weir_http_exchange *exchange, const weir_http1_field *trailers, size_t n);
+void wi_http2_consume(weir_http_exchange *exchange, size_t n);
+void wi_http2_reset(weir_http_exchange *exchange, uint32_t h2_code);
+void wi_http2_exchange_done(weir_http_exchange *exchange);
+int wi_http2_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *head, size_t n,
+                       nghttp2_data_source *source, void *user);
+/* Answers with a status and nothing else; the stream is disowned. */
+int wi_http2_refuse(wi_http2 *h2, wi_http2_exchange *x, const char *status);
+
+#endif

@@ -1,0 +1,258 @@
+/* Exchanges of HTTP/2: streams of nghttp2, what is sent on them, and what has been used up. */
+#include "http2_session.h"
+
+#include <assert.h>
+
+char wi_http2_disowned;
+
+static wi_http2_exchange *x_of(weir_http_exchange *exchange)
+{
+    return (wi_http2_exchange *)exchange;
+}
+
+static wi_http2 *h2_of(const weir_http_exchange *exchange)
+{
+    return wi_http2_of(exchange->session);
+}
+
+wi_http2_exchange *wi_http2_exchange_of(wi_http2 *h2, int32_t stream)
+{
+    void *user = nghttp2_session_get_stream_user_data(h2->ng, stream);
+    return user == &wi_http2_disowned ? NULL : user;
+}
+
+/* A call of nghttp2 failed that nobody can be told of. */
+static void must(wi_http2 *h2, int rv)
+{
+    if (rv < 0)
+        (void)wi_http2_fail(h2, rv == NGHTTP2_ERR_NOMEM ? WEIR_ENOMEM : WEIR_EINTERNAL,
+                            NGHTTP2_INTERNAL_ERROR, "out of memory");
+}
+
+/* ---- Data to be sent ---- */
+
+static int submit_trailers(wi_http2 *h2, wi_http2_exchange *x)
+{
+    int rv = nghttp2_submit_trailer(h2->ng, x->stream, x->trailers, x->trailer_count);
+    weir_memory_free(h2->session->env, x->trailers);
+    x->trailers = NULL;
+    return rv;
+}
+
+/* How much the next frame takes. The bytes themselves are for wi_http2_send_data. */
+static ssize_t read_data(nghttp2_session *ng, int32_t stream, uint8_t *bytes, size_t n,
+                         uint32_t *flags, nghttp2_data_source *source, void *user)
+{
+    wi_http2_exchange *x = source->ptr;
+    wi_http2 *h2 = user;
+    size_t queued = wi_http_queued_bytes(&x->base);
+    (void)ng;
+    (void)stream;
+    (void)bytes;
+    if (queued == 0 && !x->base.ended) {
+        x->deferred = true;
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (queued > n)
+        return (ssize_t)n;
+    if (!x->base.ended)
+        return (ssize_t)queued;
+    *flags |= NGHTTP2_DATA_FLAG_EOF;
+    if (x->trailers != NULL) {
+        *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        int rv = submit_trailers(h2, x);
+        must(h2, rv);
+        if (rv < 0)
+            return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
+    return (ssize_t)queued;
+}
+
+int wi_http2_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *head, size_t n,
+                       nghttp2_data_source *source, void *user)
+{
+    wi_http2 *h2 = user;
+    wi_http2_exchange *x = source->ptr;
+    weir_bytes *out = h2->out;
+    (void)ng;
+    assert(frame->data.padlen == 0);
+    (void)frame;
+    if (weir_bytes_reserve(out, WI_FRAME_HEAD + n) != WEIR_OK) {
+        must(h2, NGHTTP2_ERR_NOMEM);
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
+    memcpy(out->at + out->len, head, WI_FRAME_HEAD);
+    if (n > 0)
+        memcpy(out->at + out->len + WI_FRAME_HEAD, wi_http_queued(&x->base), n);
+    out->len += WI_FRAME_HEAD + n;
+    wi_http_body_sent(&x->base, n);
+    return out->len >= h2->out_end ? NGHTTP2_ERR_PAUSE : 0;
+}
+
+/* ---- Heads ---- */
+
+enum { NV_ON_STACK = 32, DIGITS = 40 };
+
+/* Hands a head to nghttp2: a request if stream is 0, of which it returns the stream. */
+static int submit(wi_http2 *h2, wi_http2_exchange *x, const weir_http_head *head, nghttp2_nv *nv)
+{
+    char digits[DIGITS];
+    bool is_request = h2->session->config.is_client;
+    size_t n = wi_http2_head_nv(head, is_request, nv, digits);
+    nghttp2_data_provider data = { .source.ptr = x, .read_callback = read_data };
+    nghttp2_data_provider *provider = head->ends ? NULL : &data;
+    if (is_request)
+        return nghttp2_submit_request(h2->ng, NULL, nv, n, provider, x);
+    return nghttp2_submit_response(h2->ng, x->stream, nv, n, provider);
+}
+
+static int submit_head(wi_http2 *h2, wi_http2_exchange *x, const weir_http_head *head)
+{
+    nghttp2_nv few[NV_ON_STACK];
+    const weir_env *env = h2->session->env;
+    if (head->field_count + WI_NV_MORE <= NV_ON_STACK)
+        return submit(h2, x, head, few);
+    nghttp2_nv *many = weir_memory_new(env, (head->field_count + WI_NV_MORE) * sizeof *many);
+    if (many == NULL)
+        return NGHTTP2_ERR_NOMEM;
+    int rv = submit(h2, x, head, many);
+    weir_memory_free(env, many);
+    return rv;
+}
+
+static weir_status status_of(int rv)
+{
+    if (rv == NGHTTP2_ERR_NOMEM)
+        return WEIR_ENOMEM;
+    return rv == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE ? WEIR_ECLOSED : WEIR_EINVAL;
+}
+
+weir_status wi_http2_open(weir_http_session *session, const weir_http_head *head, void *user,
+                          weir_http_exchange **ret_exchange)
+{
+    wi_http2 *h2 = wi_http2_of(session);
+    if (wi_http2_request_ok(head) != WEIR_OK ||
+        wi_http2_fields_ok(head->fields, head->field_count) != WEIR_OK)
+        return WEIR_EINVAL;
+    weir_http_exchange *exchange = wi_http_exchange_new(session);
+    if (exchange == NULL)
+        return WEIR_ENOMEM;
+    wi_http2_exchange *x = x_of(exchange);
+    int rv = submit_head(h2, x, head);
+    if (rv < 0) {
+        wi_http_exchange_free(exchange);
+        return status_of(rv);
+    }
+    x->stream = rv;
+    exchange->user = user;
+    exchange->responded = true;
+    exchange->ended = head->ends;
+    *ret_exchange = exchange;
+    return WEIR_OK;
+}
+
+weir_status wi_http2_respond(weir_http_exchange *exchange, const weir_http_head *head)
+{
+    if (wi_http2_fields_ok(head->fields, head->field_count) != WEIR_OK)
+        return WEIR_EINVAL;
+    int rv = submit_head(h2_of(exchange), x_of(exchange), head);
+    return rv < 0 ? status_of(rv) : WEIR_OK;
+}
+
+int wi_http2_refuse(wi_http2 *h2, wi_http2_exchange *x, const char *status)
+{
+    int32_t stream = x->stream;
+    nghttp2_nv nv = { .name = (uint8_t *)(uintptr_t) ":status",
+                      .namelen = 7,
+                      .value = (uint8_t *)(uintptr_t)status,
+                      .valuelen = 3 };
+    must(h2, nghttp2_session_set_stream_user_data(h2->ng, stream, &wi_http2_disowned));
+    wi_http_exchange_free(&x->base);
+    must(h2, nghttp2_submit_response(h2->ng, stream, &nv, 1, NULL));
+    return h2->session->failed != WEIR_OK ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
+/* ---- The rest ---- */
+
+static void resume(weir_http_exchange *exchange)
+{
+    wi_http2_exchange *x = x_of(exchange);
+    if (!x->deferred)
+        return;
+    x->deferred = false;
+    must(h2_of(exchange), nghttp2_session_resume_data(h2_of(exchange)->ng, x->stream));
+}
+
+void wi_http2_written(weir_http_exchange *exchange)
+{
+    resume(exchange);
+}
+
+/* One piece of memory: nghttp2's form of the fields, and their bytes. */
+static nghttp2_nv *copy_fields(const weir_env *env, const weir_http1_field *fields, size_t n)
+{
+    size_t bytes = n * sizeof(nghttp2_nv);
+    for (size_t i = 0; i < n; i++)
+        bytes += fields[i].name.len + fields[i].value.len;
+    nghttp2_nv *nv = weir_memory_resize(env, NULL, bytes);
+    if (nv == NULL)
+        return NULL;
+    uint8_t *at = (uint8_t *)(nv + n);
+    for (size_t i = 0; i < n; i++) {
+        const weir_http1_field *f = &fields[i];
+        nv[i] = (nghttp2_nv){ at, at + f->name.len, f->name.len, f->value.len, 0 };
+        memcpy(at, f->name.at, f->name.len);
+        at += f->name.len;
+        if (f->value.len > 0)
+            memcpy(at, f->value.at, f->value.len);
+        at += f->value.len;
+    }
+    return nv;
+}
+
+weir_status wi_http2_end(weir_http_exchange *exchange, const weir_http1_field *trailers, size_t n)
+{
+    wi_http2_exchange *x = x_of(exchange);
+    if (wi_http2_fields_ok(trailers, n) != WEIR_OK)
+        return WEIR_EINVAL;
+    if (n > 0) {
+        x->trailers = copy_fields(exchange->session->env, trailers, n);
+        if (x->trailers == NULL)
+            return WEIR_ENOMEM;
+        x->trailer_count = n;
+    }
+    resume(exchange);
+    return WEIR_OK;
+}
+
+void wi_http2_consume(weir_http_exchange *exchange, size_t n)
+{
+    wi_http2_exchange *x = x_of(exchange);
+    wi_http2 *h2 = h2_of(exchange);
+    if (exchange->peer_ended || x->finished)
+        return;
+    x->unreturned += (uint32_t)n;
+    int32_t window = (int32_t)exchange->session->config.stream_window_bytes;
+    if (x->unreturned < (uint32_t)window / 2 &&
+        nghttp2_session_get_stream_effective_recv_data_length(h2->ng, x->stream) < window)
+        return;
+    int32_t opened = (int32_t)x->unreturned;
+    x->unreturned = 0;
+    must(h2, nghttp2_submit_window_update(h2->ng, NGHTTP2_FLAG_NONE, x->stream, opened));
+}
+
+void wi_http2_reset(weir_http_exchange *exchange, uint32_t h2_code)
+{
+    wi_http2 *h2 = h2_of(exchange);
+    int32_t stream = x_of(exchange)->stream;
+    (void)nghttp2_session_set_stream_user_data(h2->ng, stream, &wi_http2_disowned);
+    must(h2, nghttp2_submit_rst_stream(h2->ng, NGHTTP2_FLAG_NONE, stream, h2_code));
+}
+
+void wi_http2_exchange_done(weir_http_exchange *exchange)
+{
+    wi_http2_exchange *x = x_of(exchange);
+    h2_of(exchange)->idle_ns = exchange->session->now_ns;
+    weir_memory_free(exchange->session->env, x->trailers);
+}

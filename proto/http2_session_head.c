@@ -1,0 +1,310 @@
+/* Heads and trailers of HTTP/2: collected from nghttp2 within limits, told, and those to be sent.
+ */
+#include "http1_internal.h"
+#include "http2_session.h"
+
+enum { FIELD_EXTRA = 32, BLOCK_STEP = 16, BOMB_BYTES = 64 * 1024, SENT_FIELDS_MAX = 1024 };
+
+#define TEXT(s) s, sizeof(s) - 1
+
+static bool is(weir_http1_span span, const char *text, size_t n)
+{
+    return span.len == n && memcmp(span.at, text, n) == 0;
+}
+
+/* ---- In ---- */
+
+int wi_http2_block_begin(wi_http2 *h2, int32_t stream)
+{
+    wi_http2_block *block = &h2->block;
+    wi_http2_block_end(h2);
+    block->stream = stream;
+    block->start_ns = h2->session->now_ns;
+    block->content_length = UINT64_MAX;
+    return 0;
+}
+
+void wi_http2_block_end(wi_http2 *h2)
+{
+    wi_http2_block *block = &h2->block;
+    for (uint32_t i = 0; i < block->held_count; i++)
+        nghttp2_rcbuf_decref(block->held[i]);
+    weir_memory_free(h2->session->env, block->held);
+    weir_memory_free(h2->session->env, block->fields);
+    memset(block, 0, sizeof *block);
+}
+
+static void *grown(const weir_env *env, void *memory, uint32_t *cap, size_t each)
+{
+    uint32_t more = *cap == 0 ? BLOCK_STEP : *cap * 2;
+    void *larger = weir_memory_resize(env, memory, more * each);
+    if (larger != NULL)
+        *cap = more;
+    return larger;
+}
+
+/* Keeps the bytes as long as the block. */
+static bool hold(wi_http2 *h2, nghttp2_rcbuf *bytes, weir_http1_span *ret_span)
+{
+    wi_http2_block *block = &h2->block;
+    nghttp2_vec vec = nghttp2_rcbuf_get_buf(bytes);
+    if (!nghttp2_rcbuf_is_static(bytes)) {
+        if (block->held_count == block->held_cap) {
+            void *held = grown(h2->session->env, block->held, &block->held_cap,
+                               sizeof(nghttp2_rcbuf *));
+            if (held == NULL)
+                return false;
+            block->held = held;
+        }
+        nghttp2_rcbuf_incref(bytes);
+        block->held[block->held_count++] = bytes;
+    }
+    *ret_span = (weir_http1_span){ (const char *)vec.base, vec.len };
+    return true;
+}
+
+static uint64_t number(weir_http1_span digits)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < digits.len; i++)
+        n = n * 10 + (uint64_t)(digits.at[i] - '0');
+    return n;
+}
+
+/* nghttp2 has looked at which there are, that each comes once, and first. */
+static void take_pseudo(wi_http2_block *block, weir_http1_span name, weir_http1_span value)
+{
+    if (is(name, TEXT(":method")))
+        block->method = value;
+    else if (is(name, TEXT(":path")))
+        block->path = value;
+    else if (is(name, TEXT(":authority")))
+        block->authority = value;
+    else if (is(name, TEXT(":scheme")))
+        block->scheme = value;
+    else if (is(name, TEXT(":status")))
+        block->status = (unsigned)number(value);
+}
+
+static bool take_field(wi_http2 *h2, weir_http1_span name, weir_http1_span value)
+{
+    wi_http2_block *block = &h2->block;
+    if (is(name, TEXT("host"))) {
+        block->bad = block->bad || block->host.at != NULL;
+        block->host = value;
+        return true;
+    }
+    if (is(name, TEXT("content-length"))) {
+        block->content_length = number(value);
+        return true;
+    }
+    if (is(name, TEXT("te"))) /* hop by hop; nghttp2 lets "trailers" through only */
+        return true;
+    if (block->count == h2->session->config.fields_max) {
+        block->too_large = true;
+        return true;
+    }
+    if (block->count == block->cap) {
+        void *fields = grown(h2->session->env, block->fields, &block->cap,
+                             sizeof(weir_http1_field));
+        if (fields == NULL)
+            return false;
+        block->fields = fields;
+    }
+    block->fields[block->count++] = (weir_http1_field){ name, value };
+    return true;
+}
+
+int wi_http2_on_header(nghttp2_session *ng, const nghttp2_frame *frame, nghttp2_rcbuf *name,
+                       nghttp2_rcbuf *value, uint8_t flags, void *user)
+{
+    wi_http2 *h2 = user;
+    wi_http2_block *block = &h2->block;
+    weir_http1_span name_span, value_span;
+    (void)ng;
+    (void)flags;
+    if (block->stream != frame->hd.stream_id)
+        return 0;
+    size_t bytes = nghttp2_rcbuf_get_buf(name).len + nghttp2_rcbuf_get_buf(value).len;
+    block->bytes += bytes + FIELD_EXTRA;
+    size_t max = h2->session->config.head_bytes_max;
+    if (block->bytes > 4 * max + BOMB_BYTES) {
+        (void)wi_http2_fail(h2, WEIR_ELIMIT, NGHTTP2_ENHANCE_YOUR_CALM, "a head is far too large");
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
+    block->too_large = block->too_large || block->bytes > max;
+    if (block->too_large)
+        return 0;
+    bool kept = hold(h2, name, &name_span) && hold(h2, value, &value_span);
+    if (kept && name_span.len > 0 && name_span.at[0] == ':')
+        take_pseudo(block, name_span, value_span);
+    else if (kept)
+        kept = take_field(h2, name_span, value_span);
+    if (kept)
+        return 0;
+    (void)wi_http2_fail(h2, WEIR_ENOMEM, NGHTTP2_INTERNAL_ERROR, "out of memory");
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+static void tell_head(wi_http2 *h2, wi_http2_exchange *x, bool ends)
+{
+    wi_http2_block *block = &h2->block;
+    weir_http_head head = { .method = block->method,
+                            .path = block->path,
+                            .authority = block->authority,
+                            .scheme = block->scheme,
+                            .status = block->status,
+                            .fields = block->fields,
+                            .field_count = block->count,
+                            .content_length = block->content_length,
+                            .ends = ends };
+    if (head.authority.at == NULL)
+        head.authority = block->host;
+    x->has_head = true;
+    wi_http_tell_head(&x->base, &head);
+}
+
+static int on_request(wi_http2 *h2, wi_http2_exchange *x, bool ends)
+{
+    wi_http2_block *block = &h2->block;
+    if (block->too_large)
+        return wi_http2_refuse(h2, x, "431");
+    bool differs = block->host.at != NULL && block->authority.at != NULL &&
+                   !is(block->host, block->authority.at, block->authority.len);
+    if (block->bad || differs || block->path.len == 0 || is(block->method, TEXT("CONNECT")))
+        return wi_http2_refuse(h2, x, "400");
+    tell_head(h2, x, ends);
+    return 0;
+}
+
+static int on_response(wi_http2 *h2, wi_http2_exchange *x, bool ends)
+{
+    if (h2->block.too_large) {
+        weir_http_exchange_reset(&x->base, WEIR_ELIMIT, NGHTTP2_ENHANCE_YOUR_CALM);
+        return 0;
+    }
+    if (h2->block.status < 200)
+        wi_http2_count_control(h2);
+    else
+        tell_head(h2, x, ends);
+    return 0;
+}
+
+int wi_http2_on_headers(wi_http2 *h2, const nghttp2_frame *frame)
+{
+    wi_http2_exchange *x = wi_http2_exchange_of(h2, frame->hd.stream_id);
+    bool ends = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    int rv = 0;
+    if (x == NULL || x->finished || h2->block.stream != frame->hd.stream_id)
+        rv = 0;
+    else if (!x->has_head)
+        rv = h2->session->config.is_client ? on_response(h2, x, ends) : on_request(h2, x, ends);
+    else if (h2->block.too_large)
+        weir_http_exchange_reset(&x->base, WEIR_ELIMIT, NGHTTP2_ENHANCE_YOUR_CALM);
+    else
+        wi_http_tell_end(&x->base, h2->block.fields, h2->block.count);
+    wi_http2_block_end(h2);
+    return rv;
+}
+
+/* ---- Out ---- */
+
+/* Fields that are said otherwise, or may not be in HTTP/2 (RFC 9113 8.2.2). */
+static bool is_ours(weir_http1_span name)
+{
+    static const char *const refused[] = { "connection",       "keep-alive", "transfer-encoding",
+                                           "proxy-connection", "upgrade",    "host",
+                                           "content-length" };
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        if (weir_http1_span_is(name, refused[i]))
+            return true;
+    return false;
+}
+
+static bool value_ok(weir_http1_span value)
+{
+    if (value.len == 0)
+        return true;
+    const unsigned char *at = (const unsigned char *)value.at, *end = at + value.len;
+    if (*at == ' ' || *at == '\t' || end[-1] == ' ' || end[-1] == '\t')
+        return false;
+    return wi_http1_value_end(at, end) == end;
+}
+
+static bool token_ok(weir_http1_span token)
+{
+    for (size_t i = 0; i < token.len; i++)
+        if (!wi_http1_is((unsigned char)token.at[i], WI_TOKEN))
+            return false;
+    return token.len > 0;
+}
+
+weir_status wi_http2_fields_ok(const weir_http1_field *fields, size_t n)
+{
+    if (n > SENT_FIELDS_MAX || (n > 0 && fields == NULL))
+        return WEIR_EINVAL;
+    for (size_t i = 0; i < n; i++)
+        if (!token_ok(fields[i].name) || !value_ok(fields[i].value) || is_ours(fields[i].name))
+            return WEIR_EINVAL;
+    return WEIR_OK;
+}
+
+weir_status wi_http2_request_ok(const weir_http_head *head)
+{
+    const weir_http1_span *path = &head->path;
+    if (!token_ok(head->method) || is(head->method, TEXT("CONNECT")))
+        return WEIR_EINVAL;
+    if (path->len == 0 || (path->at[0] != '/' && !is(*path, TEXT("*"))))
+        return WEIR_EINVAL;
+    for (size_t i = 0; i < path->len; i++)
+        if ((unsigned char)path->at[i] <= ' ' || path->at[i] == 0x7f)
+            return WEIR_EINVAL;
+    if (!is(head->scheme, TEXT("http")) && !is(head->scheme, TEXT("https")))
+        return WEIR_EINVAL;
+    if (head->authority.len == 0 || !value_ok(head->authority))
+        return WEIR_EINVAL;
+    return WEIR_OK;
+}
+
+static nghttp2_nv nv_of(const char *name, size_t name_len, weir_http1_span value)
+{
+    return (nghttp2_nv){ .name = (uint8_t *)(uintptr_t)name,
+                         .namelen = name_len,
+                         .value = (uint8_t *)(uintptr_t)value.at,
+                         .valuelen = value.len };
+}
+
+void wi_http2_fields_nv(const weir_http1_field *fields, size_t n, nghttp2_nv *nv)
+{
+    for (size_t i = 0; i < n; i++)
+        nv[i] = nv_of(fields[i].name.at, fields[i].name.len, fields[i].value);
+}
+
+/* The decimal digits of `n`, at the end of `digits`. */
+static weir_http1_span decimal(uint64_t n, char digits[20])
+{
+    size_t at = 20;
+    do {
+        digits[--at] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n > 0);
+    return (weir_http1_span){ digits + at, 20 - at };
+}
+
+size_t wi_http2_head_nv(const weir_http_head *head, bool is_request, nghttp2_nv *nv, char *digits)
+{
+    size_t n = 0;
+    if (is_request) {
+        nv[n++] = nv_of(TEXT(":method"), head->method);
+        nv[n++] = nv_of(TEXT(":scheme"), head->scheme);
+        nv[n++] = nv_of(TEXT(":authority"), head->authority);
+        nv[n++] = nv_of(TEXT(":path"), head->path);
+    } else {
+        nv[n++] = nv_of(TEXT(":status"), decimal(head->status, digits));
+    }
+    bool known = head->content_length != UINT64_MAX;
+    if (known && (!head->ends || head->content_length > 0))
+        nv[n++] = nv_of(TEXT("content-length"), decimal(head->content_length, digits + 20));
+    wi_http2_fields_nv(head->fields, head->field_count, nv + n);
+    return n + head->field_count;
+}

@@ -1,0 +1,139 @@
+/* Memory of HTTP sessions: what is freed is kept by size for the next, within a limit. */
+#include "http_session_internal.h"
+
+#include <assert.h>
+
+/* Steps of 32 bytes up to 512, from there on four to each doubling up to 32 KiB; larger blocks are
+ * not kept. */
+enum {
+    STEP = 32,
+    STEPS_MAX = 512,
+    STEPS = STEPS_MAX / STEP,
+    DOUBLINGS = 6,
+    CLASSES = STEPS + DOUBLINGS * 4,
+    BLOCK_MAX = STEPS_MAX << DOUBLINGS,
+    LARGE = CLASSES,
+    KEEP_DEFAULT = 4 * 1024 * 1024
+};
+
+/* In front of each block. Eight bytes: nothing in here is aligned to more. */
+typedef union block {
+    uint64_t class;
+    union block *next; /* of those kept */
+} block;
+_Static_assert(sizeof(block) == 8, "blocks are aligned to 8 behind their head");
+
+struct weir_http_pool {
+    weir_env env; /* this pool as an allocator */
+    const weir_env *below;
+    size_t kept, keep_max;
+    block *kept_of[CLASSES];
+};
+
+static unsigned class_of(size_t bytes)
+{
+    if (bytes <= STEPS_MAX)
+        return bytes == 0 ? 0 : (unsigned)((bytes - 1) / STEP);
+    if (bytes > BLOCK_MAX)
+        return LARGE;
+    unsigned log = 63 - (unsigned)__builtin_clzll(bytes - 1); /* 9…14 */
+    return STEPS + (log - 9) * 4 + (unsigned)((bytes - 1) >> (log - 2) & 3);
+}
+
+static size_t class_bytes(unsigned class)
+{
+    if (class < STEPS)
+        return (size_t)(class + 1) * STEP;
+    unsigned above = class - STEPS, log = 9 + above / 4;
+    return ((size_t)1 << log) + ((size_t)(above % 4 + 1) << (log - 2));
+}
+
+static void *pool_take(weir_http_pool *pool, size_t bytes)
+{
+    unsigned class = class_of(bytes);
+    block *b;
+    if (class < CLASSES && (b = pool->kept_of[class]) != NULL) {
+        pool->kept_of[class] = b->next;
+        pool->kept -= class_bytes(class);
+    } else {
+        size_t size = class == LARGE ? bytes : class_bytes(class);
+        if (size > SIZE_MAX - sizeof *b)
+            return NULL;
+        b = weir_memory_resize(pool->below, NULL, sizeof *b + size);
+        if (b == NULL)
+            return NULL;
+    }
+    b->class = class;
+    return b + 1;
+}
+
+static void pool_give(weir_http_pool *pool, block *b)
+{
+    unsigned class = (unsigned)b->class;
+    size_t size = class == LARGE ? 0 : class_bytes(class);
+    if (class == LARGE || pool->kept + size > pool->keep_max) {
+        weir_memory_free(pool->below, b);
+        return;
+    }
+    b->next = pool->kept_of[class];
+    pool->kept_of[class] = b;
+    pool->kept += size;
+}
+
+static void *pool_resize(void *memory, size_t bytes, void *user)
+{
+    weir_http_pool *pool = user;
+    if (memory == NULL)
+        return bytes == 0 ? NULL : pool_take(pool, bytes);
+    block *b = (block *)memory - 1;
+    if (bytes == 0) {
+        pool_give(pool, b);
+        return NULL;
+    }
+    unsigned class = (unsigned)b->class;
+    if (class == LARGE && class_of(bytes) == LARGE) {
+        if (bytes > SIZE_MAX - sizeof *b)
+            return NULL;
+        b = weir_memory_resize(pool->below, b, sizeof *b + bytes);
+        return b == NULL ? NULL : b + 1;
+    }
+    size_t size = class == LARGE ? SIZE_MAX : class_bytes(class);
+    if (class != LARGE && bytes <= size)
+        return memory;
+    void *moved = pool_take(pool, bytes);
+    if (moved == NULL)
+        return NULL;
+    memcpy(moved, memory, size < bytes ? size : bytes);
+    pool_give(pool, b);
+    return moved;
+}
+
+weir_http_pool *weir_http_pool_new(const weir_env *env, size_t keep_bytes_max)
+{
+    weir_http_pool *pool = weir_memory_new(env, sizeof *pool);
+    if (pool == NULL)
+        return NULL;
+    if (env != NULL)
+        pool->env = *env;
+    pool->env.allocator = (weir_allocator){ .resize = pool_resize, .user = pool };
+    pool->below = env;
+    pool->keep_max = keep_bytes_max == 0 ? KEEP_DEFAULT : keep_bytes_max;
+    return pool;
+}
+
+void weir_http_pool_free(weir_http_pool *pool)
+{
+    if (pool == NULL)
+        return;
+    for (unsigned class = 0; class < CLASSES; class ++)
+        for (block *b = pool->kept_of[class], *next; b != NULL; b = next) {
+            next = b->next;
+            weir_memory_free(pool->below, b);
+        }
+    weir_memory_free(pool->below, pool);
+}
+
+const weir_env *weir_http_pool_env(const weir_http_pool *pool)
+{
+    return &pool->env;
+}
