@@ -273,6 +273,19 @@ static size_t take_to_close(weir_http1_body *body, const char *at, size_t len,
     return len;
 }
 
+/* Whether a byte taken in this state belongs to a trailer field. */
+static bool is_trailer(uint8_t before, uint8_t after)
+{
+    return before >= TRAILER_START && before <= TRAILER_LF && after != LAST_LF;
+}
+
+static void note_trailer(weir_http1_body *body, size_t at)
+{
+    if (body->trailer_len == 0)
+        body->trailer_at = at;
+    body->trailer_len++;
+}
+
 static weir_status status_of(const weir_http1_body *body)
 {
     if (body->state == DONE)
@@ -287,6 +300,7 @@ weir_status weir_http1_body_feed(weir_http1_body *body, const char *buf, size_t 
 {
     weir_http1_span data = { buf, 0 };
     size_t used = 0;
+    body->trailer_at = body->trailer_len = 0;
     while (used < len && body->state != DONE && body->state != FAILED) {
         if (body->state == IDENTITY || body->state == DATA) {
             used += take_data(body, buf + used, len - used, &data);
@@ -296,7 +310,10 @@ weir_status weir_http1_body_feed(weir_http1_body *body, const char *buf, size_t 
             used += take_to_close(body, buf + used, len - used, &data);
             break;
         }
+        uint8_t before = body->state;
         body->state = framing_byte(body, (unsigned char)buf[used]);
+        if (is_trailer(before, body->state))
+            note_trailer(body, used);
         used++;
     }
     weir_status status = status_of(body);
@@ -314,6 +331,31 @@ weir_status weir_http1_body_eof(weir_http1_body *body)
     if (body->state != DONE && body->state != FAILED)
         refuse(body, 400, "the body was cut off");
     return status_of(body);
+}
+
+static weir_http1_span trimmed(const char *at, const char *end)
+{
+    while (at < end && (*at == ' ' || *at == '\t'))
+        at++;
+    while (end > at && (end[-1] == ' ' || end[-1] == '\t'))
+        end--;
+    return (weir_http1_span){ at, (size_t)(end - at) };
+}
+
+size_t weir_http1_trailers(const char *bytes, size_t len, weir_http1_field *fields, size_t cap)
+{
+    const char *at = bytes, *end = bytes + len;
+    size_t n = 0;
+    while (at < end && n < cap) {
+        const char *cr = memchr(at, '\r', (size_t)(end - at));
+        const char *colon = cr == NULL ? NULL : memchr(at, ':', (size_t)(cr - at));
+        if (colon == NULL)
+            break;
+        fields[n].name = (weir_http1_span){ at, (size_t)(colon - at) };
+        fields[n++].value = trimmed(colon + 1, cr);
+        at = cr + 2;
+    }
+    return n;
 }
 
 bool weir_http1_body_done(const weir_http1_body *body)

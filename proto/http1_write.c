@@ -225,6 +225,18 @@ size_t weir_http1_write_chunk_head(uint64_t size, char *buf)
     return digits + 2;
 }
 
+weir_status weir_http1_write_trailers(const weir_http1_field *fields, size_t count, char *buf,
+                                      size_t cap, size_t *ret_len)
+{
+    out o = { buf, buf + cap, false };
+    PUT(&o, "0\r\n");
+    weir_status status = put_fields(&o, fields, count);
+    if (status != WEIR_OK)
+        return status;
+    PUT(&o, "\r\n");
+    return finish(&o, buf, ret_len);
+}
+
 /* The civil date of a day counted from 1970-01-01, for days that are not before it. */
 static void civil(int64_t day, int *ret_year, int *ret_month, int *ret_mday)
 {

@@ -662,7 +662,7 @@ static void a_refused_body_stays_refused(void **state)
     assert_int_equal(weir_http1_body_feed(&body, "0\r\n\r\n", 5, &data, &used), WEIR_EPROTO);
     assert_int_equal(weir_http1_body_eof(&body), WEIR_EPROTO);
     assert_false(weir_http1_body_done(&body));
-    assert_true(sizeof body <= 48);
+    assert_true(sizeof body <= 64);
 }
 
 static void a_body_that_is_cut_off_is_not_whole(void **state)
@@ -681,6 +681,57 @@ static void a_body_that_is_cut_off_is_not_whole(void **state)
     assert_int_equal(data.len, 2);
     assert_int_equal(weir_http1_body_eof(&body), WEIR_OK);
     assert_true(weir_http1_body_done(&body));
+}
+
+/* Feeds `text`, `step` bytes at a time, and puts the bytes of its trailers one behind the other. */
+static size_t trailer_bytes(const char *text, size_t step, char *ret_bytes)
+{
+    weir_http1_head head = { .framing = WEIR_HTTP1_CHUNKED };
+    weir_http1_body body;
+    weir_http1_span data;
+    size_t n = 0, used;
+    weir_http1_body_init(&body, NULL, &head);
+    for (const char *end = text + strlen(text); text < end; text += used) {
+        size_t len = (size_t)(end - text) < step ? (size_t)(end - text) : step;
+        assert_true(weir_http1_body_feed(&body, text, len, &data, &used) != WEIR_EPROTO);
+        memcpy(ret_bytes + n, text + body.trailer_at, body.trailer_len);
+        n += body.trailer_len;
+    }
+    assert_true(weir_http1_body_done(&body));
+    return n;
+}
+
+static void trailers_are_given_whatever_the_cut(void **state)
+{
+    const char *text = "3\r\nabc\r\n0\r\nA: b\r\nGrpc-Status:  0 \r\nC:\r\n\r\n";
+    weir_http1_field fields[3];
+    char bytes[64];
+    (void)state;
+    for (size_t step = 1; step < 50; step++) {
+        size_t n = trailer_bytes(text, step, bytes);
+        assert_int_equal(weir_http1_trailers(bytes, n, fields, 3), 3);
+        assert_true(weir_http1_span_is(fields[1].name, "grpc-status"));
+        assert_true(weir_http1_span_is(fields[1].value, "0"));
+        assert_int_equal(fields[2].value.len, 0);
+        assert_int_equal(weir_http1_trailers(bytes, n, fields, 2), 2);
+    }
+    assert_int_equal(trailer_bytes("0\r\n\r\n", 9, bytes), 0);
+}
+
+static void written_trailers_read_back_and_bad_ones_are_not_written(void **state)
+{
+    weir_http1_field field = { { TEXT("a") }, { TEXT("b") } };
+    char text[32];
+    size_t n;
+    (void)state;
+    assert_int_equal(weir_http1_write_trailers(&field, 1, text, sizeof text, &n), WEIR_OK);
+    assert_int_equal(n, 11);
+    assert_memory_equal(text, "0\r\na: b\r\n\r\n", n);
+    assert_int_equal(weir_http1_write_trailers(&field, 1, text, n - 1, &n), WEIR_ELIMIT);
+    field.value = (weir_http1_span){ TEXT("b\r\nc: d") };
+    assert_int_equal(weir_http1_write_trailers(&field, 1, text, sizeof text, &n), WEIR_EINVAL);
+    field = (weir_http1_field){ { TEXT("Content-Length") }, { TEXT("1") } };
+    assert_int_equal(weir_http1_write_trailers(&field, 1, text, sizeof text, &n), WEIR_EINVAL);
 }
 
 static weir_http1_framing framing_of(weir_http1_method method, const char *text)
@@ -922,6 +973,8 @@ int main(void)
         cmocka_unit_test(a_refusal_comes_before_the_head_is_complete),
         cmocka_unit_test(a_refused_body_stays_refused),
         cmocka_unit_test(a_body_that_is_cut_off_is_not_whole),
+        cmocka_unit_test(trailers_are_given_whatever_the_cut),
+        cmocka_unit_test(written_trailers_read_back_and_bad_ones_are_not_written),
         cmocka_unit_test(a_response_is_framed_by_its_status_and_the_request),
         cmocka_unit_test(a_response_without_a_length_ends_with_the_connection),
         cmocka_unit_test(a_written_response_reads_as_expected),

@@ -15,31 +15,6 @@ static void try_addresses(wi_http_conn *conn);
 
 /* ---- Bytes ---- */
 
-/* WI_TLS_ names serve clear connections as well. */
-static wi_tls_io read_some(wi_http_conn *conn, char *buf, size_t cap, size_t *ret_len)
-{
-    if (conn->tls != NULL)
-        return wi_tls_read(conn->tls, buf, cap, ret_len);
-    ssize_t n = recv(conn->fd, buf, cap, 0);
-    if (n == 0)
-        return WI_TLS_EOF;
-    if (n < 0)
-        return errno == EAGAIN || errno == EINTR ? WI_TLS_AGAIN_READ : WI_TLS_FAILED;
-    *ret_len = (size_t)n;
-    return WI_TLS_DONE;
-}
-
-static wi_tls_io write_some(wi_http_conn *conn, const char *buf, size_t len, size_t *ret_len)
-{
-    if (conn->tls != NULL)
-        return wi_tls_write(conn->tls, buf, len, ret_len);
-    ssize_t n = send(conn->fd, buf, len, MSG_NOSIGNAL);
-    if (n < 0)
-        return errno == EAGAIN || errno == EINTR ? WI_TLS_AGAIN_WRITE : WI_TLS_FAILED;
-    *ret_len = (size_t)n;
-    return WI_TLS_DONE;
-}
-
 static void wait_writable(wi_http_conn *conn)
 {
     if (event_add(&conn->writable, NULL) != 0)
@@ -125,22 +100,22 @@ bool wi_http_conn_is_fresh(wi_http_conn *conn)
 {
     char byte;
     size_t n = 0;
-    return read_some(conn, &byte, 1, &n) == WI_TLS_AGAIN_READ;
+    return wi_io_read(conn->fd, conn->tls, &byte, 1, &n) == WI_IO_WANTS_READ;
 }
 
 void wi_http_conn_send(wi_http_conn *conn)
 {
     while (conn->out_sent < conn->out.len) {
         size_t n = 0;
-        switch (
-            write_some(conn, conn->out.at + conn->out_sent, conn->out.len - conn->out_sent, &n)) {
-        case WI_TLS_DONE:
+        switch (wi_io_write(conn->fd, conn->tls, conn->out.at + conn->out_sent,
+                            conn->out.len - conn->out_sent, &n)) {
+        case WI_IO_DONE:
             conn->out_sent += n;
             break;
-        case WI_TLS_AGAIN_WRITE:
+        case WI_IO_WANTS_WRITE:
             wait_writable(conn);
             return;
-        case WI_TLS_AGAIN_READ:
+        case WI_IO_WANTS_READ:
             return;
         default:
             /* The server may have answered before it closed, say with 413. */
@@ -192,14 +167,14 @@ static bool receive_some(wi_http_conn *conn)
         wi_http_conn_fail(conn, WEIR_ENOMEM, "no memory for the response");
         return false;
     }
-    wi_tls_io io = read_some(conn, conn->in.at + conn->in.len, room, &n);
-    if (io == WI_TLS_EOF || io == WI_TLS_FAILED) {
+    wi_io io = wi_io_read(conn->fd, conn->tls, conn->in.at + conn->in.len, room, &n);
+    if (io == WI_IO_END || io == WI_IO_FAILED) {
         receive_end(conn);
         return false;
     }
-    if (io == WI_TLS_AGAIN_WRITE)
+    if (io == WI_IO_WANTS_WRITE)
         wait_writable(conn);
-    if (io != WI_TLS_DONE)
+    if (io != WI_IO_DONE)
         return false;
     conn->in.len += n;
     const char *why = NULL;
@@ -231,12 +206,12 @@ static void connected(wi_http_conn *conn)
 static void handshake(wi_http_conn *conn)
 {
     switch (wi_tls_handshake(conn->tls)) {
-    case WI_TLS_DONE:
+    case WI_IO_DONE:
         connected(conn);
         break;
-    case WI_TLS_AGAIN_READ:
+    case WI_IO_WANTS_READ:
         break;
-    case WI_TLS_AGAIN_WRITE:
+    case WI_IO_WANTS_WRITE:
         wait_writable(conn);
         break;
     default:
@@ -255,7 +230,9 @@ static void socket_connected(wi_http_conn *conn)
         connected(conn);
         return;
     }
-    if (wi_tls_session_new(conn->client->tls, conn->fd, &conn->tls) != WEIR_OK) {
+    const wi_http_client *client = conn->client;
+    const char *name = client->config.tls_name != NULL ? client->config.tls_name : client->url.host;
+    if (wi_tls_session_new(client->tls, conn->fd, name, &conn->tls) != WEIR_OK) {
         wi_http_conn_fail(conn, WEIR_ENOMEM, "no memory for TLS");
         return;
     }
@@ -321,10 +298,9 @@ static bool make_socket(wi_http_conn *conn, int family)
 /* The addresses of a name in turn, beginning with the one that answered last. */
 static void try_addresses(wi_http_conn *conn)
 {
-    wi_http_names *names = conn->client->names;
-    while (conn->address_tried < wi_http_names_count(names)) {
-        const wi_http_address *address =
-            wi_http_names_at(names, conn->address_first + conn->address_tried++);
+    wi_names *names = conn->client->names;
+    while (conn->address_tried < wi_names_count(names)) {
+        const wi_address *address = wi_names_at(names, conn->address_first + conn->address_tried++);
         if (!make_socket(conn, address->at.ss_family))
             continue;
         int result = connect(conn->fd, (const struct sockaddr *)&address->at, address->len);
@@ -338,7 +314,7 @@ static void try_addresses(wi_http_conn *conn)
         }
         wi_http_conn_close(conn);
     }
-    wi_http_names_distrust(names);
+    wi_names_distrust(names);
     wi_http_conn_connect_failed(conn, "cannot connect to the server");
 }
 
@@ -355,7 +331,7 @@ void wi_http_conn_open(wi_http_conn *conn)
     conn->state = WI_HTTP_RESOLVING;
     conn->reused = false;
     wi_http_client_watch(conn->client, conn, conn->client->config.connect_timeout_ms);
-    wi_http_conn_resolved(conn, wi_http_names_ask(conn->client->names));
+    wi_http_conn_resolved(conn, wi_names_ask(conn->client->names));
 }
 
 void wi_http_conn_resolved(wi_http_conn *conn, weir_status status)

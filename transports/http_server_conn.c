@@ -20,7 +20,7 @@ static void on_event(evutil_socket_t fd, short what, void *user)
 {
     wi_httpd_conn *conn = user;
     (void)fd;
-    if (conn->ssl != NULL && conn->phase != WI_HTTPD_LINGER)
+    if (conn->tls != NULL && conn->phase != WI_HTTPD_LINGER)
         what |= EV_READ | EV_WRITE; /* either may have waited for the other */
     if ((what & EV_CLOSED) != 0)
         conn->hup = true;
@@ -68,9 +68,10 @@ wi_httpd_conn *wi_httpd_conn_new(wi_httpd *server, int fd)
     conn->phase = server->shared->tls != NULL ? WI_HTTPD_HANDSHAKE : WI_HTTPD_IDLE;
     note_peer(conn);
     event_assign(&conn->io, weir_loop_base(server->loop), fd, all, on_event, conn);
-    if ((server->shared->tls != NULL && !wi_httpd_tls_accept(conn)) ||
+    wi_tls *tls = server->shared->tls;
+    if ((tls != NULL && wi_tls_session_new(tls, fd, NULL, &conn->tls) != WEIR_OK) ||
         event_add(&conn->io, NULL) != 0) {
-        wi_httpd_tls_done(conn);
+        wi_tls_session_free(conn->tls);
         weir_memory_free(server->env, conn);
         return NULL;
     }
@@ -125,7 +126,8 @@ void wi_httpd_conn_kill(wi_httpd_conn *conn, weir_status status)
     if (conn->fd < 0)
         return;
     event_del(&conn->io);
-    wi_httpd_tls_done(conn);
+    wi_tls_session_free(conn->tls);
+    conn->tls = NULL;
     if (status == WEIR_EDEADLINE) /* what it does not take is not kept for it */
         (void)setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
     conn->dead_fd = conn->fd;
@@ -183,7 +185,7 @@ void wi_httpd_conn_wind_down(wi_httpd_conn *conn)
     drop_input(conn);
     drop_requests(conn, WEIR_ECLOSED);
     drop_held(conn);
-    wi_httpd_tls_shutdown(conn);
+    wi_tls_shutdown(conn->tls);
     if (conn->peer_ended || shutdown(conn->fd, SHUT_WR) != 0) {
         wi_httpd_conn_kill(conn, WEIR_ECLOSED);
         return;

@@ -3,6 +3,7 @@
 #define WI_HTTP_SERVER_INTERNAL_H
 
 #include "wi_listener.h"
+#include "wi_tls.h"
 
 #include <weir/http_server.h>
 
@@ -22,7 +23,6 @@
 
 typedef struct wi_httpd wi_httpd;
 typedef struct wi_httpd_conn wi_httpd_conn;
-typedef struct wi_httpd_tls wi_httpd_tls; /* one for all replicas */
 
 /* Connections that wait for the same thing. */
 typedef struct wi_httpd_queue {
@@ -124,7 +124,7 @@ struct wi_httpd_conn {
     weir_http_request *requests, *requests_last; /* whose items live, in order */
     wi_httpd_held *held;
     wi_httpd_incoming *incoming;
-    void *ssl;
+    wi_tls_session *tls;
     wi_httpd_buffer in, out;
     uint64_t wrote_ns;  /* when the peer last took something */
     uint64_t since_ns;  /* the beginning of what the deadline is for */
@@ -163,11 +163,9 @@ typedef struct wi_httpd_prefix {
 
 typedef struct wi_httpd_shared {
     const weir_env *env;
-    int reserved_fd; /* holds a free port for all replicas */
-    char host[64];
-    uint16_t port;
+    wi_port port;
     uint32_t connections_max; /* of one replica */
-    wi_httpd_tls *tls;
+    wi_tls *tls;              /* one for all replicas */
 } wi_httpd_shared;
 
 struct wi_httpd {
@@ -316,23 +314,5 @@ void wi_httpd_tell_room(wi_httpd_conn *conn);
 
 /* ---- http_server_sweep.c ---- */
 void wi_httpd_sweep_start(wi_httpd *server);
-
-/* ---- http_server_tls.c ---- */
-typedef enum wi_httpd_io {
-    WI_HTTPD_IO_OK,
-    WI_HTTPD_IO_AGAIN,
-    WI_HTTPD_IO_END,
-    WI_HTTPD_IO_FAILED
-} wi_httpd_io;
-weir_status wi_httpd_tls_new(const weir_http_server_config *config, const weir_env *env,
-                             wi_httpd_tls **ret_tls, const char **ret_why);
-void wi_httpd_tls_free(wi_httpd_tls *tls);
-bool wi_httpd_tls_accept(wi_httpd_conn *conn);
-void wi_httpd_tls_done(wi_httpd_conn *conn);
-wi_httpd_io wi_httpd_tls_handshake(wi_httpd_conn *conn);
-wi_httpd_io wi_httpd_tls_read(wi_httpd_conn *conn, char *at, size_t cap, size_t *ret_n);
-wi_httpd_io wi_httpd_tls_write(wi_httpd_conn *conn, const char *at, size_t n, size_t *ret_n);
-/* Says that no more comes. */
-void wi_httpd_tls_shutdown(wi_httpd_conn *conn);
 
 #endif

@@ -187,30 +187,25 @@ static void take_buffered(wi_httpd_conn *conn)
 
 /* ---- Reading ---- */
 
-static wi_httpd_io receive(wi_httpd_conn *conn, char *at, size_t cap, size_t *ret_n)
+static wi_io receive(wi_httpd_conn *conn, char *at, size_t cap, size_t *ret_n)
 {
-    if (conn->ssl != NULL)
-        return wi_httpd_tls_read(conn, at, cap, ret_n);
-    ssize_t n = recv(conn->fd, at, cap, 0);
-    if (n < 0)
-        return errno == EAGAIN || errno == EINTR ? WI_HTTPD_IO_AGAIN : WI_HTTPD_IO_FAILED;
-    *ret_n = (size_t)n;
+    wi_io io = wi_io_read(conn->fd, conn->tls, at, cap, ret_n);
     /* Edge-triggered: a short read has emptied the socket, but for an end that came before it. */
-    if ((size_t)n < cap && !conn->hup) {
+    if (io == WI_IO_DONE && conn->tls == NULL && *ret_n < cap && !conn->hup) {
         conn->readable = false;
         conn->read_short = true;
     }
-    return n == 0 ? WI_HTTPD_IO_END : WI_HTTPD_IO_OK;
+    return io;
 }
 
-static bool receive_done(wi_httpd_conn *conn, wi_httpd_io io)
+static bool receive_done(wi_httpd_conn *conn, wi_io io)
 {
-    if (io == WI_HTTPD_IO_OK)
+    if (io == WI_IO_DONE)
         return true;
     conn->readable = false;
-    if (io == WI_HTTPD_IO_END)
+    if (io == WI_IO_END)
         conn->peer_ended = true;
-    else if (io == WI_HTTPD_IO_FAILED)
+    else if (io == WI_IO_FAILED)
         wi_httpd_conn_kill(conn, WEIR_ECLOSED);
     return false;
 }
@@ -298,13 +293,14 @@ static void come_back(wi_httpd_conn *conn)
 static void handshake(wi_httpd_conn *conn)
 {
     conn->readable = false;
-    switch (wi_httpd_tls_handshake(conn)) {
-    case WI_HTTPD_IO_OK:
+    switch (wi_tls_handshake(conn->tls)) {
+    case WI_IO_DONE:
         conn->phase = WI_HTTPD_IDLE;
         conn->since_ns = weir_loop_now(conn->server->loop);
         conn->readable = true; /* the first request may have come along */
         break;
-    case WI_HTTPD_IO_AGAIN:
+    case WI_IO_WANTS_READ:
+    case WI_IO_WANTS_WRITE:
         break;
     default:
         wi_httpd_conn_kill(conn, WEIR_EPROTO);
@@ -317,7 +313,7 @@ static bool ended_quietly(const wi_httpd_conn *conn)
 {
     char byte;
     return conn->hup && conn->phase == WI_HTTPD_IDLE && conn->incoming == NULL &&
-           conn->ssl == NULL && wi_httpd_buffered(&conn->in) == 0 &&
+           conn->tls == NULL && wi_httpd_buffered(&conn->in) == 0 &&
            recv(conn->fd, &byte, 1, MSG_PEEK) == 0;
 }
 

@@ -145,7 +145,7 @@ weir_item *wi_httpd_request_new(wi_httpd_conn *conn, const weir_http1_head *head
     request->item = item;
     request->peer = conn->peer;
     request->peer_port = conn->peer_port;
-    request->is_tls = conn->ssl != NULL;
+    request->is_tls = conn->tls != NULL;
     request->seq = conn->seq_in++;
     link_request(conn, request);
     server->requests_live++;

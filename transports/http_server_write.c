@@ -1,8 +1,6 @@
 /* Writing: once per connection and turn, all replies together. */
 #include "http_server_internal.h"
 
-#include <errno.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 void wi_httpd_dirty(wi_httpd_conn *conn)
@@ -16,29 +14,18 @@ void wi_httpd_dirty(wi_httpd_conn *conn)
     weir_loop_defer(server->loop, &server->flush);
 }
 
-static wi_httpd_io transmit(wi_httpd_conn *conn, size_t *ret_n)
-{
-    const char *at = conn->out.at + conn->out.from;
-    if (conn->ssl != NULL)
-        return wi_httpd_tls_write(conn, at, wi_httpd_buffered(&conn->out), ret_n);
-    ssize_t n = send(conn->fd, at, wi_httpd_buffered(&conn->out), MSG_NOSIGNAL);
-    if (n < 0)
-        return errno == EAGAIN || errno == EINTR ? WI_HTTPD_IO_AGAIN : WI_HTTPD_IO_FAILED;
-    *ret_n = (size_t)n;
-    return WI_HTTPD_IO_OK;
-}
-
 /* Gives false when the connection was closed. */
 static bool send_all(wi_httpd_conn *conn)
 {
     uint64_t now = weir_loop_now(conn->server->loop);
     while (wi_httpd_buffered(&conn->out) > 0 && !conn->blocked) {
         size_t n = 0;
-        wi_httpd_io io = transmit(conn, &n);
-        if (io == WI_HTTPD_IO_OK) {
+        wi_io io = wi_io_write(conn->fd, conn->tls, conn->out.at + conn->out.from,
+                               wi_httpd_buffered(&conn->out), &n);
+        if (io == WI_IO_DONE) {
             conn->out.from += (uint32_t)n;
             conn->wrote_ns = now;
-        } else if (io == WI_HTTPD_IO_AGAIN) {
+        } else if (io == WI_IO_WANTS_READ || io == WI_IO_WANTS_WRITE) {
             conn->blocked = true;
         } else {
             wi_httpd_conn_kill(conn, WEIR_ECLOSED);

@@ -41,4 +41,24 @@ void wi_listener_stop(wi_listener *listener);
 weir_status wi_listener_split(const char *text, char *ret_host, size_t host_cap,
                               uint16_t *ret_port);
 
+/* A port for the replicas of a server, each of which listens on a socket of its own. */
+typedef struct wi_port {
+    char host[64];
+    uint16_t port;   /* chosen already if any free one was asked for and there are several */
+    bool shared;     /* by several replicas */
+    int reserved_fd; /* holds a free port for all; -1: none */
+} wi_port;
+
+/* Of `listen` (as for wi_listener_split). */
+weir_status wi_port_init(wi_port *port, const char *listen, uint32_t replicas,
+                         const char **ret_why);
+/* Fine on one whose init failed. */
+void wi_port_done(wi_port *port);
+/* Binds a socket for a replica. */
+weir_status wi_port_bind(const wi_port *port, int *ret_fd, const char **ret_why);
+
+/* How many connections each of `replicas` may have, of `wanted` (0: as many as there are
+ * descriptors, less some for the rest). */
+uint32_t wi_connections_max(uint32_t wanted, uint32_t replicas);
+
 #endif

@@ -175,11 +175,13 @@ WEIR_API bool weir_http1_lists(const weir_http1_head *head, const char *name, co
 /* Whether `span` equals `text`, ignoring the case of ASCII letters. */
 WEIR_API bool weir_http1_span_is(weir_http1_span span, const char *text);
 
-/* A body on its way in. Fields other than status and why are private. */
+/* A body on its way in. Fields other than status, why and the trailers' are private. */
 typedef struct weir_http1_body {
-    uint64_t left;   /* bytes to come in this chunk or body */
-    uint64_t budget; /* bytes of body still allowed */
-    const char *why; /* static text: why it was refused, or NULL */
+    uint64_t left;      /* bytes to come in this chunk or body */
+    uint64_t budget;    /* bytes of body still allowed */
+    const char *why;    /* static text: why it was refused, or NULL */
+    size_t trailer_at;  /* where the bytes of trailer fields lie that the last call took in, in */
+    size_t trailer_len; /* its `buf`: put one behind the other for weir_http1_trailers */
     uint32_t line_left;
     uint32_t ext_left;
     uint32_t ext_line_max;
@@ -194,7 +196,7 @@ WEIR_API void weir_http1_body_init(weir_http1_body *body, const weir_http1_limit
                                    const weir_http1_head *head);
 
 /* Takes in the next bytes behind the head. At most one run of body bytes comes out of a call; it
- * lies in `buf`, nothing is copied. Trailers are checked and discarded (RFC 9110 section 6.5.1).
+ * lies in `buf`, nothing is copied. Trailers are checked; who wants them keeps their bytes.
  *
  * WEIR_EPARTIAL and WEIR_OK write *ret_data (may be empty) and *ret_consumed; go on with the rest:
  *   WEIR_EPARTIAL: not at the end. If all of `len` was consumed, come again with more bytes.
@@ -207,6 +209,12 @@ WEIR_API WEIR_MUST_USE weir_status weir_http1_body_feed(weir_http1_body *body, c
 
 /* The peer closed: WEIR_OK if the body is whole, WEIR_EPROTO if it was cut off. */
 WEIR_API WEIR_MUST_USE weir_status weir_http1_body_eof(weir_http1_body *body);
+
+/* The trailer fields in what weir_http1_body_feed has checked; more than `cap` are left out. They
+ * point into `bytes`. Gives how many. Those that say how a message is framed or routed mean nothing
+ * there, and must not be merged into the head (RFC 9110 section 6.5.1). */
+WEIR_API size_t weir_http1_trailers(const char *bytes, size_t len, weir_http1_field *fields,
+                                    size_t cap);
 
 /* Whether the body is complete; true from the start if there is none. */
 WEIR_API bool weir_http1_body_done(const weir_http1_body *body);
@@ -263,6 +271,12 @@ WEIR_API WEIR_MUST_USE weir_status weir_http1_write_request_head(const weir_http
 #define WEIR_HTTP1_CHUNK_END      "\r\n"
 #define WEIR_HTTP1_LAST_CHUNK     "0\r\n\r\n"
 WEIR_API size_t weir_http1_write_chunk_head(uint64_t size, char *buf);
+
+/* The end of a chunked body with trailers: the last chunk, the fields, the empty line. The rules
+ * for fields and the errors of a head. */
+WEIR_API WEIR_MUST_USE weir_status weir_http1_write_trailers(const weir_http1_field *fields,
+                                                             size_t count, char *buf, size_t cap,
+                                                             size_t *ret_len);
 
 /* A Date text (IMF-fixdate, RFC 9110 section 5.6.7) that is made once a second. Zero it first. */
 typedef struct weir_http1_date {
