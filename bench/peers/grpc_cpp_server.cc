@@ -82,7 +82,11 @@ class StreamWriter : public grpc::ServerWriteReactor<Data>
         uint32_t bytes = request.payload_bytes() != 0 ? request.payload_bytes() : payload_bytes_default;
         message_ = google::protobuf::Arena::CreateMessage<Data>(&arena_);
         message_->set_payload(std::string(bytes, 'x'));
-        NextWrite();
+        StartSendInitialMetadata(); // a first write that may be kept back would keep this back for ever
+    }
+    void OnSendInitialMetadataDone(bool ok) override
+    {
+        OnWriteDone(ok);
     }
     void OnWriteDone(bool ok) override
     {
