@@ -3,8 +3,6 @@
 
 #include <assert.h>
 
-#pragma weak wi_http1_ops
-
 enum {
     OWN_POOL_BYTES = 128 * 1024,
     BODY_KEPT_MAX = 4096 /* of an exchange with nothing queued: a larger one is given back */
@@ -227,9 +225,24 @@ bool weir_http_session_wants_output(const weir_http_session *session)
     return session->ops != NULL && !session->gone && session->ops->wants_output(session);
 }
 
+/* The peer ended its side, and may still read; false if that is the end of all. */
+static bool goes_on(weir_http_session *session)
+{
+    if (session->failed != WEIR_OK || session->ops == NULL || session->ops->peer_ended == NULL)
+        return false;
+    session->in_events = true;
+    wi_http_session_tell_resets(session);
+    session->ops->peer_ended(session);
+    wi_http_session_tell_resets(session);
+    session->in_events = false;
+    return session->failed == WEIR_OK;
+}
+
 void weir_http_session_eof(weir_http_session *session, weir_status status)
 {
     assert(!session->in_events);
+    if (status == WEIR_OK && goes_on(session))
+        return;
     session->gone = session->gone || session->failed == WEIR_OK;
     wi_http_session_fail(session, status == WEIR_OK ? WEIR_ECLOSED : status, "");
     session->in_events = true;

@@ -25,6 +25,8 @@ typedef struct wi_http_ops {
     weir_status (*feed)(weir_http_session *session, const char *bytes, size_t n,
                         size_t *ret_consumed);
     bool (*wants_input)(const weir_http_session *session);
+    /* The peer ended its side. NULL: that is the end of all. */
+    void (*peer_ended)(weir_http_session *session);
     weir_status (*output)(weir_http_session *session, weir_bytes *out, size_t bytes_max);
     bool (*wants_output)(const weir_http_session *session);
     /* `session->drains` counts the calls: 1 at the first. */

@@ -2,12 +2,13 @@
  * message is known when it is to be written, and one pass does. */
 #include "protobuf_wire.h"
 
-/* A message being packed. */
+/* A message being packed: the present one by itself, those around it in a stack. */
 typedef struct level {
     const ProtobufCMessage *message;
-    size_t end;      /* what was left when it began */
-    size_t elements; /* of the present field that remain; NOT_BEGUN */
-    unsigned fields; /* that remain, the present one among them */
+    const ProtobufCFieldDescriptor *first; /* of its fields */
+    const ProtobufCFieldDescriptor *field; /* behind the present one */
+    size_t end;                            /* what was left when it began */
+    size_t elements;                       /* of the present field that remain; NOT_BEGUN */
 } level;
 
 #define NOT_BEGUN SIZE_MAX
@@ -27,7 +28,7 @@ typedef struct packer {
 
 typedef struct stack {
     unsigned depth;
-    level levels[WI_DEPTH_MAX + 1];
+    level outer[WI_DEPTH_MAX];
 } stack;
 
 /* Everything is written by one code, and counted by the same: `count` is a constant. */
@@ -63,6 +64,20 @@ WI_INLINE bool put_varint(packer *p, uint64_t value, bool count)
 WI_INLINE bool put_tag(packer *p, uint32_t id, unsigned wire, bool count)
 {
     return put_varint(p, (uint64_t)id << 3 | wire, count);
+}
+
+/* Tag and length of what is written already. */
+WI_INLINE bool put_head(packer *p, uint32_t id, size_t n, bool count)
+{
+    if (WI_MOSTLY(id < 16 && n < 0x80 && p->left >= 2)) {
+        p->left -= 2;
+        if (!count) {
+            p->base[p->left] = (uint8_t)(id << 3 | WI_WIRE_BYTES);
+            p->base[p->left + 1] = (uint8_t)n;
+        }
+        return true;
+    }
+    return put_varint(p, n, count) && put_tag(p, id, WI_WIRE_BYTES, count);
 }
 
 WI_INLINE bool put_fixed32(packer *p, uint32_t value, bool count)
@@ -115,9 +130,9 @@ WI_INLINE bool put_bytes(packer *p, const void *bytes, size_t n, bool count)
     return true;
 }
 
-WI_INLINE bool put_text(packer *p, const void *text, size_t n, bool count)
+WI_INLINE bool put_text(packer *p, uint32_t id, const void *text, size_t n, bool count)
 {
-    return put_bytes(p, text, n, count) && put_varint(p, n, count);
+    return put_bytes(p, text, n, count) && put_head(p, id, n, count);
 }
 
 /* A number as it is in a packed field. */
@@ -151,17 +166,17 @@ WI_INLINE bool put_number(packer *p, ProtobufCType type, const void *member, boo
 WI_INLINE bool put_value(packer *p, const ProtobufCFieldDescriptor *field, const void *member,
                          bool count)
 {
-    bool done;
     if (field->type == PROTOBUF_C_TYPE_STRING) {
         const char *text = *(const char *const *)member;
-        done = text == NULL ? put_text(p, "", 0, count) : put_text(p, text, strlen(text), count);
-    } else if (field->type == PROTOBUF_C_TYPE_BYTES) {
-        const ProtobufCBinaryData *bytes = member;
-        done = put_text(p, bytes->data, bytes->data == NULL ? 0 : bytes->len, count);
-    } else {
-        done = put_number(p, field->type, member, count);
+        return put_text(p, field->id, text, text == NULL ? 0 : strlen(text), count);
     }
-    return done && put_tag(p, field->id, wi_wire_of(field->type), count);
+    if (field->type == PROTOBUF_C_TYPE_BYTES) {
+        const ProtobufCBinaryData *bytes = member;
+        size_t n = bytes->data == NULL ? 0 : bytes->len;
+        return put_text(p, field->id, bytes->data, n, count);
+    }
+    return put_number(p, field->type, member, count) &&
+           put_tag(p, field->id, wi_wire_of(field->type), count);
 }
 
 WI_INLINE bool is_zero(ProtobufCType type, const void *member)
@@ -320,10 +335,11 @@ static packer put_unknown(packer p, const ProtobufCMessage *message, bool *ret_d
 
 /* ---- Messages within messages ---- */
 
-WI_INLINE bool enter(packer *p, stack *s, const ProtobufCMessage *message)
+WI_INLINE bool begin(packer *p, level *at, const ProtobufCMessage *message)
 {
+    const ProtobufCMessageDescriptor *type = message->descriptor;
     bool done = true;
-    s->levels[s->depth] = (level){ message, p->left, NOT_BEGUN, message->descriptor->n_fields };
+    *at = (level){ message, type->fields, type->fields + type->n_fields, p->left, NOT_BEGUN };
     if (WI_RARELY(message->n_unknown_fields > 0))
         *p = put_unknown(*p, message, &done);
     return done;
@@ -348,56 +364,58 @@ WI_INLINE const ProtobufCMessage *next_message(level *at, const ProtobufCFieldDe
     return *ret_more ? (*(const ProtobufCMessage *const *const *)member)[--at->elements] : NULL;
 }
 
-/* Ends the present message: its length and tag are those of the field that holds it. */
-WI_INLINE bool leave(packer *p, stack *s, bool count)
-{
-    size_t n = s->levels[s->depth--].end - p->left;
-    const level *at = &s->levels[s->depth];
-    uint32_t id = at->message->descriptor->fields[at->fields - 1].id;
-    return n <= INT32_MAX && put_varint(p, n, count) && put_tag(p, id, WI_WIRE_BYTES, count);
-}
-
 /* Goes on with the present field, which is of messages. */
-WI_INLINE bool put_message(packer *p, stack *s, const ProtobufCFieldDescriptor *field, bool count)
+WI_INLINE bool put_message(packer *p, stack *s, level *at, bool count)
 {
-    level *at = &s->levels[s->depth];
+    const ProtobufCFieldDescriptor *field = at->field - 1;
     bool more;
     const ProtobufCMessage *message = next_message(at, field, &more);
     if (!more) {
         at->elements = NOT_BEGUN;
-        at->fields--;
+        at->field--;
         return true;
     }
-    if (message == NULL)
-        return put_varint(p, 0, count) && put_tag(p, field->id, WI_WIRE_BYTES, count);
-    return s->depth++ < WI_DEPTH_MAX && enter(p, s, message);
+    if (WI_RARELY(message == NULL))
+        return put_head(p, field->id, 0, count);
+    if (WI_RARELY(s->depth == WI_DEPTH_MAX))
+        return false;
+    s->outer[s->depth++] = *at;
+    return begin(p, at, message);
+}
+
+/* The fields of the present message, and of those within it that begin meanwhile. */
+WI_INLINE bool put_fields(packer *p, stack *s, level *at, bool count)
+{
+    while (at->field > at->first) {
+        const ProtobufCFieldDescriptor *field = at->field - 1;
+        if (field->type == PROTOBUF_C_TYPE_MESSAGE) {
+            if (!put_message(p, s, at, count))
+                return false;
+        } else {
+            if (!put_field(p, field, at->message, count))
+                return false;
+            at->field--;
+        }
+    }
+    return true;
 }
 
 WI_INLINE bool put_all(packer *p, const ProtobufCMessage *message, bool count)
 {
     stack s; /* its levels are set as they are used */
+    level at;
     s.depth = 0;
-    if (!enter(p, &s, message))
+    if (!begin(p, &at, message))
         return false;
-    for (;;) {
-        level *at = &s.levels[s.depth];
-        if (at->fields == 0) {
-            if (s.depth == 0)
-                return true;
-            if (!leave(p, &s, count))
-                return false;
-            continue;
-        }
-        const ProtobufCFieldDescriptor *field = &at->message->descriptor->fields[at->fields - 1];
-        if (field->type == PROTOBUF_C_TYPE_MESSAGE) {
-            if (!put_message(p, &s, field, count))
-                return false;
-        } else {
-            if (!put_field(p, field, at->message, count))
-                return false;
-            at->fields--;
-        }
+    while (put_fields(p, &s, &at, count)) {
+        if (s.depth == 0)
+            return true;
+        size_t n = at.end - p->left;
+        at = s.outer[--s.depth];
+        if (n > INT32_MAX || !put_head(p, at.field[-1].id, n, count))
+            return false;
     }
+    return false;
 }
 
 size_t weir_protobuf_size(const ProtobufCMessage *message)

@@ -194,8 +194,9 @@ bool wi_http_client_waits(const wi_http_client *client)
     return weir_loop_now(client->loop) < client->backoff_until_ns;
 }
 
-static void names_resolved(wi_http_client *client, weir_status status)
+static void names_resolved(weir_status status, void *user)
 {
+    wi_http_client *client = user;
     for (uint32_t i = 0; i < client->config.connections_max; i++) {
         wi_http_conn *conn = &client->conns[i];
         if (conn->state != WI_HTTP_RESOLVING)
@@ -205,6 +206,29 @@ static void names_resolved(wi_http_client *client, weir_status status)
         else
             wi_http_conn_resolved(conn, status);
     }
+}
+
+/* A lookup that goes on keeps the stage open, so that a close can't come then. */
+static void names_pending(bool goes_on, void *user)
+{
+    wi_http_client *client = user;
+    if (goes_on)
+        weir_stage_hold(client->stage);
+    else
+        weir_stage_release(client->stage);
+}
+
+static weir_status find_names(wi_http_client *client)
+{
+    wi_names_config config = { .loop = client->loop,
+                               .env = client->env,
+                               .host = client->url.host,
+                               .port = client->url.port,
+                               .ttl_ms = client->config.name_ttl_ms,
+                               .resolved = names_resolved,
+                               .pending = names_pending,
+                               .user = client };
+    return wi_names_new(&config, &client->names);
 }
 
 /* ---- Operations ---- */
@@ -280,7 +304,7 @@ static void client_cancel(weir_op *op, weir_status status, void *state)
     for (uint32_t i = 0; was_resolving && i < client->config.connections_max; i++)
         was_resolving = client->conns[i].state != WI_HTTP_RESOLVING;
     if (was_resolving)
-        wi_http_names_give_up(client->names);
+        wi_names_give_up(client->names);
 }
 
 /* ---- The stage ---- */
@@ -302,13 +326,13 @@ static weir_status client_open(weir_stage *stage, const void *config, void *stat
     const char *why;
     weir_status status = wi_http_url_parse(client->config.base_url, &client->url, &why);
     if (status == WEIR_OK)
-        status = wi_http_names_new(client, names_resolved, &client->names);
+        status = find_names(client);
     if (status != WEIR_OK)
         return status;
     uint32_t n = client->config.connections_max;
     client->conns = weir_memory_new(client->env, n * sizeof *client->conns);
     if (client->conns == NULL) {
-        wi_http_names_free(client->names);
+        wi_names_free(client->names);
         return WEIR_ENOMEM;
     }
     for (uint32_t i = n; i-- > 0;) {
@@ -327,7 +351,7 @@ static void client_close(weir_stage *stage, void *state)
     for (uint32_t i = 0; i < client->config.connections_max; i++)
         wi_http_conn_done(&client->conns[i]);
     weir_memory_free(client->env, client->conns);
-    wi_http_names_free(client->names);
+    wi_names_free(client->names);
 }
 
 static const weir_async_type client_type = {

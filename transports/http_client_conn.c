@@ -298,10 +298,9 @@ static bool make_socket(wi_http_conn *conn, int family)
 /* The addresses of a name in turn, beginning with the one that answered last. */
 static void try_addresses(wi_http_conn *conn)
 {
-    wi_http_names *names = conn->client->names;
-    while (conn->address_tried < wi_http_names_count(names)) {
-        const wi_http_address *address =
-            wi_http_names_at(names, conn->address_first + conn->address_tried++);
+    wi_names *names = conn->client->names;
+    while (conn->address_tried < wi_names_count(names)) {
+        const wi_address *address = wi_names_at(names, conn->address_first + conn->address_tried++);
         if (!make_socket(conn, address->at.ss_family))
             continue;
         int result = connect(conn->fd, (const struct sockaddr *)&address->at, address->len);
@@ -315,7 +314,7 @@ static void try_addresses(wi_http_conn *conn)
         }
         wi_http_conn_close(conn);
     }
-    wi_http_names_distrust(names);
+    wi_names_distrust(names);
     wi_http_conn_connect_failed(conn, "cannot connect to the server");
 }
 
@@ -332,7 +331,7 @@ void wi_http_conn_open(wi_http_conn *conn)
     conn->state = WI_HTTP_RESOLVING;
     conn->reused = false;
     wi_http_client_watch(conn->client, conn, conn->client->config.connect_timeout_ms);
-    wi_http_conn_resolved(conn, wi_http_names_ask(conn->client->names));
+    wi_http_conn_resolved(conn, wi_names_ask(conn->client->names));
 }
 
 void wi_http_conn_resolved(wi_http_conn *conn, weir_status status)

@@ -2,6 +2,7 @@
 #ifndef WI_HTTP_CLIENT_INTERNAL_H
 #define WI_HTTP_CLIENT_INTERNAL_H
 
+#include "wi_names.h"
 #include "wi_tls.h"
 
 #include <weir/http_client.h>
@@ -13,9 +14,8 @@
 #include <sys/socket.h>
 
 enum {
-    WI_HTTP_HOST_MAX = 256,    /* with its final NUL; RFC 1035 allows 253 */
-    WI_HTTP_ADDRESSES_MAX = 8, /* of a name; more are ignored */
-    WI_HTTP_FIELDS_MAX = 100,  /* of a response */
+    WI_HTTP_HOST_MAX = 256,   /* with its final NUL; RFC 1035 allows 253 */
+    WI_HTTP_FIELDS_MAX = 100, /* of a response */
     WI_HTTP_REQUEST_FIELDS = 32,
     WI_HTTP_SCRATCH = 2048,
     WI_HTTP_HEAD_MAX = 16 * 1024,
@@ -25,7 +25,6 @@ enum {
 };
 
 typedef struct wi_http_client wi_http_client;
-typedef struct wi_http_names wi_http_names;
 
 typedef struct wi_http_url {
     char host[WI_HTTP_HOST_MAX]; /* without brackets */
@@ -33,11 +32,6 @@ typedef struct wi_http_url {
     uint16_t port;
     bool tls;
 } wi_http_url;
-
-typedef struct wi_http_address {
-    struct sockaddr_storage at;
-    socklen_t len;
-} wi_http_address;
 
 typedef enum wi_http_state {
     WI_HTTP_FREE, /* no socket, no operation */
@@ -86,7 +80,7 @@ struct wi_http_client {
     weir_http1_limits limits;
     wi_http_url url;
     wi_tls *tls;
-    wi_http_names *names;
+    wi_names *names;
     wi_http_conn *conns;
     wi_http_conn *idle, *unused, *to_flush;
     weir_timer sweep;
@@ -99,22 +93,6 @@ struct wi_http_client {
 /* ---- http_client_url.c ---- */
 
 weir_status wi_http_url_parse(const char *text, wi_http_url *ret_url, const char **ret_why);
-
-/* ---- http_client_names.c: resolving without blocking ---- */
-
-typedef void (*wi_http_resolved)(wi_http_client *client, weir_status status);
-
-weir_status wi_http_names_new(wi_http_client *client, wi_http_resolved resolved,
-                              wi_http_names **ret_names);
-/* Not while a lookup runs; it holds the stage open, so a close can't come then. */
-void wi_http_names_free(wi_http_names *names);
-/* WEIR_OK: addresses are at hand. WEIR_EAGAIN: `resolved` will be called, later. */
-weir_status wi_http_names_ask(wi_http_names *names);
-void wi_http_names_give_up(wi_http_names *names);
-/* Ask afresh next time: no address of it answered. */
-void wi_http_names_distrust(wi_http_names *names);
-uint32_t wi_http_names_count(const wi_http_names *names);
-const wi_http_address *wi_http_names_at(const wi_http_names *names, uint32_t index);
 
 /* ---- http_client_conn.c: one connection ---- */
 

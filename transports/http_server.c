@@ -1,11 +1,6 @@
 /* The HTTP server as a source stage: what it shares, how it opens, drains and ends. */
 #include "http_server_internal.h"
 
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 static void set_default(uint32_t *value, uint32_t fallback)
 {
     if (*value == 0)
@@ -55,37 +50,12 @@ static weir_status server_check(const void *config_, const char **ret_why)
 
 /* ---- What the replicas share ---- */
 
-static uint32_t connections_of(uint32_t wanted, uint32_t replicas)
-{
-    struct rlimit files = { 0 };
-    uint64_t most = 1024;
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0)
-        most = files.rlim_cur;
-    most = most > 128 ? most - 64 : 64;
-    if (wanted != 0 && wanted < most)
-        most = wanted;
-    most /= replicas;
-    return most < 1 ? 1 : most > INT32_MAX ? INT32_MAX : (uint32_t)most;
-}
-
 static void server_unshare(void *shared_)
 {
     wi_httpd_shared *shared = shared_;
-    if (shared->reserved_fd >= 0)
-        close(shared->reserved_fd);
+    wi_port_done(&shared->port);
     wi_tls_free(shared->tls);
     weir_memory_free(shared->env, shared);
-}
-
-/* One port for all replicas: a socket that is bound and never listens reserves it. */
-static weir_status reserve_port(wi_httpd_shared *shared, uint32_t replicas, const char **why)
-{
-    if (shared->port != 0 || replicas == 1)
-        return WEIR_OK;
-    weir_status status = wi_listener_bind(shared->host, 0, true, &shared->reserved_fd, why);
-    if (status == WEIR_OK)
-        shared->port = wi_listener_port(shared->reserved_fd);
-    return status;
 }
 
 static weir_status server_share(const void *config_, const weir_env *env, uint32_t replicas,
@@ -97,12 +67,9 @@ static weir_status server_share(const void *config_, const weir_env *env, uint32
         return WEIR_ENOMEM;
     fill_defaults(&config);
     shared->env = env;
-    shared->reserved_fd = -1;
-    shared->connections_max = connections_of(config.connections_max, replicas);
-    weir_status status = wi_listener_split(config.listen, shared->host, sizeof shared->host,
-                                           &shared->port);
-    if (status == WEIR_OK && config.door == NULL)
-        status = reserve_port(shared, replicas, why);
+    shared->connections_max = wi_connections_max(config.connections_max, replicas);
+    weir_status status = wi_port_init(&shared->port, config.listen,
+                                      config.door == NULL ? replicas : 1, why);
     wi_tls_config tls = { .is_server = true,
                           .alpn = "\10http/1.1",
                           .cert_file = config.tls_cert_file,

@@ -42,8 +42,7 @@ weir_status wi_httpd_listen(wi_httpd *server, const char **ret_why)
         wi_httpd_door_open(server);
         return WEIR_OK;
     }
-    weir_status status = wi_listener_bind(shared->host, shared->port,
-                                          weir_stage_replicas(server->stage) > 1, &fd, ret_why);
+    weir_status status = wi_port_bind(&shared->port, &fd, ret_why);
     if (status == WEIR_OK)
         status = wi_listener_start(&server->listener, server->loop, fd, server->config.backlog,
                                    accepted, server, ret_why);

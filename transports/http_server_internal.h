@@ -163,9 +163,7 @@ typedef struct wi_httpd_prefix {
 
 typedef struct wi_httpd_shared {
     const weir_env *env;
-    int reserved_fd; /* holds a free port for all replicas */
-    char host[64];
-    uint16_t port;
+    wi_port port;
     uint32_t connections_max; /* of one replica */
     wi_tls *tls;              /* one for all replicas */
 } wi_httpd_shared;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -205,4 +206,45 @@ weir_status wi_listener_split(const char *text, char *ret_host, size_t host_cap,
     ret_host[n] = '\0';
     *ret_port = (uint16_t)port;
     return WEIR_OK;
+}
+
+/* ---- Ports of several replicas ---- */
+
+weir_status wi_port_init(wi_port *port, const char *listen, uint32_t replicas, const char **ret_why)
+{
+    *port = (wi_port){ .reserved_fd = -1, .shared = replicas > 1 };
+    *ret_why = "listen is not host:port";
+    weir_status status = wi_listener_split(listen, port->host, sizeof port->host, &port->port);
+    if (status != WEIR_OK || port->port != 0 || !port->shared)
+        return status;
+    /* A socket that is bound and never listens reserves it. */
+    status = wi_listener_bind(port->host, 0, true, &port->reserved_fd, ret_why);
+    if (status == WEIR_OK)
+        port->port = wi_listener_port(port->reserved_fd);
+    return status;
+}
+
+void wi_port_done(wi_port *port)
+{
+    if (port->reserved_fd > 0)
+        close(port->reserved_fd);
+    port->reserved_fd = -1;
+}
+
+weir_status wi_port_bind(const wi_port *port, int *ret_fd, const char **ret_why)
+{
+    return wi_listener_bind(port->host, port->port, port->shared, ret_fd, ret_why);
+}
+
+uint32_t wi_connections_max(uint32_t wanted, uint32_t replicas)
+{
+    struct rlimit files = { 0 };
+    uint64_t most = 1024;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0)
+        most = files.rlim_cur;
+    most = most > 128 ? most - 64 : 64;
+    if (wanted != 0 && wanted < most)
+        most = wanted;
+    most /= replicas;
+    return most < 1 ? 1 : most > INT32_MAX ? INT32_MAX : (uint32_t)most;
 }

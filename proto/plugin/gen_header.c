@@ -207,7 +207,7 @@ void wi_gen_header(wi_gen *gen, const wi_gen_file *file)
     wi_gen_text text;
     wi_gen_text_init(&text, gen->pool);
     const char *guard = guard_of(gen, file->proto->name);
-    bool stubs = file->service_count > 0 && !(gen->no_server && gen->no_client);
+    bool typed = file->service_count > 0 && !(gen->no_server && gen->no_client);
     wi_gen_put(&text,
                "/* Made of %s by protoc-gen-weir " WEIR_VERSION "; do not edit. */\n"
                "#ifndef %s\n#define %s\n\n#include \"%s.pb-c.h\"\n\n"
@@ -217,7 +217,7 @@ void wi_gen_header(wi_gen *gen, const wi_gen_file *file)
                "extern const weir_rpc_file %s_file;\n"
                "extern const weir_protobuf_types %s_types;\n\n",
                file->proto->name, guard, guard, file->stem,
-               !stubs           ? ""
+               !typed           ? ""
                : gen->no_client ? "#include <weir/rpc.h>\n"
                                 : "#include <weir/rpc_client.h>\n",
                file->base, file->base);

@@ -11,8 +11,6 @@
 
 #include "gen.h"
 
-extern char **environ;
-
 typedef struct conversation {
     pid_t pid;
     int to, from; /* -1: closed */

@@ -77,8 +77,9 @@ typedef struct weir_http_session_config {
     const weir_http_events *events;   /* borrowed */
     void *user;                       /* of the session; each exchange starts with it as its own */
     uint32_t exchanges_max;           /* that the peer may open at once: 100. HTTP/1: 1 */
-    uint32_t head_bytes_max;          /* names, values and 32 for each field: 16 KiB */
-    uint32_t fields_max;              /* 100 */
+    uint32_t head_bytes_max;          /* names, values and 32 for each field: 16 KiB. HTTP/1: all
+                                         bytes of the head, at most 64 KiB */
+    uint32_t fields_max;              /* 100. HTTP/1: at most 256 */
     uint32_t stream_window_bytes;     /* 64 KiB */
     uint32_t connection_window_bytes; /* 1 MiB */
     uint32_t send_bytes_max;          /* body of an exchange queued for sending: 64 KiB */
@@ -124,7 +125,10 @@ WEIR_API bool weir_http_session_wants_input(const weir_http_session *session);
 WEIR_API weir_status weir_http_session_output(weir_http_session *session, weir_bytes *out,
                                               size_t bytes_max, uint64_t now_ns) WEIR_MUST_USE;
 WEIR_API bool weir_http_session_wants_output(const weir_http_session *session);
-/* The connection is gone (WEIR_ECLOSED), or cut off for a reason: every exchange is told `over`. */
+/* The connection is gone (WEIR_ECLOSED), or cut off for a reason: every exchange is told `over`.
+ * WEIR_OK: the peer ended its side in order, and all it sent has been fed. In HTTP/1 requests that
+ * are whole are answered all the same, and a response without a length is complete; then the
+ * session is over. In HTTP/2 it is WEIR_ECLOSED. */
 WEIR_API void weir_http_session_eof(weir_http_session *session, weir_status status);
 /* No new exchanges: GOAWAY (server: after a notice first, RFC 9113 6.8; call again to say the last
  * word), or "Connection: close". Those under way go on. */
@@ -165,7 +169,9 @@ WEIR_API void weir_http_exchange_written(weir_http_exchange *exchange);
 /* send_bytes_max less what is queued; when 0, `room` tells of its end. What the peer's windows do
  * not let out stays queued. */
 WEIR_API size_t weir_http_exchange_room(weir_http_exchange *exchange);
-/* Our message is complete: follows the queued body. trailers: HTTP/2, and chunked HTTP/1. */
+/* Our message is complete: follows the queued body. trailers: HTTP/2, and chunked HTTP/1; dropped
+ * in an HTTP/1 message with a length, or to an HTTP/1.0 peer. WEIR_EINVAL: a bad field, or (HTTP/1)
+ * not as many bytes as the head announced; WEIR_ENOMEM: neither has ended it. */
 WEIR_API weir_status weir_http_exchange_end(weir_http_exchange *exchange,
                                             const weir_http1_field *trailers,
                                             size_t n) WEIR_MUST_USE;

@@ -3,8 +3,6 @@
 #ifndef WEIR_RPC_SERVICE_H
 #define WEIR_RPC_SERVICE_H
 
-#include <protobuf-c/protobuf-c.h>
-
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,6 +12,8 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+typedef struct ProtobufCMessageDescriptor ProtobufCMessageDescriptor; /* protobuf-c's */
 
 /* X(NAME, number, connect name, HTTP status of a Connect error).
  * https://grpc.io/docs/guides/status-codes/ https://connectrpc.com/docs/protocol/#error-codes */
