@@ -79,6 +79,7 @@ typedef struct weir_rpc_wire {
     uint32_t count;                      /* messages that came */
     uint32_t need;                       /* bytes of a message that are to come */
     uint32_t http_status;
+    weir_status failed; /* what feeding says from now on */
     weir_rpc_kind kind;
     weir_rpc_wire_limits limits;
     const weir_env *env;
