@@ -391,7 +391,8 @@ static inline void client_close(client *c)
 }
 
 /* Begins a call; `options` without scheme and authority; NULL: gRPC. */
-static inline rcall *call_start(client *c, int method, const weir_rpc_wire_options *options)
+static inline rcall *call_start_of(client *c, const weir_rpc_method *method,
+                                   const weir_rpc_wire_options *options)
 {
     rcall *k = calloc(1, sizeof *k);
     weir_rpc_wire_options o = { .timeout_ns = UINT64_MAX };
@@ -403,13 +404,18 @@ static inline rcall *call_start(client *c, int method, const weir_rpc_wire_optio
     o.scheme = (weir_http1_span){ "http", 4 };
     o.authority = (weir_http1_span){ "test", 4 };
     k->client = c;
-    k->method = &streams_methods[method];
+    k->method = method;
     weir_arena_init(&k->arena, NULL, NULL, 0, 0);
     assert_int_equal(
         weir_rpc_wire_call(&k->wire, NULL, NULL, NULL, k->method, &o, &k->arena, &head), WEIR_OK);
     TURN_UNTIL(c->rig, weir_http_session_openable(c->session) > 0);
     assert_int_equal(weir_http_session_open(c->session, &head, k, &k->exchange), WEIR_OK);
     return k;
+}
+
+static inline rcall *call_start(client *c, int method, const weir_rpc_wire_options *options)
+{
+    return call_start_of(c, &streams_methods[method], options);
 }
 
 static inline void pack(weir_rpc_codec codec, const ProtobufCMessage *message, weir_bytes *out)

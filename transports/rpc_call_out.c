@@ -1,6 +1,8 @@
 /* What goes out of a call: metadata, messages as there is room, and the end of a response. */
 #include "rpc_internal.h"
 
+#include <protobuf-c/protobuf-c.h>
+
 #include <string.h>
 
 enum { H2_INTERNAL_ERROR = 2, ENVELOPE = 5 };

@@ -1,6 +1,8 @@
 /* A call's request as an item, and how it is answered from whatever loop has it. */
 #include "rpc_internal.h"
 
+#include <protobuf-c/protobuf-c.h>
+
 #include <string.h>
 
 /* An answer given on another loop, on its way home. */
