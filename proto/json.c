@@ -67,6 +67,7 @@ weir_status weir_json_open(weir_json_reader *reader, const char *text, size_t le
     reader->limits.keys_max = limit(asked->keys_max, WEIR_JSON_KEYS_CAP);
     reader->limits.string_bytes_max = limit(asked->string_bytes_max, 1u << 20);
     reader->limits.number_bytes_max = limit(asked->number_bytes_max, 1024);
+    reader->limits.keys_unchecked = asked->keys_unchecked;
 
     reader->error = reason_texts[WEIR_JSON_REASON_NONE];
     reader->reason = WEIR_JSON_REASON_NONE;
@@ -239,9 +240,8 @@ static inline weir_status key(weir_json_reader *reader, const unsigned char *p,
     p = string(reader, p + 1, WEIR_JSON_KEY, token);
     if (UNLIKELY(p == NULL))
         return reader->status;
-    weir_status status = add_key(reader, token);
-    if (UNLIKELY(status != WEIR_OK))
-        return status;
+    if (!reader->limits.keys_unchecked && UNLIKELY(add_key(reader, token) != WEIR_OK))
+        return reader->status;
     p = skip_space(p, reader->end);
     if (UNLIKELY(p == reader->end || *p != ':'))
         return fail(reader, p,

@@ -219,14 +219,21 @@ static size_t lay_out(char *out, const char *digits, int count, int point)
     return (size_t)(p - out);
 }
 
-/* Finds a positive double's digits when it has few decimals, as most have. At most 15 digits:
- * those always read back as the number that they are nearest to. */
-static int few_decimals(double value, char *digits, int *ret_point)
+/* Whether `value` is what reads back, in its width. */
+static bool is_same(double back, double value, bool is_float)
 {
+    return is_float ? (float)back == (float)value : back == value;
+}
+
+/* Finds a positive number's digits when it has few decimals, as most have. At most 15 digits, of a
+ * float 6: those always read back as the number that they are nearest to. */
+static int few_decimals(double value, bool is_float, char *digits, int *ret_point)
+{
+    double top = is_float ? 1e6 : 1e15;
     double power = 1;
-    for (int decimals = 0; decimals <= 6 && value * power < 1e15; decimals++, power *= 10) {
+    for (int decimals = 0; decimals <= 6 && value * power < top; decimals++, power *= 10) {
         uint64_t scaled = (uint64_t)(value * power + 0.5);
-        if (scaled == 0 || (double)scaled / power != value)
+        if (scaled == 0 || !is_same((double)scaled / power, value, is_float))
             continue;
         char reversed[20];
         int count = 0;
@@ -242,11 +249,11 @@ static int few_decimals(double value, char *digits, int *ret_point)
 
 /* Has snprintf round a positive double to `count` digits; what it puts for the point is the
  * locale's affair, so only digits are taken. */
-static bool rounded(double value, int count, char *digits, int *ret_point)
+static double rounded(double value, int count, char *digits, int *ret_point)
 {
     char text[48];
     char again[48];
-    double back;
+    double back = 0;
     int taken = 0;
     (void)snprintf(text, sizeof(text), "%.*e", count - 1, value);
     const char *p = text;
@@ -257,27 +264,64 @@ static bool rounded(double value, int count, char *digits, int *ret_point)
     int exponent = (int)strtol(p + 1, NULL, 10);
     *ret_point = exponent + 1;
     int len = snprintf(again, sizeof(again), "%.*se%d", taken, digits, exponent + 1 - taken);
-    return wi_json_to_double(again, (size_t)len, &back) == WEIR_OK && back == value;
+    return wi_json_to_double(again, (size_t)len, &back) == WEIR_OK ? back : HUGE_VAL;
+}
+
+/* The fewest digits that read back the same; subnormal numbers need fewer than others. */
+static int fewest(double value, bool is_float, char *digits, int *ret_point)
+{
+    int most = is_float ? 9 : 17;
+    int count = is_float ? 6 : 15;
+    if (value < (is_float ? (double)FLT_MIN : DBL_MIN))
+        count = 1;
+    while (!is_same(rounded(value, count, digits, ret_point), value, is_float) && count < most)
+        count++;
+    return count;
+}
+
+/* Signs and zeros, the same for both widths. True: all is said. */
+static bool begun(double *value, char *out, size_t *ret_at)
+{
+    size_t sign = signbit(*value) ? 1 : 0;
+    out[0] = '-';
+    *ret_at = sign;
+    *value = fabs(*value);
+    if (*value != 0)
+        return false;
+    out[sign] = '0';
+    return true;
+}
+
+static size_t finish(char *out, size_t at, const char *digits, int count, int point)
+{
+    while (count > 1 && digits[count - 1] == '0')
+        count--;
+    return at + lay_out(out + at, digits, count, point);
 }
 
 size_t wi_json_from_double(double value, char out[WI_JSON_DOUBLE_BYTES])
 {
     char digits[24];
     int point = 1;
-    size_t sign = signbit(value) ? 1 : 0;
-    out[0] = '-';
-    value = fabs(value);
-    if (value == 0) {
-        out[sign] = '0';
-        return sign + 1;
-    }
-    int count = few_decimals(value, digits, &point);
-    if (count == 0) {
-        count = value < DBL_MIN ? 1 : 15; /* subnormal numbers need fewer */
-        while (!rounded(value, count, digits, &point) && count < 17)
-            count++;
-    }
-    while (count > 1 && digits[count - 1] == '0')
-        count--;
-    return sign + lay_out(out + sign, digits, count, point);
+    size_t at;
+    if (begun(&value, out, &at))
+        return at + 1;
+    int count = few_decimals(value, false, digits, &point);
+    if (count == 0)
+        count = fewest(value, false, digits, &point);
+    return finish(out, at, digits, count, point);
+}
+
+size_t wi_json_from_float(float value, char out[WI_JSON_DOUBLE_BYTES])
+{
+    char digits[24];
+    double wide = (double)value;
+    int point = 1;
+    size_t at;
+    if (begun(&wide, out, &at))
+        return at + 1;
+    int count = few_decimals(wide, true, digits, &point);
+    if (count == 0)
+        count = fewest(wide, true, digits, &point);
+    return finish(out, at, digits, count, point);
 }

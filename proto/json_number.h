@@ -11,5 +11,7 @@ WEIR_MUST_USE weir_status wi_json_to_double(const char *text, size_t len, double
 
 /* Writes a finite double, as short as reads back the same; gives the length. */
 size_t wi_json_from_double(double value, char out[WI_JSON_DOUBLE_BYTES]);
+/* The same of a float, whose digits are fewer: up to 9. */
+size_t wi_json_from_float(float value, char out[WI_JSON_DOUBLE_BYTES]);
 
 #endif

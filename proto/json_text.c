@@ -133,6 +133,24 @@ unsigned wi_json_escape(const unsigned char *p, const unsigned char *end, unsign
     }
 }
 
+unsigned wi_json_put_escape(unsigned char c, char out[6])
+{
+    static const char hex[] = "0123456789abcdef";
+    static const char named[] = "\"\"\\\\\bb\ff\nn\rr\tt";
+    out[0] = '\\';
+    for (const char *pair = named; *pair != '\0'; pair += 2) {
+        if ((unsigned char)pair[0] == c) {
+            out[1] = pair[1];
+            return 2;
+        }
+    }
+    out[1] = 'u';
+    out[2] = out[3] = '0';
+    out[4] = hex[c >> 4];
+    out[5] = hex[c & 15];
+    return 6;
+}
+
 /* Walks the bytes that a string decodes to, one at a time. */
 typedef struct decoder {
     const unsigned char *at;

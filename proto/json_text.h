@@ -45,6 +45,9 @@ int wi_json_utf8(const unsigned char *p, const unsigned char *end);
 unsigned wi_json_escape(const unsigned char *p, const unsigned char *end, unsigned char out[4],
                         unsigned *ret_bytes, weir_json_reason *ret_reason);
 
+/* Writes the escape of a quote, a backslash or a control character; gives its length. */
+unsigned wi_json_put_escape(unsigned char c, char out[6]);
+
 /* Hashes what a string decodes to, so that it does not matter how it is escaped. */
 uint32_t wi_json_hash_escaped(uint64_t seed, const unsigned char *p, const unsigned char *end);
 

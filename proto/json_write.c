@@ -115,15 +115,8 @@ void weir_json_write_array_end(weir_json_writer *writer)
 
 static void put_escape(weir_json_writer *writer, unsigned char c)
 {
-    static const char hex[] = "0123456789abcdef";
-    static const char named[] = "\"\"\\\\\bb\ff\nn\rr\tt";
-    for (const char *pair = named; *pair != '\0'; pair += 2) {
-        if ((unsigned char)pair[0] == c) {
-            put(writer, (const char[2]){ '\\', pair[1] }, 2);
-            return;
-        }
-    }
-    put(writer, (const char[6]){ '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] }, 6);
+    char escape[6];
+    put(writer, escape, wi_json_put_escape(c, escape));
 }
 
 static void put_quoted(weir_json_writer *writer, const char *text, size_t len)

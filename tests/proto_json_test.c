@@ -304,6 +304,20 @@ static void the_table_of_keys_is_bounded_and_shared_by_all_open_objects(void **s
     assert_int_equal(reader.reason, WEIR_JSON_REASON_KEYS);
 }
 
+static void keys_are_the_callers_affair_where_it_says_so(void **state)
+{
+    (void)state;
+    static char text[131072];
+    weir_json_reader reader;
+    const weir_json_limits limits = { .keys_unchecked = true, .keys_max = 1 };
+    size_t len = many_keys(text, 20 * WEIR_JSON_KEYS_CAP, false);
+    assert_int_equal(read_all(&reader, text, len, &limits), WEIR_OK);
+    len = many_keys(text, 10, true);
+    assert_int_equal(read_all(&reader, text, len, &limits), WEIR_OK);
+    assert_int_equal(read_all(&reader, "{\"a\":1,\"b\"}", 11, &limits), WEIR_EPROTO);
+    assert_int_equal(reader.reason, WEIR_JSON_REASON_COLON);
+}
+
 static weir_json_token number(const char *text)
 {
     return (weir_json_token){ text, strlen(text), WEIR_JSON_NUMBER, false };
@@ -753,6 +767,7 @@ int main(void)
         cmocka_unit_test(limits_hold_at_their_value_and_not_above),
         cmocka_unit_test(nesting_may_be_raised_to_its_cap),
         cmocka_unit_test(the_table_of_keys_is_bounded_and_shared_by_all_open_objects),
+        cmocka_unit_test(keys_are_the_callers_affair_where_it_says_so),
         cmocka_unit_test(doubles_are_correctly_rounded),
         cmocka_unit_test(a_digit_beyond_all_others_still_breaks_a_tie),
         cmocka_unit_test(integers_are_exact_or_refused),

@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 /* What the reader struct has room for; limits may be set lower, never higher. */
-#define WEIR_JSON_DEPTH_CAP 128 /* open objects and arrays */
+#define WEIR_JSON_DEPTH_CAP 256 /* open objects and arrays */
 #define WEIR_JSON_KEYS_CAP  256 /* keys of all open objects together */
 
 /* X(name, status, text): why a text was refused. */
@@ -81,9 +81,11 @@ typedef struct weir_json_limits {
                                   time never exceed WEIR_JSON_KEYS_CAP together. */
     uint32_t string_bytes_max; /* a key or string as written, without its quotes; 0: 1 MiB */
     uint32_t number_bytes_max; /* 0: 1024 */
+    bool keys_unchecked;       /* the caller looks for keys that occur twice itself: as many keys as
+                                  the text has, keys_max and WEIR_JSON_KEYS_CAP do not count */
 } weir_json_limits;
 
-/* A reader, in the caller's memory (about 3.5 KiB; it needs no initialising before
+/* A reader, in the caller's memory (about 4 KiB; it needs no initialising before
  * weir_json_open and no releasing). After a failure error, reason and offset (in bytes from 0)
  * say why and where. The rest is private. */
 typedef struct weir_json_reader {
@@ -119,7 +121,7 @@ WEIR_API WEIR_MUST_USE weir_status weir_json_open(weir_json_reader *reader, cons
  * provisional until END says that the text is JSON.
  * Accepts RFC 8259 exactly: UTF-8 checked (no overlong forms, no surrogates), lone surrogate
  * escapes refused, no byte order mark, comments, NaN, leading zeros or trailing commas. A key that
- * occurs twice in one object is refused, however it is escaped.
+ * occurs twice in one object is refused, however it is escaped (unless keys_unchecked).
  * Errors (latched): WEIR_EPROTO malformed, WEIR_EPARTIAL cut short, WEIR_EEXIST duplicate key,
  * WEIR_ELIMIT over a limit. No recursion; the cost per byte is bounded. */
 WEIR_API WEIR_MUST_USE weir_status weir_json_next(weir_json_reader *reader,
