@@ -422,7 +422,7 @@ static wi_live_result apply_window(wi_live *live, weir_stage *stage, weir_status
     return WI_LIVE_DONE;
 }
 
-static const wi_link *link_to(const weir_node *node, uint32_t input)
+static const wi_graph_link *link_to(const weir_node *node, uint32_t input)
 {
     const weir_pipeline *p = node->pipeline;
     for (uint32_t i = 0; i < p->n_links; i++)
@@ -434,7 +434,7 @@ static const wi_link *link_to(const weir_node *node, uint32_t input)
 static weir_status can_set_window(const weir_node *node, uint32_t input, uint32_t window,
                                   const char **why)
 {
-    const wi_link *link = link_to(node, input);
+    const wi_graph_link *link = link_to(node, input);
     *why = "there is no such input";
     if (link == NULL)
         return WEIR_ENOTFOUND;

@@ -130,8 +130,8 @@ uint32_t wi_ports_of(int declared)
                                          : (uint32_t)declared;
 }
 
-static wi_link *add_link(weir_node *from, uint32_t output, weir_node *to, uint32_t input,
-                         const weir_edge_config *config)
+static wi_graph_link *add_link(weir_node *from, uint32_t output, weir_node *to, uint32_t input,
+                               const weir_edge_config *config)
 {
     weir_pipeline *p = from->pipeline;
     if (p->started || p->n_links == LINKS_MAX) {
@@ -142,7 +142,7 @@ static wi_link *add_link(weir_node *from, uint32_t output, weir_node *to, uint32
         build_fail(p, from->name, WEIR_ENOMEM, "no memory for the link");
         return NULL;
     }
-    wi_link *link = &p->links[p->n_links++];
+    wi_graph_link *link = &p->links[p->n_links++];
     memset(link, 0, sizeof *link);
     link->from = from;
     link->to = to;
@@ -273,7 +273,7 @@ void weir_node_dead_letter(weir_node *node, weir_node *to, uint32_t input)
         build_fail(node->pipeline, node->name, WEIR_EINVAL, "its dead letters cannot go there");
         return;
     }
-    wi_link *link = add_link(node, 0, to, input, NULL);
+    wi_graph_link *link = add_link(node, 0, to, input, NULL);
     if (link != NULL)
         link->dead_letter = node->has_dead_letter = true;
 }
@@ -291,7 +291,7 @@ static bool check_ports(weir_pipeline *p, weir_node *node)
     uint64_t ins = 0, outs = 0;
     const weir_stage_type *type = node->spec->type;
     for (uint32_t i = 0; i < p->n_links; i++) {
-        const wi_link *link = &p->links[i];
+        const wi_graph_link *link = &p->links[i];
         uint64_t in_bit = UINT64_C(1) << link->input, out_bit = UINT64_C(1) << link->output;
         if (link->to == node) {
             if (ins & in_bit) {
@@ -438,7 +438,7 @@ static bool check_node(weir_pipeline *p, weir_node *node)
 }
 
 /* What stands in the link or its node is checked; what does not is cut to it. */
-static void complete_window(const weir_pipeline *p, const wi_link *link, weir_edge_config *c)
+static void complete_window(const weir_pipeline *p, const wi_graph_link *link, weir_edge_config *c)
 {
     const weir_edge_config *of_node = &link->to->edge_config;
     bool across = link->from->place != link->to->place;
@@ -459,7 +459,7 @@ static void complete_window(const weir_pipeline *p, const wi_link *link, weir_ed
         c->window = c->window_min;
 }
 
-weir_edge_config wi_link_complete(const weir_pipeline *p, const wi_link *link)
+weir_edge_config wi_graph_link_complete(const weir_pipeline *p, const wi_graph_link *link)
 {
     weir_edge_config c = link->given;
     const weir_edge_config *of_node = &link->to->edge_config;
@@ -487,10 +487,10 @@ static const char *window_fault(const weir_edge_config *c, weir_status *ret_stat
     return NULL;
 }
 
-static void check_link(weir_pipeline *p, wi_link *link)
+static void check_link(weir_pipeline *p, wi_graph_link *link)
 {
     weir_status status;
-    link->config = wi_link_complete(p, link);
+    link->config = wi_graph_link_complete(p, link);
     const char *why = window_fault(&link->config, &status);
     if (why != NULL)
         build_fail(p, link->to->name, status, why);
@@ -520,7 +520,7 @@ uint64_t weir_pipeline_bound(const weir_pipeline *p)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < p->n_links; i++) {
-        weir_edge_config c = wi_link_complete(p, &p->links[i]);
+        weir_edge_config c = wi_graph_link_complete(p, &p->links[i]);
         weir_status status;
         if (window_fault(&c, &status) != NULL)
             return WEIR_UNBOUNDED;

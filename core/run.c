@@ -53,7 +53,7 @@ static weir_status make_stage(weir_pipeline *p, weir_stage *s, weir_node *node, 
 
 static weir_status make_edge(weir_pipeline *p, uint32_t replica, uint32_t index)
 {
-    const wi_link *link = &p->links[index];
+    const wi_graph_link *link = &p->links[index];
     wi_edge *edge = &p->edges[replica * p->n_links + index];
     weir_stage *from = &p->stages[replica * p->n_nodes + link->from->index];
     weir_stage *to = &p->stages[replica * p->n_nodes + link->to->index];

@@ -68,7 +68,7 @@ weir_status weir_pipeline_edge_stats(const weir_pipeline *p, uint32_t index,
     weir_edge_stats stats = { 0 };
     if (index >= p->n_links)
         return WEIR_EINVAL;
-    const wi_link *link = &p->links[index];
+    const wi_graph_link *link = &p->links[index];
     stats.from = link->from->name;
     stats.to = link->to->name;
     stats.output = link->output;
@@ -223,10 +223,10 @@ size_t weir_pipeline_dot(const weir_pipeline *p, char *buffer, size_t cap)
         put(&t, ";\n");
     }
     for (uint32_t i = 0; i < p->n_links; i++) {
-        const wi_link *link = &p->links[i];
+        const wi_graph_link *link = &p->links[i];
         /* as it is now: each replica has its own, the first stands for all */
         uint64_t window = replicas(p) != 0 ? wi_read(&p->edges[i].window)
-                                           : wi_link_complete(p, link).window;
+                                           : wi_graph_link_complete(p, link).window;
         put(&t, "    \"%s\" -> \"%s\" [label=\"%" PRIu64 "\"%s];\n", quoted(link->from->name, a),
             quoted(link->to->name, b), window, link->dead_letter ? ", style=dashed" : "");
     }

@@ -357,13 +357,13 @@ bool wi_budget_take(weir_stage *stage);
 
 /* ---- pipeline.c, run.c ---- */
 
-typedef struct wi_link {
+typedef struct wi_graph_link {
     weir_node *from, *to;
     uint32_t output, input;
     weir_edge_config given;
     weir_edge_config config; /* complete, from the check on: for whom the start has told */
     bool dead_letter;
-} wi_link;
+} wi_graph_link;
 
 struct weir_node {
     weir_pipeline *pipeline;
@@ -398,7 +398,7 @@ struct weir_pipeline {
     char name[64];
     weir_node **nodes;
     uint32_t n_nodes, nodes_room;
-    wi_link *links;
+    wi_graph_link *links;
     uint32_t n_links, links_room;
     weir_node *last; /* of the chain */
     bool placed, checked, started;
@@ -439,7 +439,7 @@ struct weir_pipeline {
 
 /* What is given for a link, with the defaults: the link's own, the node's, the pipeline's, ours.
  * Writes nothing: other threads may ask for it while the pipeline is checked. */
-weir_edge_config wi_link_complete(const weir_pipeline *pipeline, const wi_link *link);
+weir_edge_config wi_graph_link_complete(const weir_pipeline *pipeline, const wi_graph_link *link);
 /* Latches the first error, as "name: why (text)". Any thread. */
 void wi_pipeline_latch(weir_pipeline *pipeline, const char *who, weir_status status,
                        const char *why);

@@ -7,8 +7,8 @@
  *
  * Session events have `user` of wi_link_of: the link is the session's user, and what a new exchange
  * starts with. They run beneath nothing of the user's. Events may call everything here but
- * wi_links_free. Whoever calls a function of an exchange or session outside of its events says
- * wi_link_touch. */
+ * wi_links_free, which only `gone` may. Whoever calls a function of an exchange or session outside
+ * of its events says wi_link_touch. */
 #ifndef WI_LINK_H
 #define WI_LINK_H
 
@@ -56,7 +56,8 @@ typedef struct wi_links_config {
 
 /* WEIR_ENOMEM, WEIR_EUNSUPPORTED, WEIR_EINVAL. */
 weir_status wi_links_new(const wi_links_config *config, wi_links **ret_links, const char **ret_why);
-/* Takes them. What is left is cut off without events. NULL is fine. */
+/* Takes them. What is left is cut off without events. NULL is fine. If something was under way in
+ * this turn, the last of its memory goes at the turn's end. */
 void wi_links_free(wi_links *links);
 uint32_t wi_links_count(const wi_links *links); /* those that came to an end, too, up to the last */
 weir_http_pool *wi_links_pool(const wi_links *links);
