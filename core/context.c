@@ -53,6 +53,14 @@ void weir_context_done(weir_context *context)
     context->parent = context->next = context->prev = NULL;
 }
 
+bool weir_context_is_bare(weir_context *context)
+{
+    lock(context);
+    bool bare = context->children == NULL && context->watches == NULL;
+    unlock(context);
+    return bare;
+}
+
 static void tell_watches(weir_context *context, weir_status status)
 {
     lock(context);

@@ -1,0 +1,767 @@
+/* The RPC server over real sockets, with raw clients: every kind of call in every protocol, demand,
+ * deadlines, cancels, limits, interceptors, items, drain. */
+#include "rpc_rig.h"
+
+/* ---- Handlers ---- */
+
+static void process(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+    const Streams__V1__ProcessRequest *request = (const Streams__V1__ProcessRequest *)message;
+    Streams__V1__ProcessResponse response = STREAMS__V1__PROCESS_RESPONSE__INIT;
+    (void)user;
+    if (request->fail_with != 0) {
+        assert_int_equal(weir_rpc_finish(call, (weir_rpc_code)request->fail_with, request->text),
+                         WEIR_OK);
+        return;
+    }
+    response.text = request->text;
+    assert_int_equal(weir_rpc_reply(call, &response.base), WEIR_OK);
+}
+
+typedef struct stream {
+    uint64_t count, sent, messages, bytes;
+    size_t payload;
+} stream;
+
+static void produce(weir_rpc_call *call, void *user)
+{
+    static uint8_t payload[65536];
+    stream *s = weir_rpc_call_state(call);
+    Streams__V1__Data data = STREAMS__V1__DATA__INIT;
+    (void)user;
+    data.payload = (ProtobufCBinaryData){ s->payload, payload };
+    while (s->sent < s->count && weir_rpc_room(call) > 0) {
+        data.sequence = s->sent++;
+        assert_int_equal(weir_rpc_send(call, &data.base), WEIR_OK);
+    }
+    if (s->count != 0 && s->sent == s->count)
+        (void)weir_rpc_finish(call, WEIR_RPC_OK, NULL);
+}
+
+static void stream_data(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+    const Streams__V1__StreamDataRequest *request = (const Streams__V1__StreamDataRequest *)message;
+    stream *s = weir_rpc_call_state(call);
+    s->count = request->count;
+    s->payload = request->payload_bytes;
+    produce(call, user);
+}
+
+static void ask_all(weir_rpc_call *call, void *user)
+{
+    (void)user;
+    weir_rpc_request(call, WEIR_UNBOUNDED);
+}
+
+static void ask_one(weir_rpc_call *call, void *user)
+{
+    (void)user;
+    weir_rpc_request(call, 1);
+}
+
+static void count(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+    stream *s = weir_rpc_call_state(call);
+    (void)user;
+    s->messages++;
+    s->bytes += ((const Streams__V1__Data *)message)->payload.len;
+}
+
+static void count_end(weir_rpc_call *call, void *user)
+{
+    const stream *s = weir_rpc_call_state(call);
+    Streams__V1__CollectResponse response = STREAMS__V1__COLLECT_RESPONSE__INIT;
+    (void)user;
+    response.messages = s->messages;
+    response.bytes = s->bytes;
+    assert_int_equal(weir_rpc_reply(call, &response.base), WEIR_OK);
+}
+
+static void echo(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+    (void)user;
+    assert_int_equal(weir_rpc_send(call, message), WEIR_OK);
+    weir_rpc_request(call, 1);
+}
+
+static void finish_well(weir_rpc_call *call, void *user)
+{
+    (void)user;
+    assert_int_equal(weir_rpc_finish(call, WEIR_RPC_OK, NULL), WEIR_OK);
+}
+
+/* What the handlers of a test were told. */
+static struct {
+    int begins, messages, ends, overs;
+    weir_rpc_code code;
+    weir_status context;
+    weir_rpc_call *call;
+} told;
+
+static void note_over(weir_rpc_call *call, weir_rpc_code code, void *user)
+{
+    (void)user;
+    told.overs++;
+    told.code = code;
+    told.context = weir_context_status(weir_rpc_call_context(call), 0);
+}
+
+static void serve_all(rig *r)
+{
+    memset(&told, 0, sizeof told);
+    r->handlers[PROCESS] = (weir_rpc_handler){ .message = process, .over = note_over };
+    r->handlers[STREAM_DATA] = (weir_rpc_handler){
+        .message = stream_data, .room = produce, .over = note_over, .state_size = sizeof(stream)
+    };
+    r->handlers[COLLECT] = (weir_rpc_handler){ .begin = ask_all,
+                                               .message = count,
+                                               .end = count_end,
+                                               .over = note_over,
+                                               .state_size = sizeof(stream) };
+    r->handlers[ECHO] = (weir_rpc_handler){
+        .begin = ask_one, .message = echo, .end = finish_well, .over = note_over
+    };
+}
+
+/* ---- Calls of clients ---- */
+
+static rcall *ask_process(client *c, const char *text, int fail_with,
+                          const weir_rpc_wire_options *options)
+{
+    Streams__V1__ProcessRequest request = STREAMS__V1__PROCESS_REQUEST__INIT;
+    rcall *k = call_start(c, PROCESS, options);
+    request.text = (char *)(uintptr_t)text;
+    request.fail_with = fail_with;
+    call_send(k, &request.base);
+    call_end(k);
+    return k;
+}
+
+static void expect_text(rcall *k, const char *text)
+{
+    weir_arena arena;
+    TURN_UNTIL(k->client->rig, k->got.over);
+    if (k->got.code != WEIR_RPC_OK)
+        fail_msg("%s: %s (HTTP %d, %s)", weir_rpc_code_name(k->got.code), k->got.text,
+                 k->got.http_status, weir_status_name(k->got.status));
+    assert_int_equal(k->got.messages, 1);
+    weir_arena_init(&arena, NULL, NULL, 0, 0);
+    assert_string_equal(((Streams__V1__ProcessResponse *)last_message(k, &arena))->text, text);
+    weir_arena_done(&arena);
+}
+
+static void expect_code(rcall *k, weir_rpc_code code)
+{
+    TURN_UNTIL(k->client->rig, k->got.over);
+    if (k->got.code != code)
+        fail_msg("%s instead of %s: %s", weir_rpc_code_name(k->got.code), weir_rpc_code_name(code),
+                 k->got.text);
+}
+
+static void a_unary_call_is_answered(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = ask_process(c, "hello", 0, NULL);
+    expect_text(k, "hello");
+    call_free(k);
+    TURN_UNTIL(&r, told.overs == 1);
+    assert_int_equal(told.code, WEIR_RPC_OK);
+    rig_stop(&r);
+}
+
+/* ---- Every kind, protocol, version and codec ---- */
+
+typedef struct way {
+    weir_http_version version;
+    weir_rpc_wire_options options;
+} way;
+
+static const char *const protocol_names[] = { "gRPC", "gRPC-Web", "Connect" };
+
+/* gRPC needs HTTP/2. */
+static bool next_way(way *w, int *at)
+{
+    for (; *at < 16; (*at)++) {
+        weir_rpc_protocol protocol = (weir_rpc_protocol)(*at / 4);
+        bool is_text = protocol > WEIR_RPC_CONNECT;
+        *w = (way){ *at & 1 ? WEIR_HTTP_1 : WEIR_HTTP_2,
+                    { .protocol = is_text ? WEIR_RPC_GRPC_WEB : protocol,
+                      .codec = *at & 2 ? WEIR_RPC_JSON : WEIR_RPC_PROTO,
+                      .is_text = is_text } };
+        if (protocol == WEIR_RPC_GRPC && w->version == WEIR_HTTP_1)
+            continue;
+        (*at)++;
+        return true;
+    }
+    return false;
+}
+
+static void expect_ok(rcall *k, const way *w)
+{
+    TURN_UNTIL(k->client->rig, k->got.over);
+    if (k->got.code != WEIR_RPC_OK)
+        fail_msg("%s %s HTTP/%d: %s: %s (%d, %s)", protocol_names[w->options.protocol],
+                 w->options.codec == WEIR_RPC_JSON ? "JSON" : "proto",
+                 w->version == WEIR_HTTP_1 ? 1 : 2, weir_rpc_code_name(k->got.code), k->got.text,
+                 k->got.http_status, weir_status_name(k->got.status));
+}
+
+static void send_data(rcall *k, uint64_t sequence, size_t bytes)
+{
+    static uint8_t payload[1 << 20];
+    Streams__V1__Data data = STREAMS__V1__DATA__INIT;
+    data.sequence = sequence;
+    data.payload = (ProtobufCBinaryData){ bytes, payload };
+    call_send(k, &data.base);
+}
+
+static void send_count(rcall *k, uint64_t n, uint32_t payload)
+{
+    Streams__V1__StreamDataRequest request = STREAMS__V1__STREAM_DATA_REQUEST__INIT;
+    request.count = n;
+    request.payload_bytes = payload;
+    call_send(k, &request.base);
+    call_end(k);
+}
+
+static void every_protocol_answers_unary_calls(void **state)
+{
+    rig r = { 0 };
+    way w;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    for (int at = 0; next_way(&w, &at);) {
+        client *c = client_new(&r, w.version);
+        for (int i = 0; i < 3; i++) {
+            rcall *k = ask_process(c, "hello", 0, &w.options);
+            expect_ok(k, &w);
+            expect_text(k, "hello");
+            call_free(k);
+        }
+        rcall *k = ask_process(c, "no", WEIR_RPC_NOT_FOUND, &w.options);
+        expect_code(k, WEIR_RPC_NOT_FOUND);
+        assert_string_equal(k->got.text, "no");
+        call_free(k);
+        client_close(c);
+    }
+    rig_stop(&r);
+}
+
+static void every_protocol_streams_to_the_client(void **state)
+{
+    rig r = { 0 };
+    way w;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    for (int at = 0; next_way(&w, &at);) {
+        client *c = client_new(&r, w.version);
+        rcall *k = call_start(c, STREAM_DATA, &w.options);
+        send_count(k, 300, 1000);
+        expect_ok(k, &w);
+        assert_int_equal(k->got.messages, 300);
+        call_free(k);
+        client_close(c);
+    }
+    rig_stop(&r);
+}
+
+static void every_protocol_streams_to_the_server(void **state)
+{
+    rig r = { 0 };
+    way w;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    for (int at = 0; next_way(&w, &at);) {
+        weir_arena arena;
+        client *c = client_new(&r, w.version);
+        rcall *k = call_start(c, COLLECT, &w.options);
+        for (uint64_t i = 0; i < 100; i++) {
+            send_data(k, i, 1000);
+            turn(&r);
+        }
+        call_end(k);
+        expect_ok(k, &w);
+        weir_arena_init(&arena, NULL, NULL, 0, 0);
+        const Streams__V1__CollectResponse *got =
+            (const Streams__V1__CollectResponse *)last_message(k, &arena);
+        assert_int_equal(got->messages, 100);
+        assert_int_equal(got->bytes, 100000);
+        weir_arena_done(&arena);
+        call_free(k);
+        client_close(c);
+    }
+    rig_stop(&r);
+}
+
+static void every_protocol_streams_both_ways_over_http2(void **state)
+{
+    rig r = { 0 };
+    way w;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    for (int at = 0; next_way(&w, &at);) {
+        client *c = client_new(&r, w.version);
+        rcall *k = call_start(c, ECHO, &w.options);
+        for (uint64_t i = 0; i < 20; i++) {
+            send_data(k, i, 100);
+            if (w.version == WEIR_HTTP_2)
+                TURN_UNTIL(&r, k->got.messages == i + 1);
+        }
+        call_end(k);
+        TURN_UNTIL(&r, k->got.over);
+        if (w.version == WEIR_HTTP_2)
+            expect_ok(k, &w);
+        else
+            assert_int_equal(k->got.http_status, 505);
+        call_free(k);
+        client_close(c);
+    }
+    rig_stop(&r);
+}
+
+/* ---- What is no call ---- */
+
+static void unknown_and_unserved_methods_are_unimplemented(void **state)
+{
+    static const weir_rpc_method nowhere = { .name = "X",
+                                             .path = "/streams.v1.Streams/X",
+                                             .request = &streams__v1__data__descriptor,
+                                             .response = &streams__v1__data__descriptor };
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS] = (weir_rpc_handler){ 0 };
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = ask_process(c, "x", 0, NULL);
+    expect_code(k, WEIR_RPC_UNIMPLEMENTED);
+    call_free(k);
+    k = call_start_of(c, &nowhere, NULL);
+    call_end(k);
+    expect_code(k, WEIR_RPC_UNIMPLEMENTED);
+    call_free(k);
+    rig_stop(&r);
+}
+
+static void a_request_that_cannot_be_unpacked_is_an_invalid_argument(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = call_start(c, PROCESS, NULL);
+    weir_bytes *out = weir_http_exchange_body(k->exchange, 64);
+    assert_int_equal(weir_bytes_append(out, "\0\0\0\0\2\12\77", 7), WEIR_OK);
+    weir_http_exchange_written(k->exchange);
+    call_end(k);
+    expect_code(k, WEIR_RPC_INVALID_ARGUMENT);
+    call_free(k);
+    rig_stop(&r);
+}
+
+static void a_unary_call_takes_exactly_one_message(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    Streams__V1__ProcessRequest request = STREAMS__V1__PROCESS_REQUEST__INIT;
+    for (int n = 0; n <= 2; n += 2) {
+        rcall *k = call_start(c, PROCESS, NULL);
+        for (int i = 0; i < n; i++)
+            call_send(k, &request.base);
+        call_end(k);
+        TURN_UNTIL(&r, k->got.over);
+        assert_int_not_equal(k->got.code, WEIR_RPC_OK);
+        assert_int_equal(k->got.messages, 0);
+        call_free(k);
+    }
+    rig_stop(&r);
+}
+
+/* ---- Limits ---- */
+
+static void a_message_that_is_too_large_is_refused_from_its_prefix(void **state)
+{
+    rig r = { .config.message_bytes_max = 1000 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = call_start(c, COLLECT, NULL);
+    weir_bytes *out = weir_http_exchange_body(k->exchange, 64);
+    assert_int_equal(weir_bytes_append(out, "\0\0\0\4\0", 5), WEIR_OK);
+    weir_http_exchange_written(k->exchange);
+    expect_code(k, WEIR_RPC_RESOURCE_EXHAUSTED);
+    call_free(k);
+    rig_stop(&r);
+}
+
+static void more_calls_than_calls_max_are_unavailable(void **state)
+{
+    rig r = { .config.calls_max = 2 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *a = call_start(c, ECHO, NULL), *b = call_start(c, ECHO, NULL);
+    rcall *k = ask_process(c, "x", 0, NULL);
+    expect_code(k, WEIR_RPC_UNAVAILABLE);
+    call_free(k);
+    call_end(a);
+    expect_code(a, WEIR_RPC_OK);
+    call_free(a);
+    k = ask_process(c, "x", 0, NULL);
+    expect_code(k, WEIR_RPC_OK);
+    call_free(k);
+    call_free(b);
+    rig_stop(&r);
+}
+
+/* ---- Demand ---- */
+
+static uint64_t produced(weir_rpc_call *call)
+{
+    return ((const stream *)weir_rpc_call_state(call))->sent;
+}
+
+static void note_call(weir_rpc_call *call, void *user)
+{
+    (void)user;
+    told.begins++;
+    told.call = call;
+}
+
+static void a_slow_reader_holds_no_more_than_send_bytes_max_and_a_message(void **state)
+{
+    rig r = { .config.send_bytes_max = 32768 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[STREAM_DATA].begin = note_call;
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = call_start(c, STREAM_DATA, NULL);
+    k->stingy = true;
+    send_count(k, 1000000, 1000);
+    TURN_UNTIL(&r, k->got.messages > 50);
+    turns(&r, 200);
+    uint64_t held = produced(told.call), got = k->got.messages;
+    assert_int_equal(weir_rpc_room(told.call), 0);
+    assert_true((held - got) * 1000 <= 32768 + 2 * 1010);
+    turns(&r, 200);
+    assert_int_equal(produced(told.call), held);
+    weir_http_exchange_consume(k->exchange, k->unconsumed);
+    TURN_UNTIL(&r, produced(told.call) > held);
+    call_free(k);
+    TURN_UNTIL(&r, told.overs == 1);
+    assert_int_equal(told.code, WEIR_RPC_CANCELLED);
+    rig_stop(&r);
+}
+
+static void begin_only(weir_rpc_call *call, void *user)
+{
+    (void)user;
+    told.begins++;
+    told.call = call;
+}
+
+static void what_is_not_asked_for_stays_with_the_sender(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[COLLECT].begin = begin_only;
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = call_start(c, COLLECT, NULL);
+    TURN_UNTIL(&r, told.begins == 1);
+    stream *s = weir_rpc_call_state(told.call);
+    for (uint64_t sent = 0; weir_http_exchange_room(k->exchange) > 0 && sent < 10000; sent++) {
+        send_data(k, sent, 1000);
+        turns(&r, 3);
+    }
+    assert_int_equal(s->messages, 0);
+    size_t stuck = weir_http_exchange_room(k->exchange);
+    turns(&r, 100);
+    assert_int_equal(weir_http_exchange_room(k->exchange), stuck);
+    weir_rpc_request(told.call, 3);
+    assert_int_equal(s->messages, 0); /* not beneath the call */
+    TURN_UNTIL(&r, s->messages == 3);
+    turns(&r, 50);
+    assert_int_equal(s->messages, 3);
+    weir_rpc_request(told.call, WEIR_UNBOUNDED);
+    TURN_UNTIL(&r, weir_http_exchange_room(k->exchange) > 60000);
+    call_end(k);
+    expect_code(k, WEIR_RPC_OK);
+    call_free(k);
+    rig_stop(&r);
+}
+
+/* ---- Deadlines and cancels ---- */
+
+static void a_deadline_ends_the_call(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS] = (weir_rpc_handler){ .begin = note_call, .over = note_over };
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = ask_process(c, "x", 0, &(weir_rpc_wire_options){ .timeout_ns = 50 * WEIR_MS });
+    TURN_UNTIL(&r, told.begins == 1);
+    pass_ms(&r, 45);
+    assert_int_equal(told.overs, 0);
+    pass_ms(&r, 10);
+    TURN_UNTIL(&r, told.overs == 1);
+    assert_int_equal(told.code, WEIR_RPC_DEADLINE_EXCEEDED);
+    assert_int_equal(told.context, WEIR_EDEADLINE);
+    expect_code(k, WEIR_RPC_DEADLINE_EXCEEDED);
+    call_free(k);
+    rig_stop(&r);
+}
+
+static void the_server_has_a_default_and_a_longest_deadline(void **state)
+{
+    rig r = { .config = { .deadline_ms_default = 20, .deadline_ms_max = 50 } };
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS] = (weir_rpc_handler){ .begin = note_call, .over = note_over };
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = ask_process(c, "x", 0, NULL);
+    TURN_UNTIL(&r, told.begins == 1);
+    assert_int_equal(weir_rpc_call_context(told.call)->deadline_ns - r.clock_ns, 20 * WEIR_MS);
+    pass_ms(&r, 25);
+    expect_code(k, WEIR_RPC_DEADLINE_EXCEEDED);
+    call_free(k);
+    k = ask_process(c, "x", 0, &(weir_rpc_wire_options){ .timeout_ns = WEIR_SEC });
+    TURN_UNTIL(&r, told.begins == 2);
+    assert_int_equal(weir_rpc_call_context(told.call)->deadline_ns - r.clock_ns, 50 * WEIR_MS);
+    call_free(k);
+    rig_stop(&r);
+}
+
+static void a_deadline_cuts_off_a_reader_that_takes_nothing(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = call_start(c, STREAM_DATA, &(weir_rpc_wire_options){ .timeout_ns = 50 * WEIR_MS });
+    k->stingy = true;
+    send_count(k, 1000000, 1000);
+    TURN_UNTIL(&r, k->got.messages > 50);
+    turns(&r, 100);
+    pass_ms(&r, 60);
+    TURN_UNTIL(&r, told.overs == 1);
+    assert_int_equal(told.code, WEIR_RPC_DEADLINE_EXCEEDED);
+    call_free(k);
+    rig_stop(&r);
+}
+
+static void a_cancel_of_the_peer_reaches_the_context_at_once(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS] = (weir_rpc_handler){ .begin = note_call, .over = note_over };
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = ask_process(c, "x", 0, NULL);
+    TURN_UNTIL(&r, told.begins == 1);
+    weir_rpc_hold(told.call);
+    call_cancel(k);
+    TURN_UNTIL(&r, told.overs == 1);
+    assert_int_equal(told.code, WEIR_RPC_CANCELLED);
+    assert_int_equal(told.context, WEIR_ECANCELED);
+    Streams__V1__ProcessResponse response = STREAMS__V1__PROCESS_RESPONSE__INIT;
+    assert_int_equal(weir_rpc_reply(told.call, &response.base), WEIR_ECLOSED);
+    assert_int_equal(weir_rpc_finish(told.call, WEIR_RPC_OK, NULL), WEIR_ECLOSED);
+    weir_rpc_release(told.call);
+    call_free(k);
+    rig_stop(&r);
+}
+
+static void a_peer_that_goes_away_cancels_its_calls(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS] = (weir_rpc_handler){ .begin = note_call, .over = note_over };
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = ask_process(c, "x", 0, NULL);
+    TURN_UNTIL(&r, told.begins == 1);
+    client_close(c);
+    TURN_UNTIL(&r, told.overs == 1);
+    assert_int_equal(told.code, WEIR_RPC_CANCELLED);
+    call_free(k);
+    rig_stop(&r);
+}
+
+static void the_server_cancels_a_call(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[ECHO] = (weir_rpc_handler){ .begin = note_call, .over = note_over };
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = call_start(c, ECHO, NULL);
+    TURN_UNTIL(&r, told.begins == 1);
+    weir_rpc_cancel(told.call);
+    weir_rpc_cancel(told.call);
+    assert_int_equal(told.overs, 0);
+    expect_code(k, WEIR_RPC_CANCELLED);
+    TURN_UNTIL(&r, told.overs == 1);
+    assert_int_equal(told.code, WEIR_RPC_CANCELLED);
+    call_free(k);
+    rig_stop(&r);
+}
+
+/* ---- Interceptors ---- */
+
+static char journal[512];
+
+static void note(const char *text)
+{
+    assert_true(strlen(journal) + strlen(text) + 2 < sizeof journal);
+    strcat(journal, text);
+    strcat(journal, " ");
+}
+
+static weir_status first_begin(weir_rpc_call *call, void *user)
+{
+    note("first");
+    (void)user;
+    assert_int_equal(weir_rpc_add_metadata(call, "x-first", "1", 1), WEIR_OK);
+    return WEIR_OK;
+}
+
+static void first_over(weir_rpc_call *call, weir_rpc_code code, void *user)
+{
+    (void)call;
+    (void)user;
+    note(code == WEIR_RPC_OK ? "first-over" : "first-failed");
+}
+
+static weir_status second_begin(weir_rpc_call *call, void *user)
+{
+    note("second");
+    told.call = call;
+    return *(const weir_status *)user;
+}
+
+static void second_received(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+    (void)call;
+    (void)message;
+    (void)user;
+    note("received");
+}
+
+static void second_sent(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+    (void)call;
+    (void)message;
+    (void)user;
+    note("sent");
+}
+
+static void second_over(weir_rpc_call *call, weir_rpc_code code, void *user)
+{
+    (void)call;
+    (void)user;
+    (void)code;
+    note("second-over");
+}
+
+static void over_noted(weir_rpc_call *call, weir_rpc_code code, void *user)
+{
+    note("over");
+    note_over(call, code, user);
+}
+
+static void interceptors_stand_around_the_handler(void **state)
+{
+    weir_status says = WEIR_OK;
+    weir_rpc_interceptor first = { "first", first_begin, NULL, NULL, first_over, NULL };
+    weir_rpc_interceptor second = { "second",    second_begin, second_received,
+                                    second_sent, second_over,  &says };
+    const weir_rpc_interceptor *both[] = { &first, &second };
+    rig r = { .config = { .interceptors = both, .interceptor_count = 2 } };
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS].over = over_noted;
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    journal[0] = '\0';
+    rcall *k = ask_process(c, "x", 0, NULL);
+    expect_text(k, "x");
+    TURN_UNTIL(&r, told.overs == 1);
+    assert_string_equal(journal, "first second received sent over second-over first-over ");
+    assert_int_equal(k->metadata_count, 1);
+    call_free(k);
+
+    journal[0] = '\0';
+    says = WEIR_EDENIED;
+    k = ask_process(c, "x", 0, NULL);
+    expect_code(k, WEIR_RPC_PERMISSION_DENIED);
+    turns(&r, 10);
+    assert_string_equal(journal, "first second second-over first-failed ");
+    assert_int_equal(told.overs, 1);
+    call_free(k);
+
+    journal[0] = '\0';
+    says = WEIR_EAGAIN;
+    k = ask_process(c, "later", 0, NULL);
+    turns(&r, 50);
+    assert_string_equal(journal, "first second ");
+    weir_rpc_resume(told.call);
+    expect_text(k, "later");
+    turns(&r, 10);
+    assert_string_equal(journal, "first second received sent over second-over first-over ");
+    call_free(k);
+
+    k = ask_process(c, "never", 0, NULL);
+    turns(&r, 50);
+    call_free(k);
+    rig_stop(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_unary_call_is_answered),
+        cmocka_unit_test(every_protocol_answers_unary_calls),
+        cmocka_unit_test(every_protocol_streams_to_the_client),
+        cmocka_unit_test(every_protocol_streams_to_the_server),
+        cmocka_unit_test(every_protocol_streams_both_ways_over_http2),
+        cmocka_unit_test(unknown_and_unserved_methods_are_unimplemented),
+        cmocka_unit_test(a_request_that_cannot_be_unpacked_is_an_invalid_argument),
+        cmocka_unit_test(a_unary_call_takes_exactly_one_message),
+        cmocka_unit_test(a_message_that_is_too_large_is_refused_from_its_prefix),
+        cmocka_unit_test(more_calls_than_calls_max_are_unavailable),
+        cmocka_unit_test(a_slow_reader_holds_no_more_than_send_bytes_max_and_a_message),
+        cmocka_unit_test(what_is_not_asked_for_stays_with_the_sender),
+        cmocka_unit_test(a_deadline_ends_the_call),
+        cmocka_unit_test(the_server_has_a_default_and_a_longest_deadline),
+        cmocka_unit_test(a_deadline_cuts_off_a_reader_that_takes_nothing),
+        cmocka_unit_test(a_cancel_of_the_peer_reaches_the_context_at_once),
+        cmocka_unit_test(a_peer_that_goes_away_cancels_its_calls),
+        cmocka_unit_test(the_server_cancels_a_call),
+        cmocka_unit_test(interceptors_stand_around_the_handler),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
