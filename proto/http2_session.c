@@ -56,6 +56,16 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
     return wi_http2_block_begin(h2, stream);
 }
 
+/* nghttp2 resets a stream whose window is overrun, and tells the bytes nevertheless. A peer that
+ * has not yet read our SETTINGS may take the window to be the initial one. */
+static bool in_window(const wi_http2 *h2, const wi_http2_exchange *x, size_t n)
+{
+    size_t window = h2->session->config.stream_window_bytes;
+    if (window < NGHTTP2_INITIAL_WINDOW_SIZE)
+        window = NGHTTP2_INITIAL_WINDOW_SIZE;
+    return x->base.unconsumed + x->unreturned + n <= window;
+}
+
 static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t stream, const uint8_t *bytes,
                          size_t n, void *user)
 {
@@ -67,7 +77,7 @@ static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t stream, con
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     }
     wi_http2_exchange *x = wi_http2_exchange_of(h2, stream);
-    if (x != NULL && !x->finished)
+    if (x != NULL && !x->finished && in_window(h2, x, n))
         wi_http_tell_body(&x->base, (const char *)bytes, n);
     return go_on(h2);
 }
@@ -200,22 +210,24 @@ static int on_stream_close(nghttp2_session *ng, int32_t stream, uint32_t code, v
 
 static void *ng_malloc(size_t n, void *user)
 {
-    return weir_memory_resize(user, NULL, n);
+    return wi_http_pool_take(user, n);
 }
 
 static void ng_free(void *memory, void *user)
 {
-    weir_memory_free(user, memory);
+    if (memory != NULL)
+        wi_http_pool_give(user, memory);
 }
 
 static void *ng_calloc(size_t n, size_t each, void *user)
 {
-    return n != 0 && each > SIZE_MAX / n ? NULL : weir_memory_new(user, n * each);
+    const weir_env *env = weir_http_pool_env(user);
+    return n != 0 && each > SIZE_MAX / n ? NULL : weir_memory_new(env, n * each);
 }
 
 static void *ng_realloc(void *memory, size_t n, void *user)
 {
-    return weir_memory_resize(user, memory, n);
+    return weir_memory_resize(weir_http_pool_env(user), memory, n);
 }
 
 static ssize_t frame_bytes(nghttp2_session *ng, uint8_t type, int32_t stream,
@@ -272,8 +284,7 @@ static nghttp2_option *new_option(const weir_http_session_config *config)
 static int new_session(wi_http2 *h2)
 {
     const weir_http_session_config *config = &h2->session->config;
-    nghttp2_mem mem = { (void *)(uintptr_t)h2->session->env, ng_malloc, ng_free, ng_calloc,
-                        ng_realloc };
+    nghttp2_mem mem = { h2->session->pool, ng_malloc, ng_free, ng_calloc, ng_realloc };
     nghttp2_session_callbacks *callbacks = new_callbacks(config);
     nghttp2_option *option = new_option(config);
     int rv = NGHTTP2_ERR_NOMEM;

@@ -253,6 +253,9 @@ void wi_http2_reset(weir_http_exchange *exchange, uint32_t h2_code)
 void wi_http2_exchange_done(weir_http_exchange *exchange)
 {
     wi_http2_exchange *x = x_of(exchange);
-    h2_of(exchange)->idle_ns = exchange->session->now_ns;
+    wi_http2 *h2 = h2_of(exchange);
+    h2->idle_ns = exchange->session->now_ns;
+    if (exchange->session->exchanges == 0 && h2->block.stream == 0)
+        wi_http2_block_end(h2); /* gives its room back */
     weir_memory_free(exchange->session->env, x->trailers);
 }

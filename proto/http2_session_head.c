@@ -3,7 +3,13 @@
 #include "http1_internal.h"
 #include "http2_session.h"
 
-enum { FIELD_EXTRA = 32, BLOCK_STEP = 16, BOMB_BYTES = 64 * 1024, SENT_FIELDS_MAX = 1024 };
+enum {
+    FIELD_EXTRA = 32,
+    BLOCK_STEP = 16,
+    BLOCK_KEPT = 32,
+    BOMB_BYTES = 64 * 1024,
+    SENT_FIELDS_MAX = 1024
+};
 
 #define TEXT(s) s, sizeof(s) - 1
 
@@ -29,9 +35,16 @@ void wi_http2_block_end(wi_http2 *h2)
     wi_http2_block *block = &h2->block;
     for (uint32_t i = 0; i < block->held_count; i++)
         nghttp2_rcbuf_decref(block->held[i]);
-    weir_memory_free(h2->session->env, block->held);
-    weir_memory_free(h2->session->env, block->fields);
-    memset(block, 0, sizeof *block);
+    wi_http2_block kept = { .fields = block->fields, .held = block->held };
+    if (h2->session->exchanges > 0 && block->cap <= BLOCK_STEP && block->held_cap <= BLOCK_KEPT) {
+        kept.cap = block->cap;
+        kept.held_cap = block->held_cap;
+    } else { /* a connection at rest holds nothing */
+        weir_memory_free(h2->session->env, block->held);
+        weir_memory_free(h2->session->env, block->fields);
+        kept = (wi_http2_block){ .fields = NULL };
+    }
+    *block = kept;
 }
 
 static void *grown(const weir_env *env, void *memory, uint32_t *cap, size_t each)
@@ -212,13 +225,22 @@ int wi_http2_on_headers(wi_http2 *h2, const nghttp2_frame *frame)
 /* Fields that are said otherwise, or may not be in HTTP/2 (RFC 9113 8.2.2). */
 static bool is_ours(weir_http1_span name)
 {
-    static const char *const refused[] = { "connection",       "keep-alive", "transfer-encoding",
-                                           "proxy-connection", "upgrade",    "host",
-                                           "content-length" };
-    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-        if (weir_http1_span_is(name, refused[i]))
-            return true;
-    return false;
+    switch (name.len) {
+    case 4:
+        return weir_http1_span_is(name, "host");
+    case 7:
+        return weir_http1_span_is(name, "upgrade");
+    case 10:
+        return weir_http1_span_is(name, "connection") || weir_http1_span_is(name, "keep-alive");
+    case 14:
+        return weir_http1_span_is(name, "content-length");
+    case 16:
+        return weir_http1_span_is(name, "proxy-connection");
+    case 17:
+        return weir_http1_span_is(name, "transfer-encoding");
+    default:
+        return false;
+    }
 }
 
 static bool value_ok(weir_http1_span value)

@@ -3,14 +3,14 @@
 
 #include <assert.h>
 
-/* Steps of 32 bytes up to 512, from there on four to each doubling up to 32 KiB; larger blocks are
+/* Steps of 32 bytes up to 512, from there on 16 to each doubling up to 32 KiB; larger blocks are
  * not kept. */
 enum {
     STEP = 32,
     STEPS_MAX = 512,
     STEPS = STEPS_MAX / STEP,
     DOUBLINGS = 6,
-    CLASSES = STEPS + DOUBLINGS * 4,
+    CLASSES = STEPS + DOUBLINGS * 16,
     BLOCK_MAX = STEPS_MAX << DOUBLINGS,
     LARGE = CLASSES,
     KEEP_DEFAULT = 4 * 1024 * 1024
@@ -37,18 +37,18 @@ static unsigned class_of(size_t bytes)
     if (bytes > BLOCK_MAX)
         return LARGE;
     unsigned log = 63 - (unsigned)__builtin_clzll(bytes - 1); /* 9…14 */
-    return STEPS + (log - 9) * 4 + (unsigned)((bytes - 1) >> (log - 2) & 3);
+    return STEPS + (log - 9) * 16 + (unsigned)((bytes - 1) >> (log - 4) & 15);
 }
 
 static size_t class_bytes(unsigned class)
 {
     if (class < STEPS)
         return (size_t)(class + 1) * STEP;
-    unsigned above = class - STEPS, log = 9 + above / 4;
-    return ((size_t)1 << log) + ((size_t)(above % 4 + 1) << (log - 2));
+    unsigned above = class - STEPS, log = 9 + above / 16;
+    return ((size_t)1 << log) + ((size_t)(above % 16 + 1) << (log - 4));
 }
 
-static void *pool_take(weir_http_pool *pool, size_t bytes)
+void *wi_http_pool_take(weir_http_pool *pool, size_t bytes)
 {
     unsigned class = class_of(bytes);
     block *b;
@@ -67,8 +67,9 @@ static void *pool_take(weir_http_pool *pool, size_t bytes)
     return b + 1;
 }
 
-static void pool_give(weir_http_pool *pool, block *b)
+void wi_http_pool_give(weir_http_pool *pool, void *memory)
 {
+    block *b = (block *)memory - 1;
     unsigned class = (unsigned)b->class;
     size_t size = class == LARGE ? 0 : class_bytes(class);
     if (class == LARGE || pool->kept + size > pool->keep_max) {
@@ -84,10 +85,10 @@ static void *pool_resize(void *memory, size_t bytes, void *user)
 {
     weir_http_pool *pool = user;
     if (memory == NULL)
-        return bytes == 0 ? NULL : pool_take(pool, bytes);
+        return bytes == 0 ? NULL : wi_http_pool_take(pool, bytes);
     block *b = (block *)memory - 1;
     if (bytes == 0) {
-        pool_give(pool, b);
+        wi_http_pool_give(pool, memory);
         return NULL;
     }
     unsigned class = (unsigned)b->class;
@@ -100,11 +101,11 @@ static void *pool_resize(void *memory, size_t bytes, void *user)
     size_t size = class == LARGE ? SIZE_MAX : class_bytes(class);
     if (class != LARGE && bytes <= size)
         return memory;
-    void *moved = pool_take(pool, bytes);
+    void *moved = wi_http_pool_take(pool, bytes);
     if (moved == NULL)
         return NULL;
     memcpy(moved, memory, size < bytes ? size : bytes);
-    pool_give(pool, b);
+    wi_http_pool_give(pool, memory);
     return moved;
 }
 

@@ -94,6 +94,12 @@ struct weir_http_exchange {
     bool room_wanted; /* _room said 0 */
 };
 
+/* ---- http_pool.c ---- */
+
+/* What the pool's env does, without the way through it. */
+void *wi_http_pool_take(weir_http_pool *pool, size_t bytes);
+void wi_http_pool_give(weir_http_pool *pool, void *memory); /* not NULL */
+
 /* ---- http_session.c ---- */
 
 /* Makes an exchange of the session's version (zeroed behind its base), as the last of the list; its

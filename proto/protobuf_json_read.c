@@ -112,7 +112,7 @@ static weir_status push(reading *r, ProtobufCMessage *message, uint32_t depth, m
 
 static weir_status push_repeated(reading *r, ProtobufCMessage *message, uint32_t depth, mode m)
 {
-    frame *f;
+    frame *f = NULL;
     weir_status status = push(r, message, depth, m, &f);
     if (status == WEIR_OK)
         f->field = &message->descriptor->fields[0];
@@ -152,7 +152,7 @@ static weir_status push_any(reading *r, ProtobufCMessage *any, uint32_t depth,
 {
     weir_json_token type;
     weir_status status = find_type(r, brace->text, &type);
-    frame *f;
+    frame *f = NULL;
     if (status == WEIR_OK && type.kind == WEIR_JSON_NULL)
         return push(r, any, depth, IN_ANY, &f); /* an empty one; its end is all that follows */
     if (status != WEIR_OK)
@@ -266,7 +266,7 @@ static weir_status read_into(reading *r, ProtobufCMessage *message, uint32_t dep
                              const weir_json_token *token)
 {
     wi_pbj_kind kind = wi_pbj_kind_of(message->descriptor);
-    frame *f;
+    frame *f = NULL;
     switch (kind) {
     case WI_PBJ_TIMESTAMP:
     case WI_PBJ_DURATION:

@@ -1,23 +1,23 @@
 /* Repeated fields from the wire: arrays, and numbers packed into one field. */
 #include "protobuf_unpack.h"
 
-bool wi_unpack_room(wi_unpacker *u, void **array, size_t n, size_t more, size_t size)
+void *wi_unpack_room(wi_unpacker *u, void **array, size_t n, size_t more, size_t size)
 {
     uint64_t had = *array == NULL ? 0 : ((const uint64_t *)*array)[-1];
-    if (had - n >= more)
-        return true;
+    if (*array != NULL && had - n >= more)
+        return (char *)*array + n * size;
     /* At least double, or what comes in turns is copied again and again. */
     size_t room = n + more < 2 * had ? 2 * (size_t)had : n + more;
     uint64_t *memory = weir_arena_take(u->arena, sizeof *memory + room * size);
     if (memory == NULL) {
         wi_unpack_no_room(u, sizeof *memory + room * size);
-        return false;
+        return NULL;
     }
     *memory++ = room;
-    if (n > 0)
+    if (*array != NULL)
         memcpy(memory, *array, n * size);
     *array = memory;
-    return true;
+    return (char *)memory + n * size;
 }
 
 /* Behind a value of the wire type; NULL: it is malformed, which is for others to say. */
@@ -147,9 +147,9 @@ const uint8_t *wi_unpack_packed(wi_unpacker *u, const ProtobufCFieldDescriptor *
     u->fields_left -= (uint32_t)count;
     size_t *have = (size_t *)((char *)u->message + field->quantifier_offset);
     void **array = (void **)((char *)u->message + field->offset);
-    if (!wi_unpack_room(u, array, *have, count, size))
+    void *into = wi_unpack_room(u, array, *have, count, size);
+    if (into == NULL)
         return NULL;
-    char *into = (char *)*array + *have * size;
     if (fixed)
         copy_fixed(at, count, size, into);
     else if (decode_varints(field->type, at, at + n, into) == NULL)

@@ -65,7 +65,8 @@ static bool keep(wi_unpacker *u, uint32_t tag, const uint8_t *at, size_t n)
 {
     ProtobufCMessage *message = u->message;
     void *array = message->unknown_fields;
-    if (!wi_unpack_room(u, &array, message->n_unknown_fields, 1, sizeof *message->unknown_fields))
+    if (wi_unpack_room(u, &array, message->n_unknown_fields, 1, sizeof *message->unknown_fields) ==
+        NULL)
         return false;
     message->unknown_fields = array;
     void *data = weir_arena_take(u->arena, n);

@@ -283,7 +283,7 @@ static const uint8_t *take_element(wi_unpacker *u, const uint8_t *start, const u
     void **array = (void **)(void *)((char *)u->message + field->offset);
     size_t size = wi_bytes_of(field->type);
     if (!wi_unpack_has_room(*array, *n) &&
-        !wi_unpack_room(u, array, *n, wi_unpack_run(u, start, at, wire), size))
+        wi_unpack_room(u, array, *n, wi_unpack_run(u, start, at, wire), size) == NULL)
         return NULL;
     void *member = (char *)*array + *n * size;
     if (field->type != PROTOBUF_C_TYPE_MESSAGE) {

@@ -61,8 +61,9 @@ WI_INLINE const uint8_t *wi_unpack_length(wi_unpacker *u, const uint8_t *at, siz
 }
 
 /* Makes room in an array of elements of `size` bytes, of which `n` are used, for `more`. Arrays
- * remember their room in front of the first element. False: refused. */
-bool wi_unpack_room(wi_unpacker *u, void **array, size_t n, size_t more, size_t size);
+ * remember their room in front of the first element. Gives where the first one more goes; NULL:
+ * refused. */
+void *wi_unpack_room(wi_unpacker *u, void **array, size_t n, size_t more, size_t size);
 WI_INLINE bool wi_unpack_has_room(const void *array, size_t n)
 {
     return array != NULL && ((const uint64_t *)array)[-1] > n;

@@ -83,6 +83,16 @@ must_say "failed with exit code 1" protoc_gen_c=false nopackage.proto
 must_say "was ended by signal 11" "protoc_gen_c=$scratch/crash" nopackage.proto
 must_say "what it says is no CodeGeneratorResponse" protoc_gen_c=echo nopackage.proto
 must_say "$scratch/refuse: not me" "protoc_gen_c=$scratch/refuse" nopackage.proto
+must_say "true made no nopackage.pb-c.h" protoc_gen_c=true nopackage.proto
+# More than pipes hold, both ways at once, or unread.
+{
+    echo 'syntax = "proto3";'
+    for ((i = 0; i < 3000; i++)); do echo "message LongNamedMessage$i { int32 long_named_field = 1; }"; done
+} >"$scratch/big.proto"
+must_say "cat: big.proto" protoc_gen_c=cat big.proto
+must_say "true made no big.pb-c.h" protoc_gen_c=true big.proto
+run "protoc_gen_c=$protoc_gen_c" "$scratch/big" big.proto
+grep -q 'longnamed_message2999\|long_named_message2999' "$scratch/big/big.weir.c" || fail "big.proto lost messages"
 "$plugin" --help | grep -q 'protoc_gen_c=' || fail "--help"
 "$plugin" --version | grep -q '^protoc-gen-weir [0-9]' || fail "--version"
 ! "$plugin" --wrong 2>"$scratch/said" || fail "--wrong was taken"

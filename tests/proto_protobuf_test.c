@@ -546,6 +546,26 @@ static void two_mb_of_empty_messages_are_refused_by_the_budget(void **state)
     weir_bytes_done(&w);
 }
 
+/* Arrays grow at least twofold: else these would take 64 MB, and the copying of as much. */
+static void fields_that_take_turns_cost_in_proportion(void **state)
+{
+    (void)state;
+    Kinds__Kinds *kinds;
+    weir_bytes w = { 0 };
+    for (uint64_t i = 0; i < 4000; i++) {
+        put_tag(&w, 41, 0);
+        put_varint(&w, i);
+        put_text(&w, 34, "");
+    }
+    weir_arena_done(&arena);
+    weir_arena_init(&arena, &counting, NULL, 0, 256 * 1024);
+    assert_int_equal(unpack_bytes(&kinds__kinds__descriptor, &w, &kinds), WEIR_OK);
+    assert_int_equal(kinds->n_many_text, 4000);
+    for (int32_t i = 0; i < 4000; i++)
+        assert_int_equal(kinds->loose_i32[i], i);
+    weir_bytes_done(&w);
+}
+
 static void more_fields_and_elements_than_the_limit_are_refused(void **state)
 {
     (void)state;
@@ -688,6 +708,7 @@ int main(void)
         TEST(a_depth_bomb_of_28_kb_is_refused),
         TEST(groups_and_messages_count_for_the_depth),
         TEST(two_mb_of_empty_messages_are_refused_by_the_budget),
+        TEST(fields_that_take_turns_cost_in_proportion),
         TEST(more_fields_and_elements_than_the_limit_are_refused),
         TEST(what_is_longer_than_the_limit_is_refused),
         TEST(every_allocation_may_fail),

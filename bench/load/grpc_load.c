@@ -184,13 +184,19 @@ static bool may_write(const load *l, const connection *c, const call *k)
            (k == NULL || k->send_window >= bytes);
 }
 
-/* The request's message in one DATA frame. */
+/* The request's message, in one DATA frame if it is not long. */
 static void message_write(load *l, connection *c, call *k, bool last)
 {
     const grpc_request *r = &l->request;
-    uint8_t *at = out_room(c, FRAME_HEAD + r->message_bytes);
-    frame_put(at, r->message_bytes, FRAME_DATA, last ? FLAG_END_STREAM : 0, k->id);
-    memcpy(at + FRAME_HEAD, r->message, r->message_bytes);
+    for (size_t sent = 0; sent < r->message_bytes;) {
+        size_t part = r->message_bytes - sent;
+        part = part < FRAME_BYTES_MAX ? part : FRAME_BYTES_MAX;
+        bool ends = last && sent + part == r->message_bytes;
+        uint8_t *at = out_room(c, FRAME_HEAD + part);
+        frame_put(at, part, FRAME_DATA, ends ? FLAG_END_STREAM : 0, k->id);
+        memcpy(at + FRAME_HEAD, r->message + sent, part);
+        sent += part;
+    }
     c->send_window -= (int64_t)r->message_bytes;
     k->send_window -= (int64_t)r->message_bytes;
     k->sent++;

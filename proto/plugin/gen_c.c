@@ -100,6 +100,23 @@ static bool take_response(wi_gen *gen, const wi_gen_text *text)
     return true;
 }
 
+/* Whether each file that is wanted was made; a program that is no protoc-gen-c may say nothing. */
+static bool has_all(wi_gen *gen)
+{
+    for (size_t i = 0; i < gen->file_count; i++) {
+        const wi_gen_file *file = &gen->files[i];
+        const char *name = wi_gen_print(gen->pool, "%s.pb-c.h", file->stem);
+        bool found = !file->wanted || file->no_c;
+        for (size_t j = 0; j < gen->out_count && !found; j++) {
+            found = strcmp(gen->out[j]->name, name) == 0;
+        }
+        if (!found) {
+            return wi_gen_fail(gen, "%s made no %s", gen->protoc_gen_c, name);
+        }
+    }
+    return true;
+}
+
 bool wi_gen_c(wi_gen *gen)
 {
     Weir__Plugin__Request request = *gen->request;
@@ -116,5 +133,6 @@ bool wi_gen_c(wi_gen *gen)
     weir__plugin__request__pack(&request, bytes);
     wi_gen_text said;
     wi_gen_text_init(&said, gen->pool);
-    return wi_gen_run(gen, gen->protoc_gen_c, bytes, n, &said) && take_response(gen, &said);
+    return wi_gen_run(gen, gen->protoc_gen_c, bytes, n, &said) && take_response(gen, &said) &&
+           has_all(gen);
 }
