@@ -100,6 +100,10 @@ WEIR_API void weir_rpc_request(weir_rpc_call *call, uint64_t n);
  * may not be sent; WEIR_EEXIST: too late; WEIR_ELIMIT; WEIR_ENOMEM. */
 WEIR_API weir_status weir_rpc_add_metadata(weir_rpc_call *call, const char *name, const void *value,
                                            size_t n) WEIR_MUST_USE;
+/* Server: sends the metadata at the end of the turn, rather than with the first message; what was
+ * added so far. Connect's unary calls have theirs with the answer, and nothing is done. WEIR_EEXIST:
+ * they are sent; WEIR_ECLOSED; WEIR_ENOMEM. */
+WEIR_API weir_status weir_rpc_send_metadata(weir_rpc_call *call);
 /* Server, before the end: metadata behind the response. */
 WEIR_API weir_status weir_rpc_add_trailer(weir_rpc_call *call, const char *name, const void *value,
                                           size_t n) WEIR_MUST_USE;
@@ -151,10 +155,8 @@ WEIR_API const weir_rpc_message *weir_rpc_message_of(const weir_item *item);
 /* Answers the request that `item` is made of; on whatever loop has the item. Packs at once, borrows
  * all. From another loop than the call's the answer travels with the item, and goes out when it has
  * ended at home. WEIR_EEXIST: answered; WEIR_EINVAL: not made of a request; WEIR_ENOMEM. */
-WEIR_API weir_status weir_rpc_item_reply(weir_item *item,
-                                         const ProtobufCMessage *message) WEIR_MUST_USE;
-WEIR_API weir_status weir_rpc_item_fail(weir_item *item, weir_rpc_code code,
-                                        const char *text) WEIR_MUST_USE;
+WEIR_API weir_status weir_rpc_item_reply(weir_item *item, const ProtobufCMessage *message);
+WEIR_API weir_status weir_rpc_item_fail(weir_item *item, weir_rpc_code code, const char *text);
 
 /* A call as stages of a pipeline that runs on the call's loop: the messages that come, as items, by
  * demand (an item that ends unacked cancels the call); and a sink of items whose body is a packed
