@@ -232,13 +232,19 @@ static inline side *side_started(bool is_client)
     return s;
 }
 
-static inline void side_free(side *s)
+static inline void side_close(side *s)
 {
     if (s->session != NULL) {
         weir_http_session_eof(s->session, WEIR_ECLOSED);
         assert_int_equal(weir_http_session_exchanges(s->session), 0);
     }
     weir_http_session_free(s->session);
+    s->session = NULL;
+}
+
+static inline void side_free(side *s)
+{
+    side_close(s);
     weir_bytes_done(&s->out);
     for (size_t i = 0; i < s->count; i++) {
         assert_true(s->x[i]->overs == 1 || s->x[i]->exchange == NULL);
