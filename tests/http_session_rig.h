@@ -22,7 +22,8 @@ enum { RIG_MS = 1000000, RIG_EXCHANGES = 4096 };
 /* Memory that is counted, and may fail. */
 typedef struct rig_memory {
     size_t live, taken;
-    size_t fail_at; /* the nth from now fails, once; 0: none */
+    size_t fail_at; /* the nth from now fails; 0: none */
+    bool for_good;  /* and all that follow; otherwise once */
     bool failed;
 } rig_memory;
 
@@ -36,6 +37,7 @@ static inline void *rig_resize(void *memory, size_t bytes, void *user)
     }
     m->taken++;
     if (m->fail_at != 0 && --m->fail_at == 0) {
+        m->fail_at = m->for_good;
         m->failed = true;
         return NULL;
     }

@@ -623,7 +623,7 @@ static void sessions_may_share_a_pool(void **state)
 }
 
 /* Runs with the nth allocation of a side failing; false: there were not as many. */
-static bool runs_with_failure(size_t nth, bool of_server)
+static bool runs_with_failure(size_t nth, bool of_server, bool for_good)
 {
     static char body[30000];
     side *client = side_new(true), *server = side_new(false);
@@ -635,6 +635,7 @@ static bool runs_with_failure(size_t nth, bool of_server)
     client->config.pool = client_pool;
     server->config.pool = server_pool;
     memory->fail_at = nth;
+    memory->for_good = for_good;
     weir_status a = side_start(client), b = side_start(server);
     if (a == WEIR_OK && b == WEIR_OK) {
         pair p = { client, server };
@@ -663,13 +664,33 @@ static bool runs_with_failure(size_t nth, bool of_server)
 
 static void any_allocation_may_fail(void **state)
 {
-    size_t n = 1, m = 1;
     (void)state;
-    while (runs_with_failure(n, false))
-        n++;
-    while (runs_with_failure(m, true))
-        m++;
-    assert_true(n > 20 && m > 20);
+    for (int which = 0; which < 4; which++) {
+        size_t n = 1;
+        while (runs_with_failure(n, which % 2 == 1, which >= 2))
+            n++;
+        assert_true(n > 20);
+    }
+}
+
+static void without_the_preface_it_is_http_1(void **state)
+{
+    static const char *const texts[] = { "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+                                         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+                                         "PRI * HTTP/1.1\r\n\r\n" };
+    (void)state;
+    for (size_t i = 0; i < 3; i++)
+        for (size_t step = 1; step < 30; step += 7) {
+            side *s = side_new(false);
+            s->config.version = WEIR_HTTP_AUTO;
+            assert_int_equal(side_start(s), WEIR_OK);
+            size_t n = strlen(texts[i]);
+            for (size_t at = 0; at < n && s->failed == WEIR_OK; at += step)
+                (void)!side_feed(s, texts[i] + at, n - at < step ? n - at : step);
+            assert_int_equal(weir_http_session_version(s->session), WEIR_HTTP_1);
+            assert_int_equal(s->count, i < 2);
+            side_free(s);
+        }
 }
 
 int main(void)
@@ -704,6 +725,7 @@ int main(void)
         cmocka_unit_test(calls_in_steady_state_allocate_nothing),
         cmocka_unit_test(sessions_may_share_a_pool),
         cmocka_unit_test(any_allocation_may_fail),
+        cmocka_unit_test(without_the_preface_it_is_http_1),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
