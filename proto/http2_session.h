@@ -55,6 +55,7 @@ typedef struct wi_http2 {
     uint64_t settings_ns;                   /* since then ours are not acknowledged; 0: they are */
     uint32_t goaway_code;
     bool goaway_said, goaway_received, ping_out, settings_received, settings_said;
+    bool starved; /* nghttp2 lives on the reserve: nothing more is asked of it */
 } wi_http2;
 
 typedef struct wi_http2_exchange {
@@ -81,6 +82,10 @@ wi_http2_exchange *wi_http2_exchange_of(wi_http2 *h2, int32_t stream);
 
 /* Cuts the connection off; GOAWAY says `code` and why. Returns the session's failure. */
 weir_status wi_http2_fail(wi_http2 *h2, weir_status status, uint32_t code, const char *why);
+
+/* What a callback returns: an error if the session has failed, or the memory's reserve is in use.
+ */
+int wi_http2_go_on(wi_http2 *h2);
 
 /* ---- http2_session_guard.c ---- */
 void wi_http2_guard_init(wi_http2 *h2);

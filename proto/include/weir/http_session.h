@@ -121,7 +121,8 @@ WEIR_API weir_status weir_http_session_feed(weir_http_session *session, const ch
 /* False while nobody has consumed what came (HTTP/1's window): do not read the socket. */
 WEIR_API bool weir_http_session_wants_input(const weir_http_session *session);
 /* Appends what is to be sent to `out`, about `bytes_max` bytes at most (a frame more). More may be
- * there: _wants_output. */
+ * there: _wants_output. An error: as that of _feed (some of what a peer does wrong shows only
+ * here); `out` holds the last that is to be sent. */
 WEIR_API weir_status weir_http_session_output(weir_http_session *session, weir_bytes *out,
                                               size_t bytes_max, uint64_t now_ns) WEIR_MUST_USE;
 WEIR_API bool weir_http_session_wants_output(const weir_http_session *session);
