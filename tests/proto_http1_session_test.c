@@ -466,6 +466,17 @@ static void a_body_that_waits_is_asked_for(void **state)
     side_free(&server);
 }
 
+static void an_answer_behind_100_need_not_end_the_connection(void **state)
+{
+    (void)state;
+    side_new(&server, false, (weir_http_session_config){ 0 });
+    feed(&server, EXPECTING, 1000);
+    sent(&server);
+    respond(server.exchange, 200, 0, false);
+    assert_null(strstr(sent(&server), "close"));
+    side_free(&server);
+}
+
 static void a_body_that_came_by_itself_is_not_asked_for(void **state)
 {
     (void)state;
@@ -877,6 +888,7 @@ int main(void)
         cmocka_unit_test(output_is_handed_out_in_portions),
         cmocka_unit_test(a_length_that_was_announced_is_kept),
         cmocka_unit_test(a_body_that_waits_is_asked_for),
+        cmocka_unit_test(an_answer_behind_100_need_not_end_the_connection),
         cmocka_unit_test(a_body_that_came_by_itself_is_not_asked_for),
         cmocka_unit_test(an_answer_in_place_of_100_ends_the_connection),
         cmocka_unit_test(interim_responses_are_swallowed_up_to_a_limit),
