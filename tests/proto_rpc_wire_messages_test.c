@@ -471,6 +471,54 @@ static void what_is_small_or_does_not_shrink_is_sent_as_it_is(void **state)
     rig_close(&rig);
 }
 
+static void errors_and_the_ends_of_streams_may_be_compressed(void **state)
+{
+    (void)state;
+    static const struct {
+        weir_rpc_protocol protocol;
+        weir_rpc_kind kind;
+        unsigned http;
+        const char *head, *body;
+        char flag;
+    } cases[] = {
+        { WEIR_RPC_GRPC_WEB, WEIR_RPC_UNARY, 200,
+          "content-type: application/grpc-web\ngrpc-encoding: gzip",
+          "grpc-status: 10\r\ngrpc-message: m\r\n", (char)0x81 },
+        { WEIR_RPC_CONNECT, WEIR_RPC_SERVER_STREAM, 200,
+          "content-type: application/connect+proto\nconnect-content-encoding: gzip",
+          "{\"error\":{\"code\":\"aborted\",\"message\":\"m\"}}", 3 },
+        { WEIR_RPC_CONNECT, WEIR_RPC_UNARY, 422,
+          "content-type: application/json\ncontent-encoding: gzip",
+          "{\"code\":\"aborted\",\"message\":\"m\"}", 0 },
+    };
+    wire_rig rig;
+    rig_open(&rig);
+    for (size_t i = 0; i < 3; i++) {
+        char bytes[300];
+        weir_rpc_wire wire = { 0 };
+        fed got = { .count = 0 };
+        weir_rpc_wire_options options = { .protocol = cases[i].protocol };
+        const weir_http1_field *metadata;
+        weir_http_head head, response = response_of(cases[i].http, cases[i].head);
+        size_t n = packed_of(cases[i].body, strlen(cases[i].body), bytes + 5, 290), count;
+        bytes[0] = cases[i].flag;
+        bytes[1] = bytes[2] = bytes[3] = 0;
+        bytes[4] = (char)n;
+        size_t skip = cases[i].flag == 0 ? 5 : 0;
+        assert_int_equal(weir_rpc_wire_call(&wire, &rig.env, NULL, rig.gzip,
+                                            method_of(cases[i].kind), &options, &rig.arena, &head),
+                         WEIR_OK);
+        assert_int_equal(weir_rpc_wire_response(&wire, &response, &rig.arena, &metadata, &count),
+                         WEIR_OK);
+        assert_int_equal(feed_cut(&wire, bytes + skip, n + 5 - skip, 7, &got), WEIR_EPARTIAL);
+        assert_int_equal(end_of(&wire, "", &rig, &got), WEIR_EPARTIAL);
+        assert_int_equal(weir_rpc_wire_error(&wire)->code, WEIR_RPC_ABORTED);
+        assert_span(weir_rpc_wire_error(&wire)->text, "m");
+        weir_rpc_wire_done(&wire);
+    }
+    rig_close(&rig);
+}
+
 /* ---- What comes in pieces ---- */
 
 static weir_status open_server(wire_rig *rig, weir_rpc_wire *wire, const weir_rpc_method *method,
@@ -648,6 +696,7 @@ int main(void)
         cmocka_unit_test(gzip_that_is_broken_anywhere_is_refused),
         cmocka_unit_test(gzip_may_have_several_members),
         cmocka_unit_test(what_is_small_or_does_not_shrink_is_sent_as_it_is),
+        cmocka_unit_test(errors_and_the_ends_of_streams_may_be_compressed),
         cmocka_unit_test(a_message_that_came_whole_is_not_copied),
         cmocka_unit_test(memory_is_taken_as_bytes_come_and_not_as_they_are_announced),
         cmocka_unit_test(text_may_come_as_padded_pieces_that_follow_one_another),
