@@ -22,6 +22,10 @@ weir_status wi_rpc_no_memory(weir_rpc_wire *wire)
 
 weir_status wi_rpc_utf8(weir_http1_span text, weir_arena *arena, weir_http1_span *ret_text)
 {
+    if (text.len == 0) {
+        *ret_text = (weir_http1_span){ "", 0 };
+        return WEIR_OK;
+    }
     const unsigned char *at = (const unsigned char *)text.at, *end = at + text.len;
     char *copy = NULL;
     for (size_t i = 0; i < text.len;) {
