@@ -57,7 +57,7 @@ static weir_status error_body(weir_rpc_wire *wire, weir_arena *arena)
         wire->error = error;
         return WEIR_EPARTIAL;
     }
-    weir_rpc_error read = { .code = error.code };
+    weir_rpc_error read = { .code = error.code, .text = { "", 0 } };
     weir_status status = wi_rpc_json_read_error(text, arena, &read);
     if (status == WEIR_ENOMEM)
         return wi_rpc_no_memory(wire);

@@ -202,7 +202,7 @@ static weir_status sort_end(wi_rpc_fields *fields, const weir_http1_field *from,
 
 static weir_status read_error(const end_fields *end, weir_arena *arena, weir_rpc_error *ret_error)
 {
-    weir_rpc_error error = { 0 };
+    weir_rpc_error error = { .text = { "", 0 } };
     weir_status status = WEIR_OK;
     if (!read_code(*end->status, &error.code)) {
         static const char text[] = "malformed grpc-status";
