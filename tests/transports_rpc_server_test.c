@@ -740,6 +740,331 @@ static void interceptors_stand_around_the_handler(void **state)
     rig_stop(&r);
 }
 
+/* ---- Items ---- */
+
+/* A sink that takes items as it is told, and answers as it is told. */
+typedef struct keeper {
+    weir_stage *stage;
+    weir_item *kept[64];
+    int n;
+} keeper;
+
+static weir_status keeper_open(weir_stage *stage, const void *config, void *state)
+{
+    (void)state;
+    (*(keeper *const *)config)->stage = stage;
+    return WEIR_OK;
+}
+
+static weir_status keeper_on_item(weir_stage *stage, weir_in *in, weir_item *item, void *state)
+{
+    keeper *k = *(keeper *const *)weir_stage_config(stage);
+    (void)in;
+    (void)state;
+    k->kept[k->n++] = item;
+    return WEIR_OK;
+}
+
+static void keeper_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+{
+    (void)stage;
+    (void)out;
+    (void)credit;
+    (void)state;
+}
+
+static weir_stage_spec *keep(keeper *k)
+{
+    static const weir_stage_type type = {
+        .name = "keeper",
+        .config_size = sizeof(keeper *),
+        .outputs = WEIR_PORTS_NONE,
+        .open = keeper_open,
+        .on_item = keeper_on_item,
+        .on_demand = keeper_on_demand,
+    };
+    return weir_stage_of(&type, &k);
+}
+
+static void start_with_items(rig *r, keeper *k)
+{
+    serve_all(r);
+    r->handlers[PROCESS] = (weir_rpc_handler){ .output_plus_1 = 1 };
+    r->sinks[0] = keep(k);
+    rig_start(r);
+}
+
+static void requests_are_items_by_demand(void **state)
+{
+    rig r = { 0 };
+    keeper kept = { 0 };
+    (void)state;
+    start_with_items(&r, &kept);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *a = ask_process(c, "a", 0, NULL), *b = ask_process(c, "b", 0, NULL);
+    turns(&r, 50);
+    assert_int_equal(kept.n, 0);
+    assert_int_equal(weir_request(weir_stage_in(kept.stage), 1), WEIR_OK);
+    TURN_UNTIL(&r, kept.n == 1);
+    turns(&r, 50);
+    assert_int_equal(kept.n, 1);
+    const weir_rpc_message *message = weir_rpc_message_of(kept.kept[0]);
+    assert_string_equal(((const Streams__V1__ProcessRequest *)message->message)->text, "a");
+    Streams__V1__ProcessResponse response = STREAMS__V1__PROCESS_RESPONSE__INIT;
+    response.text = "answer";
+    assert_int_equal(weir_rpc_item_reply(kept.kept[0], &response.base), WEIR_OK);
+    assert_int_equal(weir_rpc_item_reply(kept.kept[0], &response.base), WEIR_EEXIST);
+    expect_text(a, "answer");
+    weir_item_ack(kept.kept[0]);
+    call_free(a);
+    call_free(b); /* it leaves while it waits */
+    turns(&r, 50);
+    assert_int_equal(weir_request(weir_stage_in(kept.stage), 1), WEIR_OK);
+    turns(&r, 50);
+    assert_int_equal(kept.n, 1);
+    rig_stop(&r);
+}
+
+static void how_an_item_ends_is_the_answer(void **state)
+{
+    static const struct {
+        weir_outcome outcome;
+        weir_status status;
+        weir_rpc_code code;
+    } ends[] = {
+        { WEIR_ACKED, WEIR_OK, WEIR_RPC_OK },
+        { WEIR_FILTERED, WEIR_OK, WEIR_RPC_OK },
+        { WEIR_REJECTED, WEIR_EREJECTED, WEIR_RPC_UNAVAILABLE },
+        { WEIR_ABORTED, WEIR_ECANCELED, WEIR_RPC_UNAVAILABLE },
+        { WEIR_FAILED, WEIR_EOVERLOAD, WEIR_RPC_UNAVAILABLE },
+        { WEIR_FAILED, WEIR_EINVAL, WEIR_RPC_INVALID_ARGUMENT },
+        { WEIR_FAILED, WEIR_ENOTFOUND, WEIR_RPC_NOT_FOUND },
+    };
+    rig r = { 0 };
+    keeper kept = { 0 };
+    (void)state;
+    start_with_items(&r, &kept);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        rcall *k = ask_process(
+            c, "a", 0, &(weir_rpc_wire_options){ .codec = i & 1 ? WEIR_RPC_JSON : WEIR_RPC_PROTO });
+        assert_int_equal(weir_request(weir_stage_in(kept.stage), 1), WEIR_OK);
+        kept.n = 0;
+        TURN_UNTIL(&r, kept.n == 1);
+        weir_item_end(kept.kept[0], ends[i].outcome, ends[i].status);
+        expect_code(k, ends[i].code);
+        call_free(k);
+    }
+    rcall *k = ask_process(c, "a", 0, NULL);
+    assert_int_equal(weir_request(weir_stage_in(kept.stage), 1), WEIR_OK);
+    kept.n = 0;
+    TURN_UNTIL(&r, kept.n == 1);
+    assert_int_equal(weir_rpc_item_fail(kept.kept[0], WEIR_RPC_ABORTED, "lost"), WEIR_OK);
+    weir_item_ack(kept.kept[0]);
+    expect_code(k, WEIR_RPC_ABORTED);
+    assert_string_equal(k->got.text, "lost");
+    call_free(k);
+    rig_stop(&r);
+}
+
+static void calls_that_wait_for_demand_have_their_deadline(void **state)
+{
+    rig r = { 0 };
+    keeper kept = { 0 };
+    (void)state;
+    start_with_items(&r, &kept);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = ask_process(c, "a", 0, &(weir_rpc_wire_options){ .timeout_ns = 20 * WEIR_MS });
+    turns(&r, 50);
+    pass_ms(&r, 25);
+    expect_code(k, WEIR_RPC_DEADLINE_EXCEEDED);
+    call_free(k);
+    rig_stop(&r);
+}
+
+static void a_drain_refuses_what_waits_for_demand(void **state)
+{
+    rig r = { 0 };
+    keeper kept = { 0 };
+    (void)state;
+    start_with_items(&r, &kept);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = ask_process(c, "a", 0, NULL);
+    turns(&r, 50);
+    weir_pipeline_shutdown(r.pipeline, WEIR_DRAIN, 0);
+    expect_code(k, WEIR_RPC_UNAVAILABLE);
+    call_free(k);
+    rig_stop(&r);
+}
+
+static void an_items_call_may_leave_before_it_is_answered(void **state)
+{
+    rig r = { 0 };
+    keeper kept = { 0 };
+    (void)state;
+    start_with_items(&r, &kept);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = ask_process(c, "a", 0, NULL);
+    assert_int_equal(weir_request(weir_stage_in(kept.stage), 1), WEIR_OK);
+    TURN_UNTIL(&r, kept.n == 1);
+    call_free(k);
+    TURN_UNTIL(&r, weir_context_status(kept.kept[0]->context, 0) == WEIR_ECANCELED);
+    Streams__V1__ProcessResponse response = STREAMS__V1__PROCESS_RESPONSE__INIT;
+    assert_int_equal(weir_rpc_item_reply(kept.kept[0], &response.base), WEIR_ECLOSED);
+    weir_item_ack(kept.kept[0]);
+    rig_stop(&r);
+}
+
+/* ---- Drain and abort ---- */
+
+static void a_drain_lets_calls_under_way_end(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = call_start(c, ECHO, NULL);
+    send_data(k, 1, 10);
+    TURN_UNTIL(&r, k->got.messages == 1);
+    weir_pipeline_shutdown(r.pipeline, WEIR_DRAIN, 0);
+    pass_ms(&r, 1500);
+    assert_int_equal(weir_http_session_openable(c->session), 0);
+    assert_false(r.finished);
+    send_data(k, 2, 10);
+    TURN_UNTIL(&r, k->got.messages == 2);
+    call_end(k);
+    expect_code(k, WEIR_RPC_OK);
+    call_free(k);
+    rig_stop(&r);
+}
+
+static void an_abort_cuts_calls_off(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = call_start(c, ECHO, NULL);
+    send_data(k, 1, 10);
+    TURN_UNTIL(&r, k->got.messages == 1);
+    weir_pipeline_shutdown(r.pipeline, WEIR_ABORT, 0);
+    TURN_UNTIL(&r, told.overs == 1);
+    assert_int_not_equal(told.code, WEIR_RPC_OK);
+    TURN_UNTIL(&r, k->got.over);
+    call_free(k);
+    rig_shutdown(&r, WEIR_ABORT);
+}
+
+/* ---- Trace ---- */
+
+static void the_trace_of_the_caller_is_the_contexts(void **state)
+{
+    static const weir_http1_field parent = {
+        { "traceparent", 11 }, { "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", 55 }
+    };
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS] = (weir_rpc_handler){ .begin = note_call };
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = ask_process(c, "x", 0,
+                           &(weir_rpc_wire_options){ .metadata = &parent, .metadata_count = 1 });
+    TURN_UNTIL(&r, told.begins == 1);
+    const weir_trace *trace = &weir_rpc_call_context(told.call)->trace;
+    assert_int_equal(trace->trace_id[0], 0x0a);
+    assert_int_equal(trace->trace_id[15], 0x9c);
+    assert_int_equal(trace->flags, 1);
+    assert_int_not_equal(trace->span_id[0] + trace->span_id[1], 0xb7 + 0xad);
+    call_free(k);
+    rig_stop(&r);
+}
+
+/* ---- Calls as stages ---- */
+
+static weir_pipeline *inner;
+static bool inner_finished;
+
+static void inner_over(weir_pipeline *pipeline, weir_status status, void *user)
+{
+    (void)pipeline;
+    (void)status;
+    (void)user;
+    inner_finished = true;
+}
+
+static const ProtobufCMessage *same(const weir_item *item, void *user)
+{
+    (void)user;
+    return weir_rpc_message_of(item)->message;
+}
+
+static void echo_by_stages(weir_rpc_call *call, void *user)
+{
+    weir_loop *loop = weir_rpc_call_loop(call);
+    (void)user;
+    told.begins++;
+    inner_finished = false;
+    inner = weir_pipeline_new(NULL);
+    weir_from(inner, weir_rpc_messages(call));
+    weir_into(inner, weir_rpc_replies(call, same, NULL));
+    assert_int_equal(weir_pipeline_start(inner, &loop, 1, inner_over, NULL), WEIR_OK);
+}
+
+static void start_staged(rig *r)
+{
+    serve_all(r);
+    r->handlers[ECHO] = (weir_rpc_handler){ .begin = echo_by_stages, .over = note_over };
+    rig_start(r);
+}
+
+static void inner_free(rig *r)
+{
+    TURN_UNTIL(r, inner_finished && told.overs == 1);
+    weir_pipeline_free(inner);
+}
+
+static void a_call_is_a_source_and_a_sink(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    start_staged(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = call_start(c, ECHO, NULL);
+    for (uint64_t i = 0; i < 500; i++) {
+        TURN_UNTIL(&r, weir_http_exchange_room(k->exchange) > 0);
+        send_data(k, i, 1000);
+    }
+    call_end(k);
+    expect_code(k, WEIR_RPC_OK);
+    assert_int_equal(k->got.messages, 500);
+    call_free(k);
+    inner_free(&r);
+    assert_int_equal(told.code, WEIR_RPC_OK);
+    rig_stop(&r);
+}
+
+static void stages_of_a_call_end_when_the_peer_leaves(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    start_staged(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = call_start(c, ECHO, NULL);
+    k->stingy = true;
+    for (uint64_t i = 0; i < 500 && weir_http_exchange_room(k->exchange) > 0; i++) {
+        send_data(k, i, 1000);
+        turns(&r, 3);
+    }
+    assert_true(k->got.messages < 400);
+    call_free(k);
+    inner_free(&r);
+    assert_int_equal(told.code, WEIR_RPC_CANCELLED);
+    rig_stop(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -762,6 +1087,16 @@ int main(void)
         cmocka_unit_test(a_peer_that_goes_away_cancels_its_calls),
         cmocka_unit_test(the_server_cancels_a_call),
         cmocka_unit_test(interceptors_stand_around_the_handler),
+        cmocka_unit_test(requests_are_items_by_demand),
+        cmocka_unit_test(how_an_item_ends_is_the_answer),
+        cmocka_unit_test(calls_that_wait_for_demand_have_their_deadline),
+        cmocka_unit_test(a_drain_refuses_what_waits_for_demand),
+        cmocka_unit_test(an_items_call_may_leave_before_it_is_answered),
+        cmocka_unit_test(a_drain_lets_calls_under_way_end),
+        cmocka_unit_test(an_abort_cuts_calls_off),
+        cmocka_unit_test(the_trace_of_the_caller_is_the_contexts),
+        cmocka_unit_test(a_call_is_a_source_and_a_sink),
+        cmocka_unit_test(stages_of_a_call_end_when_the_peer_leaves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -79,26 +79,30 @@ static void put_random(weir_loop *loop, uint8_t *bytes, size_t n)
     }
 }
 
-/* The span is the call's own: what it calls names it as its parent. */
-static void set_trace(weir_rpc_call *call)
+/* The span is the call's own: what it calls names it as its parent. Most calls are never asked. */
+weir_context *wi_rpc_call_traced(weir_rpc_call *call)
 {
     weir_trace *trace = &call->context.trace;
     weir_trace read = { 0 };
+    if (call->traced)
+        return &call->context;
+    call->traced = true;
     weir_http1_span text = weir_rpc_metadata_find(call, "traceparent");
-    if (call->context.parent != NULL && call->context.parent->trace.trace_id[0] != 0)
-        return;
     if (text.at != NULL && read_traceparent(text, &read))
         *trace = read;
     else
         put_random(call->core->loop, trace->trace_id, sizeof trace->trace_id);
     put_random(call->core->loop, trace->span_id, sizeof trace->span_id);
+    return &call->context;
 }
 
 void wi_rpc_call_contextualise(weir_rpc_call *call, weir_context *parent, uint64_t deadline_ns)
 {
     wi_rpc_core *core = call->core;
-    weir_context_init(&call->context, core->loop, parent, deadline_ns);
-    set_trace(call);
+    if (parent != NULL || deadline_ns != 0)
+        weir_context_init(&call->context, core->loop, parent, deadline_ns);
+    static const weir_trace none;
+    call->traced = memcmp(call->context.trace.trace_id, none.trace_id, 16) != 0;
     deadline_ns = call->context.deadline_ns;
     if (deadline_ns == 0)
         return;
@@ -201,9 +205,9 @@ static void count_over(weir_rpc_call *call)
     if (figures == NULL)
         return;
     uint64_t took = weir_loop_now(call->core->loop) - call->started_ns;
-    uint32_t bucket = 0;
-    while (bucket < WEIR_DURATION_BUCKETS - 1 && took > UINT64_C(128) << bucket)
-        bucket++;
+    uint32_t bucket = took > 128 ? 64 - (uint32_t)__builtin_clzll((took - 1) >> 7) : 0;
+    if (bucket >= WEIR_DURATION_BUCKETS)
+        bucket = WEIR_DURATION_BUCKETS - 1;
     wi_rpc_count(&figures->by_code[call->code <= WEIR_RPC_UNAUTHENTICATED ? call->code : 2], 1);
     wi_rpc_count(&figures->duration[bucket], 1);
     wi_rpc_count(&figures->duration_ns, took);

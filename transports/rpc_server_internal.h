@@ -15,6 +15,7 @@ typedef struct wi_rpc_entry {
     const weir_rpc_method *method;
     const weir_rpc_service *service;
     const weir_rpc_handler *handler; /* NULL: none, or all zero */
+    size_t path_len;
 } wi_rpc_entry;
 
 /* Open addressing, at most half full; immutable once made. */
