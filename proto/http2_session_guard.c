@@ -130,6 +130,9 @@ static wi_http2_verdict look_at(wi_http2 *h2)
             return (wi_http2_verdict){ WEIR_ELIMIT, NGHTTP2_ENHANCE_YOUR_CALM,
                                        "too many streams were reset" };
         return fine;
+    case NGHTTP2_PUSH_PROMISE: /* our SETTINGS came before any request that could have led to it */
+        return (wi_http2_verdict){ WEIR_EPROTO, NGHTTP2_PROTOCOL_ERROR,
+                                   "PUSH_PROMISE, which was not enabled" };
     case NGHTTP2_SETTINGS: /* one that acknowledges nothing is nghttp2's to refuse */
         if ((flags & NGHTTP2_FLAG_ACK) != 0 || !h2->settings_received)
             return fine;
@@ -138,7 +141,7 @@ static wi_http2_verdict look_at(wi_http2 *h2)
         if ((flags & NGHTTP2_FLAG_ACK) != 0 && h2->ping_out)
             return fine;
         return look_at_control(h2);
-    default: /* PRIORITY, WINDOW_UPDATE, GOAWAY, PUSH_PROMISE, unknown ones */
+    default: /* PRIORITY, WINDOW_UPDATE, GOAWAY, unknown ones */
         return look_at_control(h2);
     }
 }
