@@ -1071,6 +1071,44 @@ static void stages_of_a_call_end_when_the_peer_leaves(void **state)
     rig_stop(&r);
 }
 
+/* ---- Figures ---- */
+
+static void expect_figure(rig *r, const char *line)
+{
+    static char text[1 << 17];
+    size_t n = weir_pipeline_metrics(r->pipeline, WEIR_OPENMETRICS, text, sizeof text);
+    assert_true(n < sizeof text);
+    if (strstr(text, line) == NULL)
+        fail_msg("not among the metrics: %s", line);
+}
+
+#define LABELS "{pipeline=\"weir\",stage=\"rpc_server\",method=\"streams.v1.Streams/Process\""
+
+static void the_metrics_show_calls_by_method_and_code(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    for (int i = 0; i < 3; i++) {
+        rcall *k = ask_process(c, "x", i == 2 ? WEIR_RPC_ABORTED : 0, NULL);
+        expect_code(k, i == 2 ? WEIR_RPC_ABORTED : WEIR_RPC_OK);
+        call_free(k);
+    }
+    TURN_UNTIL(&r, told.overs == 3);
+    expect_figure(&r, "# TYPE weir_rpc_server_calls_started counter\n");
+    expect_figure(&r, "weir_rpc_server_calls_started_total" LABELS "} 3\n");
+    expect_figure(&r, "weir_rpc_server_calls_completed_total" LABELS ",code=\"OK\"} 2\n");
+    expect_figure(&r, "weir_rpc_server_calls_completed_total" LABELS ",code=\"ABORTED\"} 1\n");
+    expect_figure(&r, "weir_rpc_server_calls_in_flight" LABELS "} 0\n");
+    expect_figure(&r, "weir_rpc_server_messages_total" LABELS ",direction=\"received\"} 3\n");
+    expect_figure(&r, "weir_rpc_server_messages_total" LABELS ",direction=\"sent\"} 2\n");
+    expect_figure(&r, "weir_rpc_server_message_bytes_total" LABELS ",direction=\"sent\"} 6\n");
+    expect_figure(&r, "weir_rpc_server_call_duration_seconds_count" LABELS "} 3\n");
+    rig_stop(&r);
+}
+
 /* ---- Memory ---- */
 
 static struct {
@@ -1217,6 +1255,7 @@ int main(void)
         cmocka_unit_test(the_trace_of_the_caller_is_the_contexts),
         cmocka_unit_test(a_call_is_a_source_and_a_sink),
         cmocka_unit_test(stages_of_a_call_end_when_the_peer_leaves),
+        cmocka_unit_test(the_metrics_show_calls_by_method_and_code),
         cmocka_unit_test(every_allocation_may_fail_while_it_serves),
         cmocka_unit_test(every_allocation_may_fail_as_it_starts),
         cmocka_unit_test(a_call_in_steady_state_allocates_nothing),
