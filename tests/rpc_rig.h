@@ -104,6 +104,7 @@ typedef struct rcall {
     weir_arena arena;
     weir_bytes body; /* Connect's one message */
     bool stingy;     /* consumes nothing */
+    bool sent_all;
     uint64_t unconsumed;
     answer got;
     const weir_http1_field *metadata;
@@ -305,10 +306,17 @@ static inline void on_finish(rcall *k, const weir_http1_field *trailers, size_t 
     take_status(k);
 }
 
+/* The response is complete: what is left of the request is not wanted any more. */
+static inline void drop_request(const rcall *k, weir_http_exchange *exchange)
+{
+    bool is_2 = weir_http_session_version(weir_http_exchange_session(exchange)) == WEIR_HTTP_2;
+    if (is_2 && !k->sent_all)
+        weir_http_exchange_reset(exchange, WEIR_OK, 0);
+}
+
 static inline void rig_on_head(weir_http_exchange *exchange, const weir_http_head *head, void *user)
 {
     rcall *k = user;
-    (void)exchange;
     k->got.headed = true;
     k->got.http_status = (int)head->status;
     if (weir_rpc_wire_response(&k->wire, head, &k->arena, &k->metadata, &k->metadata_count) !=
@@ -316,6 +324,8 @@ static inline void rig_on_head(weir_http_exchange *exchange, const weir_http_hea
         take_status(k);
     else if (head->ends)
         on_finish(k, NULL, 0);
+    if (head->ends)
+        drop_request(k, exchange);
 }
 
 static inline void rig_on_body(weir_http_exchange *exchange, const char *bytes, size_t n,
@@ -342,9 +352,9 @@ static inline void rig_on_end(weir_http_exchange *exchange, const weir_http1_fie
                               size_t n, void *user)
 {
     rcall *k = user;
-    (void)exchange;
     if (!k->got.ended)
         on_finish(k, trailers, n);
+    drop_request(k, exchange);
 }
 
 static inline void rig_on_over(weir_http_exchange *exchange, weir_status status, uint32_t h2_code,
@@ -461,6 +471,7 @@ static inline void call_end(rcall *k)
         assert_int_equal(weir_bytes_append(out, k->body.at, k->body.len), WEIR_OK);
         weir_http_exchange_written(k->exchange);
     }
+    k->sent_all = true;
     assert_int_equal(weir_http_exchange_end(k->exchange, NULL, 0), WEIR_OK);
 }
 
