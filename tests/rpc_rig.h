@@ -116,8 +116,8 @@ struct client {
     int fd;
     weir_http_session *session;
     bool connected, over;
-    weir_bytes out;
-    size_t sent;
+    weir_bytes out, rest; /* to be sent; read, and not fed */
+    size_t sent, rest_at;
 };
 
 static inline uint64_t now_ms(void)
@@ -223,24 +223,36 @@ static inline void client_write(client *c)
     }
 }
 
+/* HTTP/1 keeps what nobody has consumed for later. */
+static inline void client_feed(client *c)
+{
+    while (!c->over && c->rest_at < c->rest.len && weir_http_session_wants_input(c->session)) {
+        size_t used = 0;
+        if (weir_http_session_feed(c->session, c->rest.at + c->rest_at, c->rest.len - c->rest_at,
+                                   c->rig->clock_ns, &used) != WEIR_OK)
+            client_gone(c);
+        c->rest_at += used;
+        if (used == 0)
+            return;
+    }
+}
+
 static inline void client_read(client *c)
 {
-    static char bytes[SCRATCH];
-    if (c->over || !weir_http_session_wants_input(c->session))
+    client_feed(c);
+    if (c->over || c->rest_at < c->rest.len || !weir_http_session_wants_input(c->session))
         return;
-    ssize_t n = recv(c->fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    c->rest_at = c->rest.len = 0;
+    assert_int_equal(weir_bytes_reserve(&c->rest, SCRATCH), WEIR_OK);
+    ssize_t n = recv(c->fd, c->rest.at, SCRATCH, MSG_DONTWAIT);
     if (n < 0 && errno == EAGAIN)
         return;
     if (n <= 0) {
         client_gone(c);
         return;
     }
-    for (size_t at = 0, used; at < (size_t)n; at += used)
-        if (weir_http_session_feed(c->session, bytes + at, (size_t)n - at, c->rig->clock_ns,
-                                   &used) != WEIR_OK) {
-            client_gone(c);
-            return;
-        }
+    c->rest.len = (size_t)n;
+    client_feed(c);
 }
 
 static inline void turn(rig *r)
@@ -402,6 +414,7 @@ static inline void client_close(client *c)
     client_gone(c);
     weir_http_session_free(c->session);
     weir_bytes_done(&c->out);
+    weir_bytes_done(&c->rest);
     for (int i = 0; i < r->client_count; i++)
         if (r->clients[i] == c)
             r->clients[i] = r->clients[--r->client_count];
