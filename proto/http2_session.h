@@ -13,7 +13,7 @@ typedef struct wi_rate {
     uint64_t cost_ns, debt_max_ns;
 } wi_rate;
 
-enum { WI_GAPS_MAX = 8, WI_FRAME_HEAD = 9 };
+enum { WI_GAPS_MAX = 8, WI_ENDED_MAX = 8, WI_FRAME_HEAD = 9 };
 
 /* Reads the heads of frames as they come. */
 typedef struct wi_http2_guard {
@@ -25,6 +25,8 @@ typedef struct wi_http2_guard {
         uint32_t first, last; /* never opened, as a higher one was */
     } gaps[WI_GAPS_MAX];
     uint32_t gap_next;
+    uint32_t ended[WI_ENDED_MAX]; /* the last that the peer ended or reset */
+    uint32_t ended_next;
     wi_rate resets, violations, control;
     uint32_t earned; /* control frames that what we sent allows beyond the rate */
 } wi_http2_guard;

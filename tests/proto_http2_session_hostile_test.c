@@ -530,6 +530,23 @@ static void errors_of_the_connection_end_it(void **state)
     put_frame(&h->f, FRAME_DATA, 0, 1, "x", 1);
     assert_ends_connection(h, H2_STREAM_CLOSED);
 
+    side *s = side_new(false); /* also when the answer is out and the stream forgotten */
+    s->answer = true;
+    h = hand_of(s);
+    put_request(&h->f, 1, END_STREAM);
+    assert_int_equal(send_all(h), WEIR_OK);
+    put_frame(&h->f, FRAME_DATA, 0, 1, "x", 1);
+    assert_ends_connection(h, H2_STREAM_CLOSED);
+
+    h = hand_new(); /* after the peer's own reset */
+    open_and_reset(h, 0);
+    put_request(&h->f, 1, 0);
+    assert_ends_connection(h, H2_STREAM_CLOSED);
+
+    h = hand_new();
+    put_frame(&h->f, FRAME_PRIORITY, 0, 0, "12345", 5);
+    assert_ends_connection(h, H2_PROTOCOL_ERROR);
+
     h = hand_new();
     put_request(&h->f, 1, 0);
     put_frame(&h->f, FRAME_PRIORITY, 0, 1, "1234", 4);

@@ -202,6 +202,28 @@ static weir_status client_hears(both *b)
     return WEIR_OK;
 }
 
+/* Memory was short as the server answered: it says so, or the answer is right all the same. */
+static weir_status client_hears_of_short_memory(both *b)
+{
+    const weir_http1_field *metadata;
+    size_t n;
+    weir_http1_span message;
+    const weir_rpc_error *error = weir_rpc_wire_error(&b->client);
+    b->got = (fed){ .count = 0 };
+    weir_status status = weir_rpc_wire_response(&b->client, &b->response, &b->rig->arena, &metadata,
+                                                &n);
+    if (status == WEIR_OK)
+        status = feed_cut(&b->client, b->down.at, b->down.len, b->t->cut, &b->got);
+    if (status == WEIR_EPARTIAL)
+        status = weir_rpc_wire_feed_end(&b->client, b->ending.trailers, b->ending.trailer_count,
+                                        &b->rig->arena, &message);
+    if (error->code == b->t->code)
+        assert_end(b);
+    else if (error->code != WEIR_RPC_RESOURCE_EXHAUSTED && error->code != WEIR_RPC_UNAVAILABLE)
+        fail_msg("code %d, \"%.*s\"", error->code, (int)error->text.len, error->text.at);
+    return WEIR_OK;
+}
+
 /* WEIR_OK: all was said and heard as it was meant. */
 static weir_status converse(wire_rig *rig, const talk *t)
 {
@@ -212,10 +234,9 @@ static weir_status converse(wire_rig *rig, const talk *t)
         status = server_hears(&b);
     if (status == WEIR_OK)
         status = server_answers(&b);
-    /* Memory was short: then that was the answer. */
-    bool is_short = status == WEIR_OK && rig->fail_at != 0 && rig->calls >= rig->fail_at;
-    if (status == WEIR_OK && !is_short)
-        status = client_hears(&b);
+    bool was_short = status == WEIR_OK && rig->fail_at != 0 && rig->calls >= rig->fail_at;
+    if (status == WEIR_OK)
+        status = was_short ? client_hears_of_short_memory(&b) : client_hears(&b);
     weir_rpc_wire_done(&b.client);
     weir_rpc_wire_done(&b.server);
     weir_bytes_done(&b.up);

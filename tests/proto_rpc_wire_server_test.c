@@ -492,6 +492,11 @@ static void grpc_ends_with_trailers(void **state)
                 "CAUSB25vIMOkCiUaHQoXdHlwZS5nb29nbGVhcGlzLmNvbS9hLkQSAggB");
     assert_span(trailer(s, "x-t"), "1");
     assert_int_equal(s->body.len, 0);
+    weir_rpc_error shorter = an_error;
+    shorter.text = text_of("short");
+    assert_int_equal(finish(s, &shorter, "", ""), WEIR_OK);
+    assert_span(trailer(s, "grpc-status-details-bin"),
+                "CAUSBXNob3J0Gh0KF3R5cGUuZ29vZ2xlYXBpcy5jb20vYS5EEgIIAQ"); /* without padding */
 }
 
 static void grpc_errors_before_anything_else_are_all_in_the_head(void **state)

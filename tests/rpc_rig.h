@@ -168,8 +168,12 @@ static inline weir_status rig_try_start(rig *r)
     r->clock_ns = WEIR_SEC;
     r->env = (weir_env){ .allocator = r->allocator, .now_ns = rig_now, .user = &r->clock_ns };
     r->loop = weir_loop_new(&(weir_loop_config){ .env = &r->env });
+    if (r->loop == NULL)
+        return WEIR_ENOMEM;
     r->pipeline = weir_pipeline_new(&(weir_pipeline_config){ .env = &r->env });
     weir_node *server = weir_add(r->pipeline, weir_rpc_server(&r->config));
+    if (r->pipeline == NULL)
+        return WEIR_ENOMEM;
     for (uint32_t i = 0; i < 4 && r->sinks[i] != NULL; i++)
         weir_link(server, i, weir_add(r->pipeline, r->sinks[i]), 0, NULL);
     return weir_pipeline_start(r->pipeline, &r->loop, 1, rig_finished, r);

@@ -4,6 +4,12 @@
 
 /* ---- Handlers ---- */
 
+static void expect_taken(weir_status status)
+{
+    if (status != WEIR_OK && status != WEIR_ENOMEM)
+        fail_msg("%s", weir_status_name(status));
+}
+
 static void process(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
 {
     const Streams__V1__ProcessRequest *request = (const Streams__V1__ProcessRequest *)message;
@@ -15,7 +21,7 @@ static void process(weir_rpc_call *call, const ProtobufCMessage *message, void *
         return;
     }
     response.text = request->text;
-    assert_int_equal(weir_rpc_reply(call, &response.base), WEIR_OK);
+    expect_taken(weir_rpc_reply(call, &response.base));
 }
 
 typedef struct stream {
@@ -32,7 +38,12 @@ static void produce(weir_rpc_call *call, void *user)
     data.payload = (ProtobufCBinaryData){ s->payload, payload };
     while (s->sent < s->count && weir_rpc_room(call) > 0) {
         data.sequence = s->sent++;
-        assert_int_equal(weir_rpc_send(call, &data.base), WEIR_OK);
+        weir_status status = weir_rpc_send(call, &data.base);
+        expect_taken(status);
+        if (status != WEIR_OK) {
+            (void)weir_rpc_finish(call, WEIR_RPC_RESOURCE_EXHAUSTED, NULL);
+            return;
+        }
     }
     if (s->count != 0 && s->sent == s->count)
         (void)weir_rpc_finish(call, WEIR_RPC_OK, NULL);
@@ -74,7 +85,7 @@ static void count_end(weir_rpc_call *call, void *user)
     (void)user;
     response.messages = s->messages;
     response.bytes = s->bytes;
-    assert_int_equal(weir_rpc_reply(call, &response.base), WEIR_OK);
+    expect_taken(weir_rpc_reply(call, &response.base));
 }
 
 static void echo(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
@@ -1060,6 +1071,158 @@ static void stages_of_a_call_end_when_the_peer_leaves(void **state)
     rig_stop(&r);
 }
 
+/* ---- Figures ---- */
+
+static void expect_figure(rig *r, const char *line)
+{
+    static char text[1 << 17];
+    size_t n = weir_pipeline_metrics(r->pipeline, WEIR_OPENMETRICS, text, sizeof text);
+    assert_true(n < sizeof text);
+    if (strstr(text, line) == NULL)
+        fail_msg("not among the metrics: %s", line);
+}
+
+#define LABELS "{pipeline=\"weir\",stage=\"rpc_server\",method=\"streams.v1.Streams/Process\""
+
+static void the_metrics_show_calls_by_method_and_code(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    for (int i = 0; i < 3; i++) {
+        rcall *k = ask_process(c, "x", i == 2 ? WEIR_RPC_ABORTED : 0, NULL);
+        expect_code(k, i == 2 ? WEIR_RPC_ABORTED : WEIR_RPC_OK);
+        call_free(k);
+    }
+    TURN_UNTIL(&r, told.overs == 3);
+    expect_figure(&r, "# TYPE weir_rpc_server_calls_started counter\n");
+    expect_figure(&r, "weir_rpc_server_calls_started_total" LABELS "} 3\n");
+    expect_figure(&r, "weir_rpc_server_calls_completed_total" LABELS ",code=\"OK\"} 2\n");
+    expect_figure(&r, "weir_rpc_server_calls_completed_total" LABELS ",code=\"ABORTED\"} 1\n");
+    expect_figure(&r, "weir_rpc_server_calls_in_flight" LABELS "} 0\n");
+    expect_figure(&r, "weir_rpc_server_messages_total" LABELS ",direction=\"received\"} 3\n");
+    expect_figure(&r, "weir_rpc_server_messages_total" LABELS ",direction=\"sent\"} 2\n");
+    expect_figure(&r, "weir_rpc_server_message_bytes_total" LABELS ",direction=\"sent\"} 6\n");
+    expect_figure(&r, "weir_rpc_server_call_duration_seconds_count" LABELS "} 3\n");
+    rig_stop(&r);
+}
+
+/* ---- Memory ---- */
+
+static struct {
+    long left; /* allocations until one fails; negative: none does */
+    long live, hits, count;
+} memory;
+
+static void *failing_resize(void *at, size_t bytes, void *user)
+{
+    (void)user;
+    if (bytes == 0) {
+        memory.live -= at != NULL;
+        free(at);
+        return NULL;
+    }
+    memory.count++;
+    if (memory.left >= 0 && memory.left-- == 0) {
+        memory.hits++;
+        return NULL;
+    }
+    void *got = realloc(at, bytes);
+    memory.live += at == NULL;
+    return got;
+}
+
+static void do_all(rig *r, client *c)
+{
+    rcall *a = ask_process(c, "hello", 0, &(weir_rpc_wire_options){ .timeout_ns = WEIR_SEC });
+    rcall *b = call_start(c, STREAM_DATA, &(weir_rpc_wire_options){ .codec = WEIR_RPC_JSON });
+    send_count(b, 100, 2000);
+    rcall *d = call_start(
+        c, COLLECT, &(weir_rpc_wire_options){ .protocol = WEIR_RPC_CONNECT, .timeout_ns = 1 });
+    for (uint64_t i = 0; i < 5; i++)
+        send_data(d, i, 3000);
+    call_end(d);
+    TURN_UNTIL(r, a->got.over && b->got.over && d->got.over);
+    call_free(a);
+    call_free(b);
+    call_free(d);
+}
+
+static void every_allocation_may_fail_while_it_serves(void **state)
+{
+    (void)state;
+    for (long n = 0;; n++) {
+        rig r = { .allocator.resize = failing_resize };
+        memory.left = -1;
+        memory.live = memory.hits = 0;
+        serve_all(&r);
+        rig_start(&r);
+        client *c = client_new(&r, WEIR_HTTP_2);
+        memory.left = n;
+        do_all(&r, c);
+        memory.left = -1;
+        c = client_new(&r, WEIR_HTTP_2);
+        rcall *k = ask_process(c, "after", 0, NULL);
+        expect_text(k, "after");
+        call_free(k);
+        rig_stop(&r);
+        assert_int_equal(memory.live, 0);
+        if (memory.hits == 0)
+            break;
+    }
+}
+
+static void every_allocation_may_fail_as_it_starts(void **state)
+{
+    (void)state;
+    for (long n = 0;; n++) {
+        rig r = { .allocator.resize = failing_resize };
+        memory.live = memory.hits = 0;
+        memory.left = n;
+        serve_all(&r);
+        weir_status status = rig_try_start(&r);
+        for (int i = 0; i < 100 && r.loop != NULL && !r.finished && r.listeners == 0; i++)
+            weir_loop_turn(r.loop);
+        memory.left = -1;
+        if (status == WEIR_OK) {
+            weir_pipeline_shutdown(r.pipeline, WEIR_DRAIN, 0);
+            TURN_UNTIL(&r, r.finished);
+        }
+        weir_pipeline_free(r.pipeline);
+        weir_loop_free(r.loop);
+        assert_int_equal(count_fds(), r.fds);
+        assert_int_equal(memory.live, 0);
+        if (memory.hits == 0)
+            break;
+    }
+}
+
+static void a_call_in_steady_state_allocates_nothing(void **state)
+{
+    rig r = { .allocator.resize = failing_resize };
+    (void)state;
+    memory.left = -1;
+    serve_all(&r);
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    for (int i = 0; i < 50; i++) {
+        rcall *k = ask_process(c, "hello", 0, &(weir_rpc_wire_options){ .timeout_ns = WEIR_SEC });
+        expect_text(k, "hello");
+        call_free(k);
+        k = call_start(c, STREAM_DATA, NULL);
+        send_count(k, 20, 1000);
+        expect_code(k, WEIR_RPC_OK);
+        call_free(k);
+        TURN_UNTIL(&r, told.overs == 2 * i + 2);
+        if (i == 40)
+            memory.count = 0;
+    }
+    assert_int_equal(memory.count, 0);
+    rig_stop(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1092,6 +1255,10 @@ int main(void)
         cmocka_unit_test(the_trace_of_the_caller_is_the_contexts),
         cmocka_unit_test(a_call_is_a_source_and_a_sink),
         cmocka_unit_test(stages_of_a_call_end_when_the_peer_leaves),
+        cmocka_unit_test(the_metrics_show_calls_by_method_and_code),
+        cmocka_unit_test(every_allocation_may_fail_while_it_serves),
+        cmocka_unit_test(every_allocation_may_fail_as_it_starts),
+        cmocka_unit_test(a_call_in_steady_state_allocates_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

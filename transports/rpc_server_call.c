@@ -225,8 +225,9 @@ static weir_rpc_code code_of(const weir_rpc_call *call, weir_status status)
 
 static void on_over(weir_http_exchange *exchange, weir_status status, uint32_t h2_code, void *user)
 {
-    (void)exchange;
     (void)h2_code;
+    if (user == wi_link_of(exchange)) /* its head was never told */
+        return;
     if (user != NULL)
         wi_rpc_call_over(user, code_of(user, status));
 }
