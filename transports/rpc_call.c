@@ -79,6 +79,12 @@ static void put_random(weir_loop *loop, uint8_t *bytes, size_t n)
     }
 }
 
+static bool has_trace(const weir_context *context)
+{
+    static const weir_trace none;
+    return memcmp(context->trace.trace_id, none.trace_id, sizeof none.trace_id) != 0;
+}
+
 /* The span is the call's own: what it calls names it as its parent. Most calls are never asked. */
 weir_context *wi_rpc_call_traced(weir_rpc_call *call)
 {
@@ -88,6 +94,8 @@ weir_context *wi_rpc_call_traced(weir_rpc_call *call)
         return &call->context;
     call->traced = true;
     weir_http1_span text = weir_rpc_metadata_find(call, "traceparent");
+    if (has_trace(&call->context)) /* that of a parent on another loop */
+        return &call->context;
     if (text.at != NULL && read_traceparent(text, &read))
         *trace = read;
     else
@@ -101,8 +109,7 @@ void wi_rpc_call_contextualise(weir_rpc_call *call, weir_context *parent, uint64
     wi_rpc_core *core = call->core;
     if (parent != NULL || deadline_ns != 0)
         weir_context_init(&call->context, core->loop, parent, deadline_ns);
-    static const weir_trace none;
-    call->traced = memcmp(call->context.trace.trace_id, none.trace_id, 16) != 0;
+    call->traced = has_trace(&call->context);
     deadline_ns = call->context.deadline_ns;
     if (deadline_ns == 0)
         return;
@@ -120,7 +127,8 @@ static void refuse(weir_rpc_call *call, weir_status status)
 
 static bool may_begin(const weir_rpc_call *call)
 {
-    return !call->failed && !call->out_ended && !call->is_over && !call->cancelled;
+    bool answered = call->out_ended && !call->core->side->is_client;
+    return !call->failed && !answered && !call->is_over && !call->cancelled;
 }
 
 void wi_rpc_call_admit(weir_rpc_call *call)
@@ -164,7 +172,7 @@ void wi_rpc_call_open(weir_rpc_call *call)
         call->asked = 1;
     if (call->handler->begin != NULL && !call->mute)
         call->handler->begin(call, call->user);
-    if (!call->one_in || call->core->side->is_client)
+    if (!call->one_in && !call->core->side->is_client) /* which has been told */
         wi_rpc_call_first_room(call);
     wi_rpc_call_pump(call);
 }
@@ -221,7 +229,8 @@ static void tell_over(weir_rpc_call *call)
         call->receiver->over(call, call->code, call->receiver_user);
     if (call->sender != NULL && call->sender != call->receiver && call->sender->over != NULL)
         call->sender->over(call, call->code, call->sender_user);
-    if (call->opened && !call->mute && call->handler->over != NULL)
+    bool knows = call->opened || core->side->is_client;
+    if (knows && !call->mute && call->handler->over != NULL)
         call->handler->over(call, call->code, call->user);
     while (call->intercepted > 0) {
         const weir_rpc_interceptor *at = core->interceptors[--call->intercepted];
@@ -267,6 +276,8 @@ void wi_rpc_call_run(weir_rpc_call *call)
         wi_rpc_call_over(call, call->code); /* it may be freed now */
     else if (call->over_told)
         wi_rpc_call_maybe_free(call);
+    else if (call->begin_room)
+        wi_rpc_call_late_room(call);
     else if (call->waits && call->resumed)
         wi_rpc_call_admit(call);
     else if (call->opened)

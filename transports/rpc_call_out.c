@@ -68,7 +68,8 @@ weir_status wi_rpc_fields_add(weir_rpc_call *call, wi_rpc_fields *fields, const 
 weir_status weir_rpc_add_metadata(weir_rpc_call *call, const char *name, const void *value,
                                   size_t n)
 {
-    if (call->head_sent || call->out_ended || call->is_over)
+    bool ended = call->out_ended && !call->core->side->is_client;
+    if (call->head_sent || ended || call->is_over)
         return WEIR_EEXIST;
     return wi_rpc_fields_add(call, &call->out_metadata, name, value, n);
 }
@@ -126,10 +127,11 @@ weir_status wi_rpc_pack(const wi_rpc_core *core, weir_rpc_codec codec,
     return status;
 }
 
-/* One that waits for the end, or for an exchange, is kept by the call. */
+/* One that waits for the end, or for an exchange, or that may be sent again, is kept by the call.
+ */
 static bool is_kept(const weir_rpc_call *call)
 {
-    return call->exchange == NULL || !call->wire.is_stream;
+    return call->exchange == NULL || !call->wire.is_stream || call->retains;
 }
 
 static weir_status put_body(weir_rpc_call *call, weir_bytes *out, const ProtobufCMessage *message,
@@ -215,13 +217,14 @@ size_t weir_rpc_room(const weir_rpc_call *call)
         return 0;
     if (call->exchange != NULL && call->wire.is_stream)
         return weir_http_exchange_room(call->exchange);
-    size_t most = call->core->send_bytes_max;
-    return call->out.len < most ? most - call->out.len : 0;
+    size_t most = call->core->send_bytes_max, held = call->out.len - call->out_sent;
+    return held < most ? most - held : 0;
 }
 
 void wi_rpc_call_room(weir_rpc_call *call)
 {
-    if (!call->opened || call->out_ended || call->cancelled || call->is_over)
+    if ((!call->opened && !call->core->side->is_client) || call->out_ended || call->cancelled ||
+        call->is_over)
         return;
     call->room_wanted = false;
     if (call->sender != NULL)
@@ -234,6 +237,17 @@ void wi_rpc_call_first_room(weir_rpc_call *call)
 {
     if (!call->one_out && call->handler->room != NULL && weir_rpc_room(call) > 0)
         wi_rpc_call_room(call);
+}
+
+/* Other things that the task was to do for the call come after it. */
+void wi_rpc_call_late_room(weir_rpc_call *call)
+{
+    call->begin_room = false;
+    wi_rpc_call_ready(call);
+    if (weir_rpc_room(call) > 0)
+        wi_rpc_call_room(call);
+    else
+        call->room_wanted = true;
 }
 
 /* ---- The end of a response ---- */

@@ -23,7 +23,8 @@ typedef struct wi_rpc_core wi_rpc_core;
  * and `let_go`, which may only note. */
 typedef struct wi_rpc_side {
     bool is_client;
-    /* All interceptors have let the call in. Server: wi_rpc_call_open follows. */
+    /* All interceptors have let the call in. Server: wi_rpc_call_open follows, on the client when
+     * the response's head has come. */
     void (*admitted)(weir_rpc_call *call);
     /* The call can only fail. Server: it is answered; client: it is given up, and wi_rpc_call_over
      * follows later. Not told twice, nor once our side has ended on the server. */
@@ -101,7 +102,8 @@ struct weir_rpc_call {
     const weir_rpc_method *method;
     const weir_rpc_handler *handler; /* NULL: there is none */
     void *user, *state;
-    void *conn; /* the side's */
+    void *conn;      /* the side's */
+    void *side_data; /* likewise */
     wi_rpc_figures *figures;
     weir_rpc_call *queue_next, *queue_previous;  /* the side's */
     weir_rpc_call *next_ready, *next, *previous; /* of the ready; of all, or of those waiting */
@@ -109,6 +111,7 @@ struct weir_rpc_call {
     uint64_t asked; /* messages */
     uint64_t started_ns;
     size_t pending_from; /* bytes of `pending` before it are used up */
+    size_t out_sent;     /* client: bytes of `out` that the exchange has */
     uint32_t holds, unconsumed;
     uint32_t intercepted;               /* interceptors that were told begin */
     weir_rpc_code code;                 /* how it ended, once it did */
@@ -122,9 +125,10 @@ struct weir_rpc_call {
     bool head_sent, out_ended;          /* our side */
     bool peer_ended, end_told, in_over; /* theirs; in_over: nothing that comes is looked at */
     bool room_wanted, begin_room;
-    bool mute;   /* the handler is told nothing: items stand in its place */
-    bool gated;  /* nothing is taken in yet; the side opens it and pumps */
-    bool failed; /* side->fail was told */
+    bool retains; /* client: what is sent stays in `out`, for another attempt */
+    bool mute;    /* the handler is told nothing: items stand in its place */
+    bool gated;   /* nothing is taken in yet; the side opens it and pumps */
+    bool failed;  /* side->fail was told */
     bool cancelled, timed_out;
     bool traced; /* the context has its trace */
     bool is_over, over_told, is_waiting;
@@ -142,8 +146,8 @@ struct weir_rpc_call {
     size_t metadata_count, trailer_count;
     wi_rpc_fields out_metadata, out_trailers;
     weir_bytes pending; /* bytes that came and were not asked for */
-    weir_bytes
-        out; /* what cannot go to the exchange yet: Connect's one message; before there is one */
+    weir_bytes out; /* what cannot go to the exchange yet: Connect's one message; before there is
+                       one; what it `retains` */
     weir_context context;
     weir_timer deadline;
     weir_rpc_wire wire;
@@ -208,6 +212,8 @@ void wi_rpc_call_deafen(weir_rpc_call *call);
 
 /* The exchange has room: from its event. */
 void wi_rpc_call_room(weir_rpc_call *call);
+/* Tells `room`, by the core's task, as begin_room asks for. */
+void wi_rpc_call_late_room(weir_rpc_call *call);
 /* Tells `room` for the first time, once the handler may send. */
 void wi_rpc_call_first_room(weir_rpc_call *call);
 /* Sends a message packed by wi_rpc_call_pack's rules, or packs `message`: one of the two. */
