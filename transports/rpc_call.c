@@ -94,7 +94,7 @@ weir_context *wi_rpc_call_traced(weir_rpc_call *call)
         return &call->context;
     call->traced = true;
     weir_http1_span text = weir_rpc_metadata_find(call, "traceparent");
-    if (call->context.parent != NULL && has_trace(call->context.parent))
+    if (has_trace(&call->context)) /* that of a parent on another loop */
         return &call->context;
     if (text.at != NULL && read_traceparent(text, &read))
         *trace = read;
@@ -109,8 +109,7 @@ void wi_rpc_call_contextualise(weir_rpc_call *call, weir_context *parent, uint64
     wi_rpc_core *core = call->core;
     if (parent != NULL || deadline_ns != 0)
         weir_context_init(&call->context, core->loop, parent, deadline_ns);
-    static const weir_trace none;
-    call->traced = memcmp(call->context.trace.trace_id, none.trace_id, 16) != 0;
+    call->traced = has_trace(&call->context);
     deadline_ns = call->context.deadline_ns;
     if (deadline_ns == 0)
         return;
