@@ -327,9 +327,12 @@ static void unshare_all(weir_pipeline *p)
 {
     wi_live_free_retired(p);
     for (uint32_t i = 0; p->shared != NULL && i < p->n_nodes; i++) {
-        if (p->shared[i] != NULL && p->nodes[i]->spec->type->unshare != NULL)
-            p->nodes[i]->spec->type->unshare(p->shared[i]);
+        pthread_mutex_lock(&p->lock); /* somebody may look at its figures */
+        void *shared = p->shared[i];
         p->shared[i] = NULL;
+        pthread_mutex_unlock(&p->lock);
+        if (shared != NULL && p->nodes[i]->spec->type->unshare != NULL)
+            p->nodes[i]->spec->type->unshare(shared);
     }
 }
 

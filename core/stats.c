@@ -378,6 +378,81 @@ static void put_durations(text *t, const weir_pipeline *p, bool open)
     }
 }
 
+/* ---- Figures of the stages' own ---- */
+
+static void put_labels(text *t, const char *pipeline, const char *stage, const weir_figure *figure)
+{
+    char a[192], b[192];
+    put(t, "{pipeline=\"%s\",stage=\"%s\"", quoted(pipeline, a), quoted(stage, b));
+    for (int i = 0; i < 2 && figure->labels[i] != NULL; i++)
+        put(t, ",%s=\"%s\"", figure->labels[i], quoted(figure->values[i], a));
+}
+
+static void put_buckets(text *t, const char *name, const weir_pipeline *p, const char *stage,
+                        const weir_figure *figure)
+{
+    uint64_t sum = 0;
+    for (int k = 0; k < WEIR_DURATION_BUCKETS; k++) {
+        sum += figure->buckets[k];
+        put(t, "%s_bucket", name);
+        put_labels(t, p->name, stage, figure);
+        if (k + 1 < WEIR_DURATION_BUCKETS)
+            put(t, ",le=\"%.9g\"} %" PRIu64 "\n", (double)(UINT64_C(128) << k) / 1e9, sum);
+        else
+            put(t, ",le=\"+Inf\"} %" PRIu64 "\n", sum);
+    }
+    put(t, "%s_sum", name);
+    put_labels(t, p->name, stage, figure);
+    put(t, "} %.9f\n%s_count", (double)figure->sum_ns / 1e9, name);
+    put_labels(t, p->name, stage, figure);
+    put(t, "} %" PRIu64 "\n", sum);
+}
+
+static void put_own_of(text *t, const weir_pipeline *p, const weir_node *node, size_t which)
+{
+    const weir_stage_type *type = node->spec->type;
+    const weir_figure_family *f = &type->families[which];
+    const void *shared = p->shared != NULL ? p->shared[node->index] : NULL;
+    weir_figure figure = { 0 };
+    for (size_t i = 0; shared != NULL && type->figure(shared, which, i, &figure); i++) {
+        if (f->kind == WEIR_FIGURE_DURATIONS) {
+            put_buckets(t, f->name, p, node->name, &figure);
+        } else {
+            put(t, "%s%s", f->name, f->kind == WEIR_FIGURE_COUNTER ? "_total" : "");
+            put_labels(t, p->name, node->name, &figure);
+            put(t, "} %" PRIu64 "\n", figure.value);
+        }
+        figure = (weir_figure){ 0 };
+    }
+}
+
+static bool is_first_of_type(const weir_pipeline *p, uint32_t index)
+{
+    for (uint32_t i = 0; i < index; i++)
+        if (p->nodes[i]->spec->type == p->nodes[index]->spec->type)
+            return false;
+    return true;
+}
+
+/* A family may be told once only: of all stages of the type together. */
+static void put_own(text *t, const weir_pipeline *p, bool open)
+{
+    static const char *const kinds[] = { "counter", "gauge", "histogram" };
+    for (uint32_t i = 0; i < p->n_nodes; i++) {
+        const weir_stage_type *type = p->nodes[i]->spec->type;
+        if (type->figure == NULL || !is_first_of_type(p, i))
+            continue;
+        for (size_t f = 0; f < type->family_count; f++) {
+            const weir_figure_family *own = &type->families[f];
+            put_head(t, own->name, kinds[own->kind],
+                     own->kind == WEIR_FIGURE_DURATIONS ? "seconds" : NULL, own->help, open);
+            for (uint32_t k = i; k < p->n_nodes; k++)
+                if (p->nodes[k]->spec->type == type)
+                    put_own_of(t, p, p->nodes[k], f);
+        }
+    }
+}
+
 size_t weir_pipeline_metrics(const weir_pipeline *p, weir_metrics_format format, char *buffer,
                              size_t cap)
 {
@@ -411,6 +486,10 @@ size_t weir_pipeline_metrics(const weir_pipeline *p, weir_metrics_format format,
     }
     put_errors(&t, p, open);
     put_durations(&t, p, open);
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&p->lock;
+    pthread_mutex_lock(lock); /* what is shared may go meanwhile, and a swap change the type */
+    put_own(&t, p, open);
+    pthread_mutex_unlock(lock);
     if (open)
         put(&t, "# EOF\n");
     return t.length;

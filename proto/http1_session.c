@@ -66,7 +66,7 @@ weir_status wi_http1_refuse(weir_http_session *session, weir_status status, unsi
     return wi_http_session_fail(session, status, why);
 }
 
-static void next_message(weir_http_session *session)
+void wi_http1_next_message(weir_http_session *session)
 {
     wi_http1_session *s = wi_http1_of(session);
     s->phase = WI_HTTP1_HEAD;
@@ -85,10 +85,15 @@ void wi_http1_settle(weir_http_session *session)
     if (s->phase != WI_HTTP1_COMPLETE) {
         if (session->config.is_client)
             return;
-        s->closes = true; /* the rest of the request has no reader */
+        /* The rest has no reader. Little is let pass, for the sake of the connection; where it may
+         * be more, the answer has said that this is the last. */
+        s->closes = s->closes || !x->counted || s->body.left > WI_HTTP1_SKIP_BYTES;
     }
     s->exchange = NULL;
-    next_message(session);
+    if (s->phase == WI_HTTP1_COMPLETE || s->closes)
+        wi_http1_next_message(session);
+    else
+        s->since_ns = session->now_ns;
     wi_http_exchange_over(&x->base, WEIR_OK, 0);
 }
 
@@ -142,7 +147,10 @@ static weir_status sweep(weir_http_session *session)
     const weir_http_session_config *config = &session->config;
     if (s->is_dead || s->exchange != NULL)
         return WEIR_OK;
-    if (!config->is_client && s->head.len != 0) {
+    if (s->phase == WI_HTTP1_BODY) { /* what is skipped */
+        if (is_late(session, config->header_timeout_ms))
+            wi_http1_end_input(session);
+    } else if (!config->is_client && s->head.len != 0) {
         if (is_late(session, config->header_timeout_ms))
             return wi_http1_refuse(session, WEIR_EDEADLINE, 408, "the head took too long");
     } else if (is_late(session, config->idle_timeout_ms) ||

@@ -8,7 +8,8 @@ enum {
     WI_HTTP1_FIELDS_MAX = 256, /* of a head, whatever the configuration says */
     WI_HTTP1_TRAILERS_MAX = 64,
     WI_HTTP1_INTERIM_MAX = 8, /* 1xx responses before the final one */
-    WI_HTTP1_TRAILER_BYTES = 4096
+    WI_HTTP1_TRAILER_BYTES = 4096,
+    WI_HTTP1_SKIP_BYTES = 64 * 1024 /* of a request that was answered before it had come */
 };
 
 enum { WI_HTTP1_HEAD, WI_HTTP1_BODY, WI_HTTP1_COMPLETE };
@@ -22,6 +23,7 @@ typedef struct wi_http1_exchange {
     bool mute;        /* its body is not sent: HEAD, 204, 304 */
     bool is_old;      /* the peer speaks HTTP/1.0 */
     bool waits;       /* for 100 before it sends its body */
+    bool counted;     /* the peer has announced the length of its body */
     bool handed_out;  /* our message is, to its end */
     uint8_t interims; /* 1xx responses that came */
     weir_http1_method method;
@@ -49,6 +51,8 @@ static inline wi_http1_session *wi_http1_of(const weir_http_session *session)
 /* ---- http1_session.c ---- */
 /* Nothing follows. What waits is dropped. */
 void wi_http1_end_input(weir_http_session *session);
+/* Ready for the next head, if there is to be one. */
+void wi_http1_next_message(weir_http_session *session);
 /* Ends the exchange if both messages are done. */
 void wi_http1_settle(weir_http_session *session);
 /* Cuts the connection off; a server that has not answered yet says so with `code`. */

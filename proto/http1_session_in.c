@@ -107,6 +107,7 @@ static weir_status take_request(weir_http_session *session, weir_http1_head *hea
     x->method = head->method;
     x->is_old = head->minor == 0;
     x->waits = head->expect_continue;
+    x->counted = head->has_content_length;
     x->tail.env = session->env;
     x->base.peer_ended = s->phase == WI_HTTP1_COMPLETE;
     s->closes = s->closes || !head->keep_alive;
@@ -248,6 +249,18 @@ static size_t window_left(const weir_http_session *session)
     return held < window ? window - held : 0;
 }
 
+/* The request was answered: the rest of its body is passed over. */
+static weir_status skip_body(weir_http_session *session, const char *bytes, size_t n,
+                             size_t *ret_took)
+{
+    wi_http1_session *s = wi_http1_of(session);
+    weir_http1_span data;
+    weir_status status = weir_http1_body_feed(&s->body, bytes, n, &data, ret_took);
+    if (status == WEIR_OK)
+        wi_http1_next_message(session);
+    return WEIR_OK; /* a length that was announced is no reason to refuse anything */
+}
+
 static weir_status take_body(weir_http_session *session, const char *bytes, size_t n,
                              size_t *ret_took)
 {
@@ -294,6 +307,8 @@ static weir_status take(weir_http_session *session, const char *bytes, size_t n,
         *ret_took = n;
         return WEIR_OK;
     }
+    if (s->phase == WI_HTTP1_BODY && s->exchange == NULL)
+        return skip_body(session, bytes, n, ret_took);
     if (s->phase == WI_HTTP1_BODY) {
         s->exchange->waits = false;
         return take_body(session, bytes, n, ret_took);
@@ -328,7 +343,7 @@ bool wi_http1_wants_input(const weir_http_session *session)
     const wi_http1_session *s = wi_http1_of(session);
     if (s->is_dead || s->phase == WI_HTTP1_COMPLETE)
         return false;
-    return s->phase != WI_HTTP1_BODY || window_left(session) != 0;
+    return s->phase != WI_HTTP1_BODY || s->exchange == NULL || window_left(session) != 0;
 }
 
 void wi_http1_peer_ended(weir_http_session *session)
@@ -338,7 +353,9 @@ void wi_http1_peer_ended(weir_http_session *session)
     s->peer_ended = s->closes = true;
     if (s->is_dead || s->phase == WI_HTTP1_COMPLETE)
         return; /* what was asked is answered all the same */
-    if (until_close)
+    if (s->phase == WI_HTTP1_BODY && s->exchange == NULL)
+        wi_http1_end_input(session);
+    else if (until_close)
         tell_end(session);
     else if (s->phase == WI_HTTP1_BODY)
         (void)wi_http1_refuse(session, WEIR_EPROTO, 400, "the body was cut off");

@@ -14,6 +14,12 @@ static size_t fields_room(const weir_http1_field *fields, size_t n)
 
 /* ---- Heads ---- */
 
+/* The answer comes before the request has, of which more may follow than is skipped. */
+static bool is_early(const wi_http1_session *s, const wi_http1_exchange *x)
+{
+    return s->phase == WI_HTTP1_BODY && (!x->counted || s->body.left > WI_HTTP1_SKIP_BYTES);
+}
+
 /* How the body of our message goes, by its head; `bare`: a message that says nothing about it. */
 static weir_http1_framing frame(wi_http1_exchange *x, const weir_http_head *head, bool bare)
 {
@@ -61,8 +67,8 @@ weir_status wi_http1_respond(weir_http_exchange *exchange, const weir_http_head 
     x->mute = bare || x->method == WEIR_HTTP1_HEAD;
     weir_http1_framing framing = frame(x, head, bare);
     /* A body that waits for a 100 that never came may come or not. */
-    bool closes = s->closes || x->waits || framing == WEIR_HTTP1_UNTIL_CLOSE, closed = s->closes;
-    s->closes = closes;
+    bool closed = s->closes;
+    s->closes = closed || x->waits || framing == WEIR_HTTP1_UNTIL_CLOSE || is_early(s, x);
     weir_http1_response response = { .status = head->status,
                                      .framing = framing,
                                      .content_length = x->length,

@@ -6,6 +6,7 @@ enum {
     QUEUED_PER_EXCHANGE = 8,
     GOAWAY_BYTES = 8
 };
+#define LINGER_NS (1000 * WI_HTTP_MS)
 
 weir_status wi_http2_fail(wi_http2 *h2, weir_status status, uint32_t code, const char *why)
 {
@@ -30,9 +31,10 @@ static weir_status fail_by(wi_http2 *h2, int rv)
     }
 }
 
-/* What a callback returns. */
-static int go_on(const wi_http2 *h2)
+int wi_http2_go_on(wi_http2 *h2)
 {
+    if (h2->starved)
+        (void)fail_by(h2, NGHTTP2_ERR_NOMEM);
     return h2->session->failed == WEIR_OK ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
@@ -79,7 +81,7 @@ static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t stream, con
     wi_http2_exchange *x = wi_http2_exchange_of(h2, stream);
     if (x != NULL && !x->finished && in_window(h2, x, n))
         wi_http_tell_body(&x->base, (const char *)bytes, n);
-    return go_on(h2);
+    return wi_http2_go_on(h2);
 }
 
 static void on_data_frame(wi_http2 *h2, const nghttp2_frame *frame)
@@ -116,22 +118,42 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
     default:
         break;
     }
-    return go_on(h2);
+    return wi_http2_go_on(h2);
 }
 
-/* Ours is out. If the peer goes on with a request that was answered, it is told to stop. */
+/* Tells the peer to stop with a request that was answered. */
+static void stop_request(wi_http2 *h2, int32_t stream)
+{
+    int rv = nghttp2_submit_rst_stream(h2->ng, NGHTTP2_FLAG_NONE, stream, NGHTTP2_NO_ERROR);
+    if (rv != 0)
+        fail_by(h2, rv);
+}
+
+/* Ours is out. A peer that is still at its request gets a moment to read that, and its window is
+ * not opened meanwhile: curl, up to 7.88 at least, drops a complete answer with RST_STREAM behind
+ * it, which RFC 9113 section 8.1 allows. */
 static void on_end_sent(wi_http2 *h2, int32_t stream)
 {
     if (h2->session->config.is_client || nghttp2_session_get_stream_remote_close(h2->ng, stream))
         return;
     wi_http2_exchange *x = wi_http2_exchange_of(h2, stream);
-    if (x != NULL && x->base.peer_ended) /* it ends beneath this very call */
-        return;
-    if (x != NULL)
+    if (x == NULL) {
+        stop_request(h2, stream);
+    } else if (!x->base.peer_ended) { /* or it ends beneath this very call */
         x->finished = true;
-    int rv = nghttp2_submit_rst_stream(h2->ng, NGHTTP2_FLAG_NONE, stream, NGHTTP2_NO_ERROR);
-    if (rv != 0)
-        fail_by(h2, rv);
+        x->finished_ns = h2->session->now_ns;
+    }
+}
+
+static void look_at_finished(wi_http2 *h2, uint64_t now)
+{
+    for (weir_http_exchange *e = h2->session->first; e != NULL; e = e->next) {
+        wi_http2_exchange *x = (wi_http2_exchange *)e;
+        if (x->finished && !e->was_reset && now - x->finished_ns >= LINGER_NS) {
+            x->finished_ns = now;
+            stop_request(h2, x->stream);
+        }
+    }
 }
 
 static void on_reset_sent(wi_http2 *h2, const nghttp2_frame *frame)
@@ -163,13 +185,15 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *
         if (frame->goaway.error_code == NGHTTP2_NO_ERROR)
             break;
         h2->goaway_said = true;
-        (void)wi_http2_fail(h2, WEIR_EPROTO, frame->goaway.error_code,
+        /* One that leaves is no offender: grpc-go's last GOAWAY names a stream of its own. */
+        (void)wi_http2_fail(h2, h2->guard.goaway ? WEIR_ECLOSED : WEIR_EPROTO,
+                            frame->goaway.error_code,
                             nghttp2_http2_strerror(frame->goaway.error_code));
         break;
     default:
         break;
     }
-    return 0;
+    return frame->hd.type == NGHTTP2_GOAWAY ? 0 : wi_http2_go_on(h2);
 }
 
 /* A head of ours that nghttp2 cannot say. */
@@ -210,24 +234,43 @@ static int on_stream_close(nghttp2_session *ng, int32_t stream, uint32_t code, v
 
 static void *ng_malloc(size_t n, void *user)
 {
-    return wi_http_pool_take(user, n);
+    wi_http2 *h2 = user;
+    void *memory = wi_http_pool_take(h2->session->pool, n);
+    if (memory != NULL)
+        return memory;
+    h2->starved = true;
+    return wi_http_pool_take_reserve(h2->session->pool, n);
 }
 
 static void ng_free(void *memory, void *user)
 {
+    wi_http2 *h2 = user;
     if (memory != NULL)
-        wi_http_pool_give(user, memory);
+        wi_http_pool_give(h2->session->pool, memory);
 }
 
 static void *ng_calloc(size_t n, size_t each, void *user)
 {
-    const weir_env *env = weir_http_pool_env(user);
-    return n != 0 && each > SIZE_MAX / n ? NULL : weir_memory_new(env, n * each);
+    void *memory = n != 0 && each > SIZE_MAX / n ? NULL : ng_malloc(n * each, user);
+    if (memory != NULL)
+        memset(memory, 0, n * each);
+    return memory;
 }
 
 static void *ng_realloc(void *memory, size_t n, void *user)
 {
-    return weir_memory_resize(weir_http_pool_env(user), memory, n);
+    wi_http2 *h2 = user;
+    void *moved = weir_memory_resize(h2->session->env, memory, n);
+    if (moved != NULL || n == 0)
+        return moved;
+    h2->starved = true;
+    moved = wi_http_pool_take_reserve(h2->session->pool, n);
+    if (moved == NULL || memory == NULL)
+        return moved;
+    size_t had = wi_http_pool_bytes(memory);
+    memcpy(moved, memory, had < n ? had : n); /* of a large block: what fits in here */
+    wi_http_pool_give(h2->session->pool, memory);
+    return moved;
 }
 
 static ssize_t frame_bytes(nghttp2_session *ng, uint8_t type, int32_t stream,
@@ -284,7 +327,7 @@ static nghttp2_option *new_option(const weir_http_session_config *config)
 static int new_session(wi_http2 *h2)
 {
     const weir_http_session_config *config = &h2->session->config;
-    nghttp2_mem mem = { h2->session->pool, ng_malloc, ng_free, ng_calloc, ng_realloc };
+    nghttp2_mem mem = { h2, ng_malloc, ng_free, ng_calloc, ng_realloc };
     nghttp2_session_callbacks *callbacks = new_callbacks(config);
     nghttp2_option *option = new_option(config);
     int rv = NGHTTP2_ERR_NOMEM;
@@ -328,6 +371,8 @@ static weir_status start(weir_http_session *session)
     if (rv != 0)
         goto fail_new;
     rv = submit_settings(h2);
+    if (rv == 0 && h2->starved)
+        rv = NGHTTP2_ERR_NOMEM;
     if (rv != 0)
         goto fail_settings;
     session->impl = h2;
@@ -372,6 +417,8 @@ static weir_status feed(weir_http_session *session, const char *bytes, size_t n,
         ssize_t rv = nghttp2_session_mem_recv(h2->ng, (const uint8_t *)bytes, good);
         if (rv < 0)
             return fail_by(h2, (int)rv);
+        if (wi_http2_go_on(h2) != 0)
+            return session->failed;
     }
     if (verdict.status != WEIR_OK)
         return wi_http2_fail(h2, verdict.status, verdict.code, verdict.why);
@@ -428,7 +475,7 @@ static bool next_frame(wi_http2 *h2, weir_bytes *out)
     }
     if (n > 0 && weir_bytes_append(out, bytes, (size_t)n) != WEIR_OK)
         fail_by(h2, NGHTTP2_ERR_NOMEM);
-    return n > 0 && h2->session->failed == WEIR_OK;
+    return wi_http2_go_on(h2) == 0 && n > 0;
 }
 
 static weir_status output(weir_http_session *session, weir_bytes *out, size_t bytes_max)
@@ -436,7 +483,7 @@ static weir_status output(weir_http_session *session, weir_bytes *out, size_t by
     wi_http2 *h2 = wi_http2_of(session);
     h2->out = out;
     h2->out_end = bytes_max > SIZE_MAX - out->len ? SIZE_MAX : out->len + bytes_max;
-    if (!h2->settings_said) { /* whatever follows, SETTINGS comes first */
+    if (!h2->settings_said && !h2->starved) { /* whatever follows, SETTINGS comes first */
         h2->settings_said = true;
         h2->settings_ns = session->now_ns;
         if (next_frame(h2, out) && session->config.is_client)
@@ -530,6 +577,7 @@ static weir_status sweep(weir_http_session *session)
     if (h2->block.stream != 0 && now - h2->block.start_ns > timeout)
         return wi_http2_fail(h2, WEIR_EDEADLINE, NGHTTP2_ENHANCE_YOUR_CALM,
                              "a head was not complete in time");
+    look_at_finished(h2, now);
     ping(h2, now);
     look_at_idle(h2, now);
     return session->failed;

@@ -13,7 +13,7 @@ typedef struct wi_rate {
     uint64_t cost_ns, debt_max_ns;
 } wi_rate;
 
-enum { WI_GAPS_MAX = 8, WI_FRAME_HEAD = 9 };
+enum { WI_GAPS_MAX = 8, WI_ENDED_MAX = 8, WI_FRAME_HEAD = 9 };
 
 /* Reads the heads of frames as they come. */
 typedef struct wi_http2_guard {
@@ -25,6 +25,9 @@ typedef struct wi_http2_guard {
         uint32_t first, last; /* never opened, as a higher one was */
     } gaps[WI_GAPS_MAX];
     uint32_t gap_next;
+    uint32_t ended[WI_ENDED_MAX]; /* the last that the peer ended or reset */
+    uint32_t ended_next;
+    bool goaway; /* the peer leaves */
     wi_rate resets, violations, control;
     uint32_t earned; /* control frames that what we sent allows beyond the rate */
 } wi_http2_guard;
@@ -55,6 +58,7 @@ typedef struct wi_http2 {
     uint64_t settings_ns;                   /* since then ours are not acknowledged; 0: they are */
     uint32_t goaway_code;
     bool goaway_said, goaway_received, ping_out, settings_received, settings_said;
+    bool starved; /* nghttp2 lives on the reserve: nothing more is asked of it */
 } wi_http2;
 
 typedef struct wi_http2_exchange {
@@ -67,6 +71,7 @@ typedef struct wi_http2_exchange {
     bool deferred; /* nghttp2 waits for resume_data */
     bool violated; /* the peer made nghttp2 reset it */
     bool finished; /* server: the response is out, what is left of the request is not wanted */
+    uint64_t finished_ns;
 } wi_http2_exchange;
 
 /* In the place of the exchange as a stream's user data: we reset it, or refused it. */
@@ -81,6 +86,10 @@ wi_http2_exchange *wi_http2_exchange_of(wi_http2 *h2, int32_t stream);
 
 /* Cuts the connection off; GOAWAY says `code` and why. Returns the session's failure. */
 weir_status wi_http2_fail(wi_http2 *h2, weir_status status, uint32_t code, const char *why);
+
+/* What a callback returns: an error if the session has failed, or the memory's reserve is in use.
+ */
+int wi_http2_go_on(wi_http2 *h2);
 
 /* ---- http2_session_guard.c ---- */
 void wi_http2_guard_init(wi_http2 *h2);

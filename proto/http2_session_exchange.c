@@ -27,6 +27,7 @@ static void must(wi_http2 *h2, int rv)
     if (rv < 0)
         (void)wi_http2_fail(h2, rv == NGHTTP2_ERR_NOMEM ? WEIR_ENOMEM : WEIR_EINTERNAL,
                             NGHTTP2_INTERNAL_ERROR, "out of memory");
+    (void)wi_http2_go_on(h2);
 }
 
 /* ---- Data to be sent ---- */
@@ -144,6 +145,10 @@ weir_status wi_http2_open(weir_http_session *session, const weir_http_head *head
         wi_http_exchange_free(exchange);
         return status_of(rv);
     }
+    if (wi_http2_go_on(h2) != 0) { /* nothing will be sent */
+        wi_http_exchange_free(exchange);
+        return WEIR_ENOMEM;
+    }
     x->stream = rv;
     exchange->user = user;
     exchange->responded = true;
@@ -157,7 +162,7 @@ weir_status wi_http2_respond(weir_http_exchange *exchange, const weir_http_head 
     if (wi_http2_fields_ok(head->fields, head->field_count) != WEIR_OK)
         return WEIR_EINVAL;
     int rv = submit_head(h2_of(exchange), x_of(exchange), head);
-    return rv < 0 ? status_of(rv) : WEIR_OK;
+    return rv < 0 ? status_of(rv) : wi_http2_go_on(h2_of(exchange)) != 0 ? WEIR_ENOMEM : WEIR_OK;
 }
 
 int wi_http2_refuse(wi_http2 *h2, wi_http2_exchange *x, const char *status)

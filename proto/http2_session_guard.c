@@ -78,6 +78,25 @@ static bool in_gap(const wi_http2_guard *g, uint32_t stream)
     return false;
 }
 
+/* Whoever has ended a stream knows that nothing can follow (RFC 9113 5.1). nghttp2 ignores it once
+ * it has forgotten the stream. */
+static bool has_ended(const wi_http2_guard *g, uint32_t stream)
+{
+    bool found = false;
+    for (int i = 0; i < WI_ENDED_MAX; i++)
+        found |= g->ended[i] == stream;
+    return found && stream != 0;
+}
+
+static void note_ended(wi_http2_guard *g, uint32_t stream)
+{
+    g->ended[g->ended_next] = stream;
+    g->ended_next = (g->ended_next + 1) % WI_ENDED_MAX;
+}
+
+static const wi_http2_verdict after_end = { WEIR_EPROTO, NGHTTP2_STREAM_CLOSED,
+                                            "a frame on a stream that its sender has ended" };
+
 static wi_http2_verdict look_at_headers(wi_http2 *h2, uint32_t stream)
 {
     wi_http2_guard *g = &h2->guard;
@@ -115,21 +134,38 @@ static wi_http2_verdict look_at(wi_http2 *h2)
     uint8_t type = head[3], flags = head[4];
     switch (type) {
     case NGHTTP2_DATA:
+        if (has_ended(g, stream))
+            return after_end;
+        if ((flags & NGHTTP2_FLAG_END_STREAM) != 0)
+            note_ended(g, stream);
         if (g->payload_left > 0 || (flags & NGHTTP2_FLAG_END_STREAM) != 0)
             return fine;
         return look_at_control(h2);
     case NGHTTP2_HEADERS:
+        if (has_ended(g, stream))
+            return after_end;
+        if ((flags & NGHTTP2_FLAG_END_STREAM) != 0)
+            note_ended(g, stream);
         return look_at_headers(h2, stream);
+    case NGHTTP2_PRIORITY:
+        if (stream == 0)
+            return (wi_http2_verdict){ WEIR_EPROTO, NGHTTP2_PROTOCOL_ERROR,
+                                       "PRIORITY without a stream" };
+        return look_at_control(h2);
     case NGHTTP2_CONTINUATION:
         if (++g->continuations > h2->session->config.continuations_max)
             return (wi_http2_verdict){ WEIR_ELIMIT, NGHTTP2_ENHANCE_YOUR_CALM,
                                        "too many CONTINUATION frames" };
         return fine;
     case NGHTTP2_RST_STREAM:
+        note_ended(g, stream);
         if (!h2->session->config.is_client && wi_rate_over(&g->resets, h2->session->now_ns))
             return (wi_http2_verdict){ WEIR_ELIMIT, NGHTTP2_ENHANCE_YOUR_CALM,
                                        "too many streams were reset" };
         return fine;
+    case NGHTTP2_PUSH_PROMISE: /* our SETTINGS came before any request that could have led to it */
+        return (wi_http2_verdict){ WEIR_EPROTO, NGHTTP2_PROTOCOL_ERROR,
+                                   "PUSH_PROMISE, which was not enabled" };
     case NGHTTP2_SETTINGS: /* one that acknowledges nothing is nghttp2's to refuse */
         if ((flags & NGHTTP2_FLAG_ACK) != 0 || !h2->settings_received)
             return fine;
@@ -138,7 +174,10 @@ static wi_http2_verdict look_at(wi_http2 *h2)
         if ((flags & NGHTTP2_FLAG_ACK) != 0 && h2->ping_out)
             return fine;
         return look_at_control(h2);
-    default: /* PRIORITY, WINDOW_UPDATE, GOAWAY, PUSH_PROMISE, unknown ones */
+    case NGHTTP2_GOAWAY:
+        g->goaway = true;
+        return look_at_control(h2);
+    default: /* WINDOW_UPDATE, unknown ones */
         return look_at_control(h2);
     }
 }

@@ -13,6 +13,8 @@ enum {
     CLASSES = STEPS + DOUBLINGS * 16,
     BLOCK_MAX = STEPS_MAX << DOUBLINGS,
     LARGE = CLASSES,
+    RESERVED,
+    RESERVE_BYTES = 4096,
     KEEP_DEFAULT = 4 * 1024 * 1024
 };
 
@@ -28,6 +30,9 @@ struct weir_http_pool {
     const weir_env *below;
     size_t kept, keep_max;
     block *kept_of[CLASSES];
+    uint32_t reserve_live;
+    size_t reserve_used;
+    uint64_t reserve[RESERVE_BYTES / 8];
 };
 
 static unsigned class_of(size_t bytes)
@@ -67,10 +72,36 @@ void *wi_http_pool_take(weir_http_pool *pool, size_t bytes)
     return b + 1;
 }
 
+void *wi_http_pool_take_reserve(weir_http_pool *pool, size_t bytes)
+{
+    size_t rounded = ((bytes + 7) & ~(size_t)7) + sizeof(block);
+    if (bytes > RESERVE_BYTES || rounded > RESERVE_BYTES - pool->reserve_used)
+        return NULL;
+    block *b = (block *)(pool->reserve + pool->reserve_used / 8);
+    pool->reserve_used += rounded;
+    pool->reserve_live++;
+    b->class = RESERVED + ((uint64_t)bytes << 32);
+    return b + 1;
+}
+
+size_t wi_http_pool_bytes(const void *memory)
+{
+    const block *b = (const block *)memory - 1;
+    unsigned class = (unsigned)b->class;
+    if (class == RESERVED)
+        return (size_t)(b->class >> 32);
+    return class == LARGE ? SIZE_MAX : class_bytes(class);
+}
+
 void wi_http_pool_give(weir_http_pool *pool, void *memory)
 {
     block *b = (block *)memory - 1;
     unsigned class = (unsigned)b->class;
+    if (class == RESERVED) {
+        if (--pool->reserve_live == 0)
+            pool->reserve_used = 0;
+        return;
+    }
     size_t size = class == LARGE ? 0 : class_bytes(class);
     if (class == LARGE || pool->kept + size > pool->keep_max) {
         weir_memory_free(pool->below, b);
@@ -98,7 +129,7 @@ static void *pool_resize(void *memory, size_t bytes, void *user)
         b = weir_memory_resize(pool->below, b, sizeof *b + bytes);
         return b == NULL ? NULL : b + 1;
     }
-    size_t size = class == LARGE ? SIZE_MAX : class_bytes(class);
+    size_t size = wi_http_pool_bytes(memory);
     if (class != LARGE && bytes <= size)
         return memory;
     void *moved = wi_http_pool_take(pool, bytes);

@@ -99,6 +99,12 @@ struct weir_http_exchange {
 /* What the pool's env does, without the way through it. */
 void *wi_http_pool_take(weir_http_pool *pool, size_t bytes);
 void wi_http_pool_give(weir_http_pool *pool, void *memory); /* not NULL */
+/* From a small reserve, when take has failed, for a library that does not take a refusal well
+ * (nghttp2 frees twice what its queue of streams could not grow for). Nothing more may be asked of
+ * that library then. NULL: used up. */
+void *wi_http_pool_take_reserve(weir_http_pool *pool, size_t bytes);
+/* How many bytes the block has room for; SIZE_MAX: a large one, it is not known. */
+size_t wi_http_pool_bytes(const void *memory);
 
 /* ---- http_session.c ---- */
 

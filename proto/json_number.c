@@ -220,14 +220,15 @@ static size_t lay_out(char *out, const char *digits, int count, int point)
 }
 
 /* Whether `value` is what reads back, in its width. */
-static bool is_same(double back, double value, bool is_float)
+static inline bool is_same(double back, double value, bool is_float)
 {
     return is_float ? (float)back == (float)value : back == value;
 }
 
 /* Finds a positive number's digits when it has few decimals, as most have. At most 15 digits, of a
  * float 6: those always read back as the number that they are nearest to. */
-static int few_decimals(double value, bool is_float, char *digits, int *ret_point)
+__attribute__((always_inline)) static inline int few_decimals(double value, bool is_float,
+                                                              char *digits, int *ret_point)
 {
     double top = is_float ? 1e6 : 1e15;
     double power = 1;

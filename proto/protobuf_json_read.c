@@ -89,11 +89,11 @@ static ProtobufCMessage *new_message(reading *r, const ProtobufCMessageDescripto
 
 /* ---- Opening messages ---- */
 
-static weir_status push(reading *r, ProtobufCMessage *message, uint32_t depth, mode m,
-                        frame **ret_frame)
+/* NULL: no memory for it. */
+static frame *push(reading *r, ProtobufCMessage *message, uint32_t depth, mode m,
+                   weir_status *ret_status)
 {
     unsigned n = message->descriptor->n_fields;
-    weir_status status = WEIR_OK;
     assert(r->n < sizeof r->frames / sizeof r->frames[0]);
     frame *f = &r->frames[r->n++];
     *f = (frame){ .message = message, .mode = (uint8_t)m, .depth = (uint8_t)depth };
@@ -101,20 +101,19 @@ static weir_status push(reading *r, ProtobufCMessage *message, uint32_t depth, m
     f->seen = &f->few_seen;
     if (n > 64) {
         size_t bytes = (n + 63) / 64 * sizeof *f->seen;
-        f->seen = wi_pbj_take(&r->source, bytes, &status);
+        f->seen = wi_pbj_take(&r->source, bytes, ret_status);
         if (f->seen == NULL)
-            return status;
+            return NULL;
         memset(f->seen, 0, bytes);
     }
-    *ret_frame = f;
-    return WEIR_OK;
+    return f;
 }
 
 static weir_status push_repeated(reading *r, ProtobufCMessage *message, uint32_t depth, mode m)
 {
-    frame *f = NULL;
-    weir_status status = push(r, message, depth, m, &f);
-    if (status == WEIR_OK)
+    weir_status status = WEIR_OK;
+    frame *f = push(r, message, depth, m, &status);
+    if (f != NULL)
         f->field = &message->descriptor->fields[0];
     return status;
 }
@@ -152,11 +151,12 @@ static weir_status push_any(reading *r, ProtobufCMessage *any, uint32_t depth,
 {
     weir_json_token type;
     weir_status status = find_type(r, brace->text, &type);
-    frame *f = NULL;
-    if (status == WEIR_OK && type.kind == WEIR_JSON_NULL)
-        return push(r, any, depth, IN_ANY, &f); /* an empty one; its end is all that follows */
     if (status != WEIR_OK)
         return status;
+    if (type.kind == WEIR_JSON_NULL) { /* an empty one; its end is all that follows */
+        (void)push(r, any, depth, IN_ANY, &status);
+        return status;
+    }
     if (type.kind != WEIR_JSON_STRING)
         return refuse(r, "a @type is no string");
     if (depth >= r->depth_max)
@@ -178,8 +178,8 @@ static weir_status push_any(reading *r, ProtobufCMessage *any, uint32_t depth,
     if (message == NULL)
         return status;
     bool is_plain = kind == WI_PBJ_PLAIN;
-    status = push(r, message, depth + 1, is_plain ? FIELDS : IN_ANY, &f);
-    if (status == WEIR_OK)
+    frame *f = push(r, message, depth + 1, is_plain ? FIELDS : IN_ANY, &status);
+    if (f != NULL)
         f->any = any;
     return status;
 }
@@ -266,7 +266,7 @@ static weir_status read_into(reading *r, ProtobufCMessage *message, uint32_t dep
                              const weir_json_token *token)
 {
     wi_pbj_kind kind = wi_pbj_kind_of(message->descriptor);
-    frame *f = NULL;
+    weir_status status = WEIR_OK;
     switch (kind) {
     case WI_PBJ_TIMESTAMP:
     case WI_PBJ_DURATION:
@@ -290,8 +290,10 @@ static weir_status read_into(reading *r, ProtobufCMessage *message, uint32_t dep
         return refuse(r, "an object was expected");
     if (kind == WI_PBJ_STRUCT)
         return push_repeated(r, message, depth, ENTRIES);
-    return kind == WI_PBJ_ANY ? push_any(r, message, depth, token)
-                              : push(r, message, depth, FIELDS, &f);
+    if (kind == WI_PBJ_ANY)
+        return push_any(r, message, depth, token);
+    (void)push(r, message, depth, FIELDS, &status);
+    return status;
 }
 
 /* ---- Fields ---- */

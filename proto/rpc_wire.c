@@ -88,7 +88,8 @@ bool wi_rpc_lists_gzip(weir_http1_span value)
         size_t len = comma == NULL ? value.len : (size_t)(comma - value.at);
         const char *semicolon = memchr(value.at, ';', len);
         size_t bare = semicolon == NULL ? len : (size_t)(semicolon - value.at);
-        if (weir_http1_span_is(wi_rpc_trim((weir_http1_span){ value.at, bare }), "gzip"))
+        weir_http1_span name = wi_rpc_trim((weir_http1_span){ value.at, bare });
+        if (name.len == 4 && weir_http1_span_is(name, "gzip"))
             return !is_refused((weir_http1_span){ value.at + bare, len - bare });
         len += comma != NULL;
         value = (weir_http1_span){ value.at + len, value.len - len };

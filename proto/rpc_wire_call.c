@@ -12,7 +12,8 @@ static const weir_http1_span gzip_text = WI_SPAN("gzip");
 static bool has_user_agent(const weir_rpc_wire_options *options)
 {
     for (size_t i = 0; i < options->metadata_count; i++) {
-        if (weir_http1_span_is(options->metadata[i].name, "user-agent"))
+        if (options->metadata[i].name.len == 10 &&
+            weir_http1_span_is(options->metadata[i].name, "user-agent"))
             return true;
     }
     return false;

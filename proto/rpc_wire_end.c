@@ -57,7 +57,7 @@ static weir_status error_body(weir_rpc_wire *wire, weir_arena *arena)
         wire->error = error;
         return WEIR_EPARTIAL;
     }
-    weir_rpc_error read = { .code = error.code };
+    weir_rpc_error read = { .code = error.code, .text = { "", 0 } };
     weir_status status = wi_rpc_json_read_error(text, arena, &read);
     if (status == WEIR_ENOMEM)
         return wi_rpc_no_memory(wire);
@@ -103,6 +103,10 @@ static bool take_line(wi_rpc_fields *fields, weir_http1_span line, weir_status *
     weir_http1_span value = wi_rpc_trim((weir_http1_span){ colon + 1, line.len - len - 1 });
     if (!wi_rpc_name_ok(name) || !wi_rpc_value_ok(value))
         return false;
+    for (size_t i = 0; i < len; i++) {
+        char *c = (char *)(uintptr_t)line.at + i; /* of a buffer of the wire's */
+        *c = *c >= 'A' && *c <= 'Z' ? (char)(*c | 0x20) : *c;
+    }
     *ret_status = wi_rpc_fields_receive(fields, name, value, false);
     return true;
 }

@@ -22,6 +22,10 @@ weir_status wi_rpc_no_memory(weir_rpc_wire *wire)
 
 weir_status wi_rpc_utf8(weir_http1_span text, weir_arena *arena, weir_http1_span *ret_text)
 {
+    if (text.len == 0) {
+        *ret_text = (weir_http1_span){ "", 0 };
+        return WEIR_OK;
+    }
     const unsigned char *at = (const unsigned char *)text.at, *end = at + text.len;
     char *copy = NULL;
     for (size_t i = 0; i < text.len;) {
@@ -89,7 +93,8 @@ static weir_status percent_decode(weir_http1_span text, weir_arena *arena,
     for (size_t i = 0; i < text.len; i++) {
         bool escape = text.at[i] == '%' && text.len - i > 2 && hex_of(text.at[i + 1]) >= 0 &&
                       hex_of(text.at[i + 2]) >= 0;
-        out[len++] = escape ? (char)(hex_of(text.at[i + 1]) << 4 | hex_of(text.at[i + 2]))
+        out[len++] = escape ? (char)(unsigned char)(hex_of(text.at[i + 1]) << 4 |
+                                                    hex_of(text.at[i + 2]))
                             : text.at[i];
         i += escape ? 2 : 0;
     }
@@ -198,7 +203,7 @@ static weir_status sort_end(wi_rpc_fields *fields, const weir_http1_field *from,
 
 static weir_status read_error(const end_fields *end, weir_arena *arena, weir_rpc_error *ret_error)
 {
-    weir_rpc_error error = { 0 };
+    weir_rpc_error error = { .text = { "", 0 } };
     weir_status status = WEIR_OK;
     if (!read_code(*end->status, &error.code)) {
         static const char text[] = "malformed grpc-status";

@@ -37,7 +37,7 @@ static weir_status receive_one(wi_rpc_fields *fields, weir_http1_span name, weir
     char *memory = weir_arena_take(fields->arena, name.len + room);
     if (memory == NULL || wi_rpc_fields_reserve(fields, 1) != WEIR_OK)
         return WEIR_ENOMEM;
-    copy_lower(memory, name);
+    memcpy(memory, name.at, name.len);
     size_t len = value.len;
     char *to = memory + name.len;
     if (!is_bin && len > 0)

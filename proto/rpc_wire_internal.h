@@ -103,7 +103,7 @@ static inline void wi_rpc_fields_put(wi_rpc_fields *fields, weir_http1_span name
 {
     fields->at[fields->n++] = (weir_http1_field){ name, value };
 }
-/* Adds what came: copied, the name in lower case, values of "-bin" taken apart and decoded.
+/* Adds what came: copied, the name being in lower case; values of "-bin" taken apart and decoded.
  * WEIR_EINVAL: those are no base64; WEIR_ELIMIT: too many; WEIR_ENOMEM. */
 weir_status wi_rpc_fields_receive(wi_rpc_fields *fields, weir_http1_span name,
                                   weir_http1_span value, bool is_bin);

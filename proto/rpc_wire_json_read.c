@@ -223,7 +223,7 @@ static void take_end(json_in *in, weir_rpc_error *error, wi_rpc_fields *fields)
 weir_status wi_rpc_json_read_end(weir_rpc_wire *wire, weir_http1_span text, weir_arena *arena)
 {
     json_in in;
-    weir_rpc_error error = { 0 };
+    weir_rpc_error error = { .text = { "", 0 } };
     wi_rpc_fields fields = { .max = wire->limits.fields_max, .arena = arena };
     if (!open_object(&in, text, arena))
         return WEIR_EPROTO;

@@ -34,6 +34,8 @@ static wi_rpc_name by_length(weir_http1_span name)
         return IS("te") ? WI_RPC_OURS : WI_RPC_METADATA;
     case 4:
         return IS("host") ? WI_RPC_OURS : WI_RPC_METADATA;
+    case 6:
+        return IS("accept") ? WI_RPC_OURS : WI_RPC_METADATA;
     case 7:
         return IS("trailer") || IS("upgrade") ? WI_RPC_OURS : WI_RPC_METADATA;
     case 10:

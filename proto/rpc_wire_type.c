@@ -22,8 +22,13 @@ const wi_rpc_type wi_rpc_types[WI_RPC_TYPES] = {
     WI_RPC_TYPE_LIST(TYPE_ROW)
 };
 
+/* As everybody writes it, then in any case. */
 static wi_rpc_type_id exact(weir_http1_span text)
 {
+    for (unsigned i = 0; i < WI_RPC_TYPES; i++) {
+        if (wi_rpc_is(text, wi_rpc_types[i].text.at, wi_rpc_types[i].text.len))
+            return (wi_rpc_type_id)i;
+    }
     for (unsigned i = 0; i < WI_RPC_TYPES; i++) {
         if (text.len == wi_rpc_types[i].text.len &&
             weir_http1_span_is(text, wi_rpc_types[i].text.at))

@@ -22,7 +22,8 @@ enum { RIG_MS = 1000000, RIG_EXCHANGES = 4096 };
 /* Memory that is counted, and may fail. */
 typedef struct rig_memory {
     size_t live, taken;
-    size_t fail_at; /* the nth from now fails, once; 0: none */
+    size_t fail_at; /* the nth from now fails; 0: none */
+    bool for_good;  /* and all that follow; otherwise once */
     bool failed;
 } rig_memory;
 
@@ -36,6 +37,7 @@ static inline void *rig_resize(void *memory, size_t bytes, void *user)
     }
     m->taken++;
     if (m->fail_at != 0 && --m->fail_at == 0) {
+        m->fail_at = m->for_good;
         m->failed = true;
         return NULL;
     }
@@ -232,13 +234,19 @@ static inline side *side_started(bool is_client)
     return s;
 }
 
-static inline void side_free(side *s)
+static inline void side_close(side *s)
 {
     if (s->session != NULL) {
         weir_http_session_eof(s->session, WEIR_ECLOSED);
         assert_int_equal(weir_http_session_exchanges(s->session), 0);
     }
     weir_http_session_free(s->session);
+    s->session = NULL;
+}
+
+static inline void side_free(side *s)
+{
+    side_close(s);
     weir_bytes_done(&s->out);
     for (size_t i = 0; i < s->count; i++) {
         assert_true(s->x[i]->overs == 1 || s->x[i]->exchange == NULL);

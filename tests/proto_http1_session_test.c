@@ -466,6 +466,17 @@ static void a_body_that_waits_is_asked_for(void **state)
     side_free(&server);
 }
 
+static void an_answer_behind_100_need_not_end_the_connection(void **state)
+{
+    (void)state;
+    side_new(&server, false, (weir_http_session_config){ 0 });
+    feed(&server, EXPECTING, 1000);
+    sent(&server);
+    respond(server.exchange, 200, 0, false);
+    assert_null(strstr(sent(&server), "close"));
+    side_free(&server);
+}
+
 static void a_body_that_came_by_itself_is_not_asked_for(void **state)
 {
     (void)state;
@@ -564,16 +575,57 @@ static void a_drain_says_close_and_takes_nothing_more(void **state)
     side_free(&server);
 }
 
-static void an_early_answer_ends_the_exchange_and_the_connection(void **state)
+static void the_rest_of_a_request_that_was_answered_early_is_skipped(void **state)
 {
     (void)state;
     side_new(&server, false, (weir_http_session_config){ 0 });
     feed(&server, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n123", 1000);
     greet(&server, server.exchange);
-    sent(&server);
+    assert_null(strstr(sent(&server), "Connection"));
     says(&server, "<POST http://a / 9>123<over OK>");
-    assert_true(weir_http_session_is_over(server.session));
+    assert_true(weir_http_session_wants_input(server.session));
+    feed(&server, "456789GET / HTTP/1.1\r\nHost: b\r\n\r\n", 4);
+    says(&server, "<POST http://a / 9>123<over OK><GET http://b / 0 ends>");
     side_free(&server);
+}
+
+static void an_early_answer_that_would_leave_much_unread_says_close(void **state)
+{
+    static const char *const requests[] = {
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n123\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n123",
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(requests); i++) {
+        side_new(&server, false, (weir_http_session_config){ 0 });
+        feed(&server, requests[i], 1000);
+        greet(&server, server.exchange);
+        assert_non_null(strstr(sent(&server), "Connection: close\r\n"));
+        assert_non_null(strstr(server.log, "123<over OK>"));
+        assert_true(weir_http_session_is_over(server.session));
+        side_free(&server);
+    }
+}
+
+static void a_rest_that_does_not_come_is_not_waited_for(void **state)
+{
+    (void)state;
+    for (int ends = 0; ends < 2; ends++) {
+        side_new(&server, false, (weir_http_session_config){ .header_timeout_ms = 10 });
+        feed(&server, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n123", 1000);
+        greet(&server, server.exchange);
+        sent(&server);
+        assert_false(weir_http_session_is_over(server.session));
+        if (ends == 0) {
+            now_ns += UINT64_C(20) * 1000000;
+            assert_int_equal(weir_http_session_sweep(server.session, now_ns), WEIR_OK);
+        } else {
+            weir_http_session_eof(server.session, WEIR_OK);
+        }
+        assert_true(weir_http_session_is_over(server.session));
+        assert_int_equal(strlen(sent(&server)), 0);
+        side_free(&server);
+    }
 }
 
 static void a_client_has_one_exchange_at_a_time(void **state)
@@ -877,12 +929,15 @@ int main(void)
         cmocka_unit_test(output_is_handed_out_in_portions),
         cmocka_unit_test(a_length_that_was_announced_is_kept),
         cmocka_unit_test(a_body_that_waits_is_asked_for),
+        cmocka_unit_test(an_answer_behind_100_need_not_end_the_connection),
         cmocka_unit_test(a_body_that_came_by_itself_is_not_asked_for),
         cmocka_unit_test(an_answer_in_place_of_100_ends_the_connection),
         cmocka_unit_test(interim_responses_are_swallowed_up_to_a_limit),
         cmocka_unit_test(a_connection_goes_on_unless_one_side_says_no),
         cmocka_unit_test(a_drain_says_close_and_takes_nothing_more),
-        cmocka_unit_test(an_early_answer_ends_the_exchange_and_the_connection),
+        cmocka_unit_test(the_rest_of_a_request_that_was_answered_early_is_skipped),
+        cmocka_unit_test(an_early_answer_that_would_leave_much_unread_says_close),
+        cmocka_unit_test(a_rest_that_does_not_come_is_not_waited_for),
         cmocka_unit_test(a_client_has_one_exchange_at_a_time),
         cmocka_unit_test(a_reset_ends_the_connection_and_is_told_later),
         cmocka_unit_test(a_server_still_answers_a_peer_that_ended_its_side),

@@ -530,6 +530,23 @@ static void errors_of_the_connection_end_it(void **state)
     put_frame(&h->f, FRAME_DATA, 0, 1, "x", 1);
     assert_ends_connection(h, H2_STREAM_CLOSED);
 
+    side *s = side_new(false); /* also when the answer is out and the stream forgotten */
+    s->answer = true;
+    h = hand_of(s);
+    put_request(&h->f, 1, END_STREAM);
+    assert_int_equal(send_all(h), WEIR_OK);
+    put_frame(&h->f, FRAME_DATA, 0, 1, "x", 1);
+    assert_ends_connection(h, H2_STREAM_CLOSED);
+
+    h = hand_new(); /* after the peer's own reset */
+    open_and_reset(h, 0);
+    put_request(&h->f, 1, 0);
+    assert_ends_connection(h, H2_STREAM_CLOSED);
+
+    h = hand_new();
+    put_frame(&h->f, FRAME_PRIORITY, 0, 0, "12345", 5);
+    assert_ends_connection(h, H2_PROTOCOL_ERROR);
+
     h = hand_new();
     put_request(&h->f, 1, 0);
     put_frame(&h->f, FRAME_PRIORITY, 0, 1, "1234", 4);
@@ -580,6 +597,108 @@ static void bytes_beyond_a_window_end_the_connection_or_reset_the_stream(void **
     size_t goaways = said(h, FRAME_GOAWAY, 0, &frame);
     assert_int_equal(resets + goaways, 1);
     assert_int_equal(s->x[0]->body_bytes, 65536);
+    hand_free(h);
+}
+
+static void padding_returns_to_the_windows_by_itself(void **state)
+{
+    hand *h = hand_new();
+    uint8_t payload[202] = { 200, 'x' };
+    seen_frame frame;
+    (void)state;
+    put_request(&h->f, 1, 0);
+    for (int i = 0; i < 2000; i++) { /* six windows of a stream */
+        put_frame(&h->f, FRAME_DATA, PADDED, 1, payload, sizeof payload);
+        assert_int_equal(send_all(h), WEIR_OK);
+    }
+    assert_int_equal(h->s->x[0]->body_bytes, 2000);
+    assert_int_equal(said(h, FRAME_RST_STREAM, 1, &frame), 0);
+    assert_true(said(h, FRAME_WINDOW_UPDATE, 1, &frame) >= 5);
+    hand_free(h);
+}
+
+static void resets_that_nobody_reads_are_limited(void **state)
+{
+    side *s = side_new(false);
+    s->config.exchanges_max = 2;
+    hand *h = hand_of(s);
+    weir_status status = WEIR_OK;
+    (void)state;
+    h->f.len = 0;
+    put_preface(&h->f); /* no acknowledgement: more than two streams are refused one by one */
+    for (uint32_t i = 0; i < 3000 && status == WEIR_OK; i++) {
+        put_request(&h->f, 2 * i + 1, 0);
+        status = side_feed(s, h->f.at, h->f.len);
+        h->f.len = 0;
+    }
+    assert_int_equal(status, WEIR_ELIMIT);
+    assert_int_equal(send_all(h), WEIR_ELIMIT);
+    assert_cut_off(h, H2_ENHANCE_YOUR_CALM);
+    hand_free(h);
+}
+
+/* ---- Servers that mean harm ---- */
+
+/* A client with a request out, and its peer's SETTINGS before what a hand writes. */
+static hand *client_hand(uint32_t control_burst)
+{
+    side *s = side_new(true);
+    s->config.control_burst = control_burst;
+    hand *h = calloc(1, sizeof *h);
+    h->s = s;
+    assert_int_equal(side_start(s), WEIR_OK);
+    (void)rig_open(s, true);
+    assert_int_equal(side_output(s), WEIR_OK);
+    put(&h->said, s->out.at + 24, s->out.len - 24);
+    put_frame(&h->f, FRAME_SETTINGS, 0, 0, NULL, 0);
+    return h;
+}
+
+static void a_client_takes_no_pushes(void **state)
+{
+    hand *h = client_hand(0);
+    (void)state;
+    put_frame(&h->f, FRAME_PUSH_PROMISE, END_HEADERS, 1, "\0\0\0\2\x82\x86\x84", 7);
+    assert_int_equal(send_all(h), WEIR_EPROTO);
+    assert_cut_off(h, H2_PROTOCOL_ERROR);
+    hand_free(h);
+}
+
+static void interim_responses_without_end_are_cut_off(void **state)
+{
+    hand *h = client_hand(20);
+    frames block = { 0 };
+    weir_status status = WEIR_OK;
+    int n = 0;
+    (void)state;
+    put_field(&block, ":status", "103");
+    for (; n < 100 && status == WEIR_OK; n++) {
+        put_frame(&h->f, FRAME_HEADERS, END_HEADERS, 1, block.at, block.len);
+        status = send_all(h);
+    }
+    assert_int_equal(status, WEIR_ELIMIT);
+    assert_in_range(n, 20, 30); /* our own HEADERS and what went before allows some */
+    free(block.at);
+    hand_free(h);
+}
+
+static void a_response_head_too_large_is_given_up(void **state)
+{
+    hand *h = client_hand(0);
+    frames block = { 0 };
+    static char value[10000];
+    (void)state;
+    memset(value, 'x', sizeof value);
+    put_field(&block, ":status", "200");
+    put_field_n(&block, "a", value, sizeof value);
+    put_field_n(&block, "b", value, 6400);
+    put_frame(&h->f, FRAME_HEADERS, 0, 1, block.at, 16384);
+    put_frame(&h->f, FRAME_CONTINUATION, END_HEADERS, 1, block.at + 16384, block.len - 16384);
+    assert_int_equal(send_all(h), WEIR_OK);
+    assert_int_equal(h->s->x[0]->heads, 0);
+    assert_int_equal(h->s->x[0]->status, WEIR_ELIMIT);
+    assert_stream_reset(h, 1, H2_ENHANCE_YOUR_CALM);
+    free(block.at);
     hand_free(h);
 }
 
@@ -695,6 +814,11 @@ int main(void)
         cmocka_unit_test(more_streams_than_allowed_are_refused_also_before_the_peer_knows),
         cmocka_unit_test(errors_of_the_connection_end_it),
         cmocka_unit_test(bytes_beyond_a_window_end_the_connection_or_reset_the_stream),
+        cmocka_unit_test(padding_returns_to_the_windows_by_itself),
+        cmocka_unit_test(resets_that_nobody_reads_are_limited),
+        cmocka_unit_test(a_client_takes_no_pushes),
+        cmocka_unit_test(interim_responses_without_end_are_cut_off),
+        cmocka_unit_test(a_response_head_too_large_is_given_up),
         cmocka_unit_test(a_preface_that_does_not_come_is_waited_for_ten_seconds),
         cmocka_unit_test(a_head_that_is_not_completed_is_waited_for_ten_seconds),
         cmocka_unit_test(settings_that_are_not_acknowledged_are_waited_for_ten_seconds),

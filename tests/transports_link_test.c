@@ -358,6 +358,65 @@ static void links_may_be_freed_with_all_under_way(void **state)
     assert_int_equal(link_bytes, 0);
 }
 
+/* A connection and a call, whatever fails. */
+static void try_a_call(rig *r)
+{
+    wi_link *link = NULL;
+    wi_dial dial = { .address = &r->address, .user = r };
+    if (wi_links_dial(r->client, &dial, &link) != WEIR_OK)
+        return;
+    UNTIL(r, r->at_client.ups + r->at_client.overs > 0);
+    if (r->at_client.overs == 0 && ask(r, link, 1000) != NULL)
+        UNTIL(r, r->at_client.exchange_overs == 1);
+}
+
+static size_t allocations_of_a_call(weir_http_version version, size_t failing_nth)
+{
+    rig *r = rig_new();
+    r->client_config.session.version = version;
+    r->at_server.answer_bytes = 1000;
+    r->client_config.pool_bytes_max = r->server_config.pool_bytes_max = 1;
+    rig_start(r, NULL);
+    link_allocations = 0;
+    link_failing_nth = failing_nth;
+    try_a_call(r);
+    size_t n = link_allocations;
+    link_failing_nth = 0;
+    rig_stop(r); /* which looks for what is left */
+    return n;
+}
+
+/* Those of HTTP/2 are its session's own, and in its test. */
+static void every_allocation_may_fail(void **state)
+{
+    size_t nth = 1;
+    (void)state;
+    while (allocations_of_a_call(WEIR_HTTP_1, nth) >= nth)
+        nth++;
+    assert_in_range(nth, 10, 1000);
+}
+
+static void calls_in_steady_state_allocate_nothing(void **state)
+{
+    (void)state;
+    for (int version = WEIR_HTTP_1; version <= (WEIR_HAVE_NGHTTP2 ? WEIR_HTTP_2 : WEIR_HTTP_1);
+         version++) {
+        rig *r = rig_new();
+        r->client_config.session.version = (weir_http_version)version;
+        r->at_server.answer_bytes = 20000;
+        rig_start(r, NULL);
+        wi_link *link = dial(r, NULL, NULL);
+        UNTIL(r, r->at_client.ups == 1);
+        for (int i = 0; i < 100; i++) {
+            if (i == 50)
+                link_allocations = 0;
+            one_call(r, link, 20000);
+        }
+        assert_int_equal(link_allocations, 0);
+        rig_stop(r);
+    }
+}
+
 static void idle_connections_hold_little(weir_http_version version, size_t bytes_max)
 {
     enum { N = 1000 };
@@ -412,6 +471,8 @@ int main(void)
         cmocka_unit_test(more_connections_than_allowed_wait),
         cmocka_unit_test(a_link_that_is_closed_tells_its_exchanges_why),
         cmocka_unit_test(links_may_be_freed_with_all_under_way),
+        cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(calls_in_steady_state_allocate_nothing),
         cmocka_unit_test(a_thousand_idle_connections_hold_little),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -203,6 +203,32 @@ static void a_client_without_the_right_certificate_is_refused(void **state)
     assert_string_equal(r->at_server.subject, "CN=client");
 }
 
+/* More than is read in one go lies in the socket, and the end behind it. */
+static void a_peer_that_leaves_after_a_long_message_was_heard(void **state)
+{
+    const tls_case c = { .client = WEIR_HTTP_2 };
+    rig r = { 0 };
+    (void)state;
+    wi_tls *server = server_tls(&c), *client = client_tls(&c);
+    r.client_config.session.version = WEIR_HTTP_2;
+    r.server_config.session.stream_window_bytes = 1 << 20;
+    r.server_config.session.connection_window_bytes = 1 << 20;
+    r.at_server.waits = true;
+    rig_start(&r, server);
+    wi_link *link = dial(&r, client, "localhost");
+    UNTIL(&r, r.at_client.ups == 1 && r.at_server.ups == 1);
+    settle(&r); /* the windows are known */
+    ask(&r, link, 100000);
+    wi_link_close(link, WEIR_ECANCELED);
+    UNTIL(&r, r.at_server.overs == 1);
+    assert_int_equal(r.at_server.body_bytes, 100000);
+    assert_int_equal(r.at_server.exchange_overs, 1);
+    assert_int_equal(r.at_server.over, WEIR_ECLOSED);
+    rig_stop(&r);
+    wi_tls_free(server);
+    wi_tls_free(client);
+}
+
 static void a_slow_handshake_is_cut_off_on_either_side(void **state)
 {
     static rig r;
@@ -269,6 +295,7 @@ int main(void)
         cmocka_unit_test(a_client_trusts_only_whom_it_should),
         cmocka_unit_test(a_client_is_known_by_its_certificate),
         cmocka_unit_test(a_client_without_the_right_certificate_is_refused),
+        cmocka_unit_test(a_peer_that_leaves_after_a_long_message_was_heard),
         cmocka_unit_test(a_slow_handshake_is_cut_off_on_either_side),
         cmocka_unit_test(files_that_are_no_good_are_refused),
     };

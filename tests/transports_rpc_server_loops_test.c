@@ -64,7 +64,7 @@ static void world_start(world *w, uint32_t loops, bool apart)
         assert_true(now_ms() < until);
         sched_yield();
     }
-    r->port = (uint16_t)w->port;
+    r->port = (uint16_t)__atomic_load_n(&w->port, __ATOMIC_RELAXED);
 }
 
 static void world_stop(world *w)

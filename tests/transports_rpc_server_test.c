@@ -4,6 +4,12 @@
 
 /* ---- Handlers ---- */
 
+static void expect_taken(weir_status status)
+{
+    if (status != WEIR_OK && status != WEIR_ENOMEM)
+        fail_msg("%s", weir_status_name(status));
+}
+
 static void process(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
 {
     const Streams__V1__ProcessRequest *request = (const Streams__V1__ProcessRequest *)message;
@@ -15,7 +21,7 @@ static void process(weir_rpc_call *call, const ProtobufCMessage *message, void *
         return;
     }
     response.text = request->text;
-    assert_int_equal(weir_rpc_reply(call, &response.base), WEIR_OK);
+    expect_taken(weir_rpc_reply(call, &response.base));
 }
 
 typedef struct stream {
@@ -32,7 +38,12 @@ static void produce(weir_rpc_call *call, void *user)
     data.payload = (ProtobufCBinaryData){ s->payload, payload };
     while (s->sent < s->count && weir_rpc_room(call) > 0) {
         data.sequence = s->sent++;
-        assert_int_equal(weir_rpc_send(call, &data.base), WEIR_OK);
+        weir_status status = weir_rpc_send(call, &data.base);
+        expect_taken(status);
+        if (status != WEIR_OK) {
+            (void)weir_rpc_finish(call, WEIR_RPC_RESOURCE_EXHAUSTED, NULL);
+            return;
+        }
     }
     if (s->count != 0 && s->sent == s->count)
         (void)weir_rpc_finish(call, WEIR_RPC_OK, NULL);
@@ -74,7 +85,7 @@ static void count_end(weir_rpc_call *call, void *user)
     (void)user;
     response.messages = s->messages;
     response.bytes = s->bytes;
-    assert_int_equal(weir_rpc_reply(call, &response.base), WEIR_OK);
+    expect_taken(weir_rpc_reply(call, &response.base));
 }
 
 static void echo(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
@@ -300,7 +311,7 @@ static void every_protocol_streams_to_the_server(void **state)
     rig_stop(&r);
 }
 
-static void every_protocol_streams_both_ways_over_http2(void **state)
+static void every_protocol_streams_both_ways_at_once(void **state)
 {
     rig r = { 0 };
     way w;
@@ -312,15 +323,10 @@ static void every_protocol_streams_both_ways_over_http2(void **state)
         rcall *k = call_start(c, ECHO, &w.options);
         for (uint64_t i = 0; i < 20; i++) {
             send_data(k, i, 100);
-            if (w.version == WEIR_HTTP_2)
-                TURN_UNTIL(&r, k->got.messages == i + 1);
+            TURN_UNTIL(&r, k->got.messages == i + 1);
         }
         call_end(k);
-        TURN_UNTIL(&r, k->got.over);
-        if (w.version == WEIR_HTTP_2)
-            expect_ok(k, &w);
-        else
-            assert_int_equal(k->got.http_status, 505);
+        expect_ok(k, &w);
         call_free(k);
         client_close(c);
     }
@@ -1065,6 +1071,335 @@ static void stages_of_a_call_end_when_the_peer_leaves(void **state)
     rig_stop(&r);
 }
 
+/* ---- Ends ---- */
+
+static void refuse_at_once(weir_rpc_call *call, void *user)
+{
+    (void)user;
+    told.begins++;
+    assert_int_equal(weir_rpc_finish(call, WEIR_RPC_FAILED_PRECONDITION, "not now"), WEIR_OK);
+    assert_int_equal(weir_rpc_finish(call, WEIR_RPC_OK, NULL), WEIR_EEXIST);
+    assert_int_equal(told.overs, told.begins - 1); /* not beneath it */
+}
+
+static void a_call_may_be_finished_while_the_caller_still_sends(void **state)
+{
+    rig r = { 0 };
+    way w;
+    int calls = 0;
+    (void)state;
+    serve_all(&r);
+    r.handlers[COLLECT].begin = refuse_at_once;
+    rig_start(&r);
+    for (int at = 0; next_way(&w, &at); calls++) {
+        client *c = client_new(&r, w.version);
+        rcall *k = call_start(c, COLLECT, &w.options);
+        send_data(k, 1, 1000);
+        TURN_UNTIL(&r, k->got.ended);
+        assert_int_equal(k->got.code, WEIR_RPC_FAILED_PRECONDITION);
+        assert_string_equal(k->got.text, "not now");
+        TURN_UNTIL(&r, told.overs == calls + 1);
+        assert_int_equal(told.code, WEIR_RPC_FAILED_PRECONDITION);
+        call_free(k);
+        client_close(c);
+    }
+    rig_stop(&r);
+}
+
+static void finish_without_message(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+    (void)message;
+    (void)user;
+    assert_int_equal(weir_rpc_finish(call, WEIR_RPC_OK, NULL), WEIR_OK);
+}
+
+static void a_unary_call_without_a_response_is_internal(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS].message = finish_without_message;
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = ask_process(c, "x", 0, NULL);
+    expect_code(k, WEIR_RPC_INTERNAL);
+    call_free(k);
+    rig_stop(&r);
+}
+
+static void refuse_with_metadata(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+    static const weir_rpc_detail detail = { { "google.rpc.RetryInfo", 20 }, "\x0a\x02\x08\x01", 4 };
+    weir_rpc_error error = { WEIR_RPC_ABORTED, { "once more", 9 }, &detail, 1 };
+    (void)message;
+    (void)user;
+    assert_int_equal(weir_rpc_add_metadata(call, "x-head", "1", 1), WEIR_OK);
+    assert_int_equal(weir_rpc_add_metadata(call, "x-bad", "a\nb", 3), WEIR_EINVAL);
+    assert_int_equal(weir_rpc_add_metadata(call, "x bad", "a", 1), WEIR_EINVAL);
+    assert_int_equal(weir_rpc_add_trailer(call, "x-tail-bin", "\0\1", 2), WEIR_OK);
+    assert_int_equal(weir_rpc_finish_with(call, &error), WEIR_OK);
+    assert_int_equal(weir_rpc_add_trailer(call, "x-late", "1", 1), WEIR_EEXIST);
+}
+
+static void errors_have_details_and_trailers(void **state)
+{
+    rig r = { 0 };
+    way w;
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS].message = refuse_with_metadata;
+    rig_start(&r);
+    for (int at = 0; next_way(&w, &at);) {
+        size_t n;
+        client *c = client_new(&r, w.version);
+        rcall *k = ask_process(c, "x", 0, &w.options);
+        expect_code(k, WEIR_RPC_ABORTED);
+        const weir_rpc_error *error = weir_rpc_wire_error(&k->wire);
+        assert_int_equal(error->detail_count, 1);
+        assert_int_equal(error->details[0].n, 4);
+        const weir_http1_field *trailers = weir_rpc_wire_trailers(&k->wire, &n);
+        bool found = false;
+        for (size_t i = 0; i < n; i++)
+            found |= trailers[i].value.len == 2 && memcmp(trailers[i].value.at, "\0\1", 2) == 0;
+        assert_true(found);
+        call_free(k);
+        client_close(c);
+    }
+    rig_stop(&r);
+}
+
+static weir_context below;
+
+static void begin_below(weir_rpc_call *call, void *user)
+{
+    (void)user;
+    told.begins++;
+    weir_context_init(&below, weir_rpc_call_loop(call), weir_rpc_call_context(call), 0);
+}
+
+static void a_calls_memory_waits_for_what_is_below_its_context(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS] = (weir_rpc_handler){ .begin = begin_below, .over = note_over };
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = ask_process(c, "x", 0, NULL);
+    TURN_UNTIL(&r, told.begins == 1);
+    call_free(k);
+    TURN_UNTIL(&r, told.overs == 1);
+    pass_ms(&r, 50);
+    assert_int_equal(weir_context_status(&below, 0), WEIR_ECANCELED);
+    weir_pipeline_shutdown(r.pipeline, WEIR_ABORT, 0);
+    pass_ms(&r, 50);
+    assert_false(r.finished);
+    weir_context_done(&below);
+    rig_shutdown(&r, WEIR_ABORT);
+}
+
+static weir_status finish_in_interceptor(weir_rpc_call *call, void *user)
+{
+    (void)user;
+    return weir_rpc_finish(call, WEIR_RPC_UNAUTHENTICATED, "who?");
+}
+
+static void an_interceptor_may_finish_the_call(void **state)
+{
+    weir_rpc_interceptor guard = { .name = "guard", .begin = finish_in_interceptor };
+    const weir_rpc_interceptor *one[] = { &guard };
+    rig r = { .config = { .interceptors = one, .interceptor_count = 1 } };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = ask_process(c, "x", 0, NULL);
+    expect_code(k, WEIR_RPC_UNAUTHENTICATED);
+    assert_string_equal(k->got.text, "who?");
+    turns(&r, 20);
+    assert_int_equal(told.overs, 0);
+    call_free(k);
+    rig_stop(&r);
+}
+
+static void a_slow_reader_of_http1_stops_the_producer_too(void **state)
+{
+    rig r = { .config.send_bytes_max = 32768 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[STREAM_DATA].begin = note_call;
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_1);
+    rcall *k = call_start(c, STREAM_DATA, &(weir_rpc_wire_options){ .protocol = WEIR_RPC_CONNECT });
+    k->stingy = true;
+    send_count(k, 10000000, 1000);
+    TURN_UNTIL(&r, told.begins == 1);
+    uint64_t before = 0;
+    do {
+        before = produced(told.call);
+        turns(&r, 300);
+    } while (produced(told.call) != before);
+    assert_true(before > 50 && before < 20000);
+    assert_int_equal(weir_rpc_room(told.call), 0);
+    client_close(c);
+    TURN_UNTIL(&r, told.overs == 1);
+    assert_int_equal(told.code, WEIR_RPC_CANCELLED);
+    call_free(k);
+    rig_stop(&r);
+}
+
+/* ---- Figures ---- */
+
+static void expect_figure(rig *r, const char *line)
+{
+    static char text[1 << 17];
+    size_t n = weir_pipeline_metrics(r->pipeline, WEIR_OPENMETRICS, text, sizeof text);
+    assert_true(n < sizeof text);
+    if (strstr(text, line) == NULL)
+        fail_msg("not among the metrics: %s", line);
+}
+
+#define LABELS "{pipeline=\"weir\",stage=\"rpc_server\",method=\"streams.v1.Streams/Process\""
+
+static void the_metrics_show_calls_by_method_and_code(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    for (int i = 0; i < 3; i++) {
+        rcall *k = ask_process(c, "x", i == 2 ? WEIR_RPC_ABORTED : 0, NULL);
+        expect_code(k, i == 2 ? WEIR_RPC_ABORTED : WEIR_RPC_OK);
+        call_free(k);
+    }
+    TURN_UNTIL(&r, told.overs == 3);
+    expect_figure(&r, "# TYPE weir_rpc_server_calls_started counter\n");
+    expect_figure(&r, "weir_rpc_server_calls_started_total" LABELS "} 3\n");
+    expect_figure(&r, "weir_rpc_server_calls_completed_total" LABELS ",code=\"OK\"} 2\n");
+    expect_figure(&r, "weir_rpc_server_calls_completed_total" LABELS ",code=\"ABORTED\"} 1\n");
+    expect_figure(&r, "weir_rpc_server_calls_in_flight" LABELS "} 0\n");
+    expect_figure(&r, "weir_rpc_server_messages_total" LABELS ",direction=\"received\"} 3\n");
+    expect_figure(&r, "weir_rpc_server_messages_total" LABELS ",direction=\"sent\"} 2\n");
+    expect_figure(&r, "weir_rpc_server_message_bytes_total" LABELS ",direction=\"sent\"} 6\n");
+    expect_figure(&r, "weir_rpc_server_call_duration_seconds_count" LABELS "} 3\n");
+    rig_stop(&r);
+}
+
+/* ---- Memory ---- */
+
+static struct {
+    long left; /* allocations until one fails; negative: none does */
+    long live, hits, count;
+} memory;
+
+static void *failing_resize(void *at, size_t bytes, void *user)
+{
+    (void)user;
+    if (bytes == 0) {
+        memory.live -= at != NULL;
+        free(at);
+        return NULL;
+    }
+    memory.count++;
+    if (memory.left >= 0 && memory.left-- == 0) {
+        memory.hits++;
+        return NULL;
+    }
+    void *got = realloc(at, bytes);
+    memory.live += at == NULL;
+    return got;
+}
+
+static void do_all(rig *r, client *c)
+{
+    rcall *a = ask_process(c, "hello", 0, &(weir_rpc_wire_options){ .timeout_ns = WEIR_SEC });
+    rcall *b = call_start(c, STREAM_DATA, &(weir_rpc_wire_options){ .codec = WEIR_RPC_JSON });
+    send_count(b, 100, 2000);
+    rcall *d = call_start(
+        c, COLLECT, &(weir_rpc_wire_options){ .protocol = WEIR_RPC_CONNECT, .timeout_ns = 1 });
+    for (uint64_t i = 0; i < 5; i++)
+        send_data(d, i, 3000);
+    call_end(d);
+    TURN_UNTIL(r, a->got.over && b->got.over && d->got.over);
+    call_free(a);
+    call_free(b);
+    call_free(d);
+}
+
+static void every_allocation_may_fail_while_it_serves(void **state)
+{
+    (void)state;
+    for (long n = 0;; n++) {
+        rig r = { .allocator.resize = failing_resize };
+        memory.left = -1;
+        memory.live = memory.hits = 0;
+        serve_all(&r);
+        rig_start(&r);
+        client *c = client_new(&r, WEIR_HTTP_2);
+        memory.left = n;
+        do_all(&r, c);
+        memory.left = -1;
+        c = client_new(&r, WEIR_HTTP_2);
+        rcall *k = ask_process(c, "after", 0, NULL);
+        expect_text(k, "after");
+        call_free(k);
+        rig_stop(&r);
+        assert_int_equal(memory.live, 0);
+        if (memory.hits == 0)
+            break;
+    }
+}
+
+static void every_allocation_may_fail_as_it_starts(void **state)
+{
+    (void)state;
+    for (long n = 0;; n++) {
+        rig r = { .allocator.resize = failing_resize };
+        memory.live = memory.hits = 0;
+        memory.left = n;
+        serve_all(&r);
+        weir_status status = rig_try_start(&r);
+        for (int i = 0; i < 100 && r.loop != NULL && !r.finished && r.listeners == 0; i++)
+            weir_loop_turn(r.loop);
+        memory.left = -1;
+        if (status == WEIR_OK) {
+            weir_pipeline_shutdown(r.pipeline, WEIR_DRAIN, 0);
+            TURN_UNTIL(&r, r.finished);
+        }
+        weir_pipeline_free(r.pipeline);
+        weir_loop_free(r.loop);
+        assert_int_equal(count_fds(), r.fds);
+        assert_int_equal(memory.live, 0);
+        if (memory.hits == 0)
+            break;
+    }
+}
+
+static void a_call_in_steady_state_allocates_nothing(void **state)
+{
+    rig r = { .allocator.resize = failing_resize };
+    (void)state;
+    memory.left = -1;
+    serve_all(&r);
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    for (int i = 0; i < 50; i++) {
+        rcall *k = ask_process(c, "hello", 0, &(weir_rpc_wire_options){ .timeout_ns = WEIR_SEC });
+        expect_text(k, "hello");
+        call_free(k);
+        k = call_start(c, STREAM_DATA, NULL);
+        send_count(k, 20, 1000);
+        expect_code(k, WEIR_RPC_OK);
+        call_free(k);
+        TURN_UNTIL(&r, told.overs == 2 * i + 2);
+        if (i == 40)
+            memory.count = 0;
+    }
+    assert_int_equal(memory.count, 0);
+    rig_stop(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1072,7 +1407,7 @@ int main(void)
         cmocka_unit_test(every_protocol_answers_unary_calls),
         cmocka_unit_test(every_protocol_streams_to_the_client),
         cmocka_unit_test(every_protocol_streams_to_the_server),
-        cmocka_unit_test(every_protocol_streams_both_ways_over_http2),
+        cmocka_unit_test(every_protocol_streams_both_ways_at_once),
         cmocka_unit_test(unknown_and_unserved_methods_are_unimplemented),
         cmocka_unit_test(a_request_that_cannot_be_unpacked_is_an_invalid_argument),
         cmocka_unit_test(a_unary_call_takes_exactly_one_message),
@@ -1097,6 +1432,16 @@ int main(void)
         cmocka_unit_test(the_trace_of_the_caller_is_the_contexts),
         cmocka_unit_test(a_call_is_a_source_and_a_sink),
         cmocka_unit_test(stages_of_a_call_end_when_the_peer_leaves),
+        cmocka_unit_test(a_call_may_be_finished_while_the_caller_still_sends),
+        cmocka_unit_test(a_unary_call_without_a_response_is_internal),
+        cmocka_unit_test(errors_have_details_and_trailers),
+        cmocka_unit_test(a_calls_memory_waits_for_what_is_below_its_context),
+        cmocka_unit_test(an_interceptor_may_finish_the_call),
+        cmocka_unit_test(a_slow_reader_of_http1_stops_the_producer_too),
+        cmocka_unit_test(the_metrics_show_calls_by_method_and_code),
+        cmocka_unit_test(every_allocation_may_fail_while_it_serves),
+        cmocka_unit_test(every_allocation_may_fail_as_it_starts),
+        cmocka_unit_test(a_call_in_steady_state_allocates_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -284,26 +284,54 @@ static void append_family(wi_text *text, lines head, lines from)
     }
 }
 
-/* A family of metrics may be told once only, so that the samples of further pipelines follow those
- * of the first. All pipelines have the same families. */
+static bool has_family(lines head, lines from)
+{
+    size_t n = line_len(head);
+    for (; from.at < from.end; from.at += line_len(from))
+        if (line_len(from) == n && memcmp(from.at, head.at, n) == 0)
+            return true;
+    return false;
+}
+
+static lines lines_of(const wi_text *part)
+{
+    return (lines){ part->at, part->at + part->len };
+}
+
+static bool was_told(lines head, const wi_text *parts, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (has_family(head, lines_of(&parts[i])))
+            return true;
+    return false;
+}
+
+/* A family of metrics may be told once only: the samples of further pipelines follow those of the
+ * first that has it. */
 static void merge(wi_text *text, const wi_text *parts, uint32_t n)
 {
     static const char eof[] = "# EOF\n";
-    lines first = { parts[0].at, parts[0].at + parts[0].len };
-    while (first.at < first.end) {
-        lines head = first;
-        if (line_len(first) == sizeof eof - 1 && memcmp(first.at, eof, sizeof eof - 1) == 0)
-            break;
-        while (is_comment(first)) {
-            size_t len = line_len(first);
-            wi_text_append(text, first.at, len);
-            first.at += len;
+    bool ends = false;
+    for (uint32_t i = 0; i < n; i++) {
+        lines at = lines_of(&parts[i]);
+        while (at.at < at.end) {
+            lines head = at;
+            bool is_eof = line_len(at) == sizeof eof - 1 && memcmp(at.at, eof, sizeof eof - 1) == 0;
+            bool skip = is_eof || was_told(head, parts, i);
+            ends |= is_eof;
+            while (is_comment(at))
+                at.at += line_len(at);
+            wi_text_append(text, head.at, skip ? 0 : (size_t)(at.at - head.at));
+            while (at.at < at.end && !is_comment(at)) {
+                wi_text_append(text, at.at, skip ? 0 : line_len(at));
+                at.at += line_len(at);
+            }
+            for (uint32_t k = i + 1; k < n && !skip; k++)
+                append_family(text, head, lines_of(&parts[k]));
         }
-        append_samples(text, &first);
-        for (uint32_t i = 1; i < n; i++)
-            append_family(text, head, (lines){ parts[i].at, parts[i].at + parts[i].len });
     }
-    wi_text_append(text, first.at, (size_t)(first.end - first.at));
+    if (ends)
+        wi_text_append(text, eof, sizeof eof - 1);
 }
 
 static void metrics(const wi_admin_pages *pages, bool openmetrics, wi_admin_page *page)

@@ -85,26 +85,31 @@ static bool has_trace(const weir_context *context)
     return memcmp(context->trace.trace_id, none.trace_id, sizeof none.trace_id) != 0;
 }
 
-/* The span is the call's own: what it calls names it as its parent. */
-static void set_trace(weir_rpc_call *call)
+/* The span is the call's own: what it calls names it as its parent. Most calls are never asked. */
+weir_context *wi_rpc_call_traced(weir_rpc_call *call)
 {
     weir_trace *trace = &call->context.trace;
     weir_trace read = { 0 };
+    if (call->traced)
+        return &call->context;
+    call->traced = true;
     weir_http1_span text = weir_rpc_metadata_find(call, "traceparent");
-    if (call->context.parent != NULL && has_trace(call->context.parent))
-        return;
+    if (has_trace(&call->context)) /* that of a parent on another loop */
+        return &call->context;
     if (text.at != NULL && read_traceparent(text, &read))
         *trace = read;
     else
         put_random(call->core->loop, trace->trace_id, sizeof trace->trace_id);
     put_random(call->core->loop, trace->span_id, sizeof trace->span_id);
+    return &call->context;
 }
 
 void wi_rpc_call_contextualise(weir_rpc_call *call, weir_context *parent, uint64_t deadline_ns)
 {
     wi_rpc_core *core = call->core;
-    weir_context_init(&call->context, core->loop, parent, deadline_ns);
-    set_trace(call);
+    if (parent != NULL || deadline_ns != 0)
+        weir_context_init(&call->context, core->loop, parent, deadline_ns);
+    call->traced = has_trace(&call->context);
     deadline_ns = call->context.deadline_ns;
     if (deadline_ns == 0)
         return;
@@ -208,9 +213,9 @@ static void count_over(weir_rpc_call *call)
     if (figures == NULL)
         return;
     uint64_t took = weir_loop_now(call->core->loop) - call->started_ns;
-    uint32_t bucket = 0;
-    while (bucket < WEIR_DURATION_BUCKETS - 1 && took > UINT64_C(128) << bucket)
-        bucket++;
+    uint32_t bucket = took > 128 ? 64 - (uint32_t)__builtin_clzll((took - 1) >> 7) : 0;
+    if (bucket >= WEIR_DURATION_BUCKETS)
+        bucket = WEIR_DURATION_BUCKETS - 1;
     wi_rpc_count(&figures->by_code[call->code <= WEIR_RPC_UNAUTHENTICATED ? call->code : 2], 1);
     wi_rpc_count(&figures->duration[bucket], 1);
     wi_rpc_count(&figures->duration_ns, took);

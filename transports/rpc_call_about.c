@@ -20,7 +20,7 @@ weir_loop *weir_rpc_call_loop(const weir_rpc_call *call)
 
 weir_context *weir_rpc_call_context(weir_rpc_call *call)
 {
-    return &call->context;
+    return wi_rpc_call_traced(call);
 }
 
 void *weir_rpc_call_state(const weir_rpc_call *call)

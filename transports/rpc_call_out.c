@@ -98,6 +98,19 @@ static weir_status send_head(weir_rpc_call *call)
     return status;
 }
 
+weir_status weir_rpc_send_metadata(weir_rpc_call *call)
+{
+    if (call->core->side->is_client)
+        return WEIR_EINVAL;
+    if (call->is_over || call->out_ended || call->cancelled || call->exchange == NULL)
+        return WEIR_ECLOSED;
+    if (call->head_sent)
+        return WEIR_EEXIST;
+    weir_status status = send_head(call);
+    call->core->side->dirty(call);
+    return status;
+}
+
 /* ---- Messages ---- */
 
 weir_status wi_rpc_pack(const wi_rpc_core *core, weir_rpc_codec codec,

@@ -288,7 +288,7 @@ static char *put_hex(char *to, const uint8_t *bytes, size_t n)
 
 static weir_status add_traceparent(weir_rpc_call *call)
 {
-    const weir_trace *trace = &call->context.trace;
+    const weir_trace *trace = &wi_rpc_call_traced(call)->trace;
     char text[64] = "00-", *at = text + 3;
     at = put_hex(at, trace->trace_id, sizeof trace->trace_id);
     at = put_hex(at, trace->span_id, sizeof trace->span_id);

@@ -130,6 +130,7 @@ struct weir_rpc_call {
     bool gated;   /* nothing is taken in yet; the side opens it and pumps */
     bool failed;  /* side->fail was told */
     bool cancelled, timed_out;
+    bool traced; /* the context has its trace */
     bool is_over, over_told, is_waiting;
     bool item_made, item_live; /* of the one request */
     uint8_t queued;            /* in which of the side's queues */
@@ -177,10 +178,11 @@ void wi_rpc_call_ready(weir_rpc_call *call);
 
 /* The handler of the call: state, user, kinds. WEIR_ENOMEM. Before the interceptors. */
 weir_status wi_rpc_call_bind(weir_rpc_call *call, const weir_rpc_handler *handler, void *user);
-/* Deadline of `deadline_ns` (loop time; 0: none), which fails the call; `parent` may be NULL. Puts
- * the trace on the context: that of a "traceparent" among the call's metadata (server), the
- * parent's (client), or a new one. */
+/* Deadline of `deadline_ns` (loop time; 0: none), which fails the call; `parent` may be NULL. */
 void wi_rpc_call_contextualise(weir_rpc_call *call, weir_context *parent, uint64_t deadline_ns);
+/* The call's context with its trace: the parent's (client), or a span of its own in that of a
+ * "traceparent" among the call's metadata (server), or a new one. */
+weir_context *wi_rpc_call_traced(weir_rpc_call *call);
 /* Asks the interceptors, then tells side->admitted. */
 void wi_rpc_call_admit(weir_rpc_call *call);
 /* Tells `begin`, and goes on with what has come. */

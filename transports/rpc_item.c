@@ -93,7 +93,7 @@ weir_item *weir_rpc_item(weir_rpc_call *call)
     *(request *)weir_item_body(item) = (request){ .message = { call, call->method, call->request },
                                                   .codec = call->wire.codec };
     item->cost = call->request_bytes < UINT32_MAX ? (uint32_t)call->request_bytes : UINT32_MAX;
-    item->context = &call->context;
+    item->context = wi_rpc_call_traced(call);
     call->item_made = call->item_live = true;
     weir_rpc_hold(call);
     return item;

@@ -45,7 +45,7 @@ static weir_item *item_new(source *s)
     /* It may end on another loop, while the call's pool is this one's. */
     weir_arena_init(&b->arena, s->env, b->memory, sizeof b->memory,
                     s->call->core->message_memory_max);
-    item->context = &s->call->context;
+    item->context = wi_rpc_call_traced(s->call);
     weir_rpc_hold(s->call);
     return item;
 }

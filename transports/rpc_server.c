@@ -343,6 +343,9 @@ static const weir_stage_type server_type = {
     .on_drain = server_on_drain,
     .on_cancel = server_on_cancel,
     .on_abort = server_on_abort,
+    .families = wi_rpc_server_families,
+    .family_count = WI_RPC_SERVER_FAMILIES,
+    .figure = wi_rpc_server_figure,
 };
 
 weir_stage_spec *weir_rpc_server(const weir_rpc_server_config *config)

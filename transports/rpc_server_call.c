@@ -104,12 +104,13 @@ static void refuse(weir_rpc_call *call, weir_rpc_code code, const char *why)
     wi_rpc_call_fail(call, code, why);
 }
 
-/* HTTP/1.1 has no trailers that gRPC could rely on, and is no way to go both ways at once. */
+/* HTTP/1.1 has no trailers that gRPC could rely on. Both ways at once is up to the client there:
+ * the server answers as it goes, and many clients first say all and then listen. */
 static bool fits_version(const weir_rpc_call *call)
 {
     const weir_http_session *session = weir_http_exchange_session(call->exchange);
     return weir_http_session_version(session) == WEIR_HTTP_2 ||
-           (call->wire.protocol != WEIR_RPC_GRPC && call->method->kind != WEIR_RPC_BIDI_STREAM);
+           call->wire.protocol != WEIR_RPC_GRPC;
 }
 
 static void count_start(weir_rpc_call *call, const wi_rpc_entry *entry)
@@ -224,8 +225,9 @@ static weir_rpc_code code_of(const weir_rpc_call *call, weir_status status)
 
 static void on_over(weir_http_exchange *exchange, weir_status status, uint32_t h2_code, void *user)
 {
-    (void)exchange;
     (void)h2_code;
+    if (user == wi_link_of(exchange)) /* its head was never told */
+        return;
     if (user != NULL)
         wi_rpc_call_over(user, code_of(user, status));
 }

@@ -15,6 +15,7 @@ typedef struct wi_rpc_entry {
     const weir_rpc_method *method;
     const weir_rpc_service *service;
     const weir_rpc_handler *handler; /* NULL: none, or all zero */
+    size_t path_len;
 } wi_rpc_entry;
 
 /* Open addressing, at most half full; immutable once made. */
@@ -86,6 +87,12 @@ void wi_rpc_server_maybe_finish(wi_rpc_server *server);
 
 extern const weir_http_events wi_rpc_server_events;
 extern const wi_rpc_side wi_rpc_server_side;
+
+/* ---- rpc_server_figures.c ---- */
+
+enum { WI_RPC_SERVER_FAMILIES = 6 };
+extern const weir_figure_family wi_rpc_server_families[WI_RPC_SERVER_FAMILIES];
+bool wi_rpc_server_figure(const void *shared, size_t family, size_t index, weir_figure *ret_figure);
 
 /* ---- rpc_server_output.c: calls that become items ---- */
 

@@ -180,9 +180,12 @@ weir_status wi_links_dial(wi_links *links, const wi_dial *dial, wi_link **ret_li
     if (fd < 0)
         return WEIR_EUNAVAILABLE;
     wi_tls_session *tls = NULL;
-    if (dial->tls != NULL && wi_tls_session_new(dial->tls, fd, dial->name, &tls) != WEIR_OK) {
+    weir_status status = WEIR_OK;
+    if (dial->tls != NULL)
+        status = wi_tls_session_new(dial->tls, fd, dial->name, &tls);
+    if (status != WEIR_OK) {
         close(fd);
-        return WEIR_ENOMEM;
+        return status;
     }
     wi_link *link = wi_link_new(links, fd, WI_LINK_CONNECTING, dial->user);
     if (link == NULL) {

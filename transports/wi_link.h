@@ -79,7 +79,7 @@ typedef struct wi_dial {
     void *user;
 } wi_dial;
 /* Begins to connect; `up` or `over` follows. WEIR_EUNAVAILABLE: it failed at once, and nothing
- * follows; WEIR_ECLOSED: the links drain; WEIR_ENOMEM. */
+ * follows; WEIR_ECLOSED: the links drain; WEIR_EINVAL: TLS without a name; WEIR_ENOMEM. */
 weir_status wi_links_dial(wi_links *links, const wi_dial *dial, wi_link **ret_link);
 
 /* ---- Ends ---- */

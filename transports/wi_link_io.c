@@ -189,6 +189,8 @@ static void wind_down(wi_link *link)
 void wi_link_send(wi_link *link)
 {
     int portions = 0;
+    if (link->phase != WI_LINK_UP) /* reading, just before, may have ended it */
+        return;
     if (!link->blocked && send_waiting(link)) {
         while (portions < WI_LINK_WRITES_MAX && send_portion(link))
             portions++;

@@ -182,6 +182,7 @@ void wi_listener_stop(wi_listener *listener)
     event_del(&listener->readable);
     close(listener->fd);
     listener->loop = NULL;
+    listener->paused = true; /* it may be `accepted` that stops it */
 }
 
 /* ---- Addresses ---- */

@@ -207,6 +207,8 @@ static bool expect_peer(SSL *ssl, const char *name)
 
 weir_status wi_tls_session_new(wi_tls *tls, int fd, const char *name, wi_tls_session **ret_session)
 {
+    if (name == NULL && !tls->is_server)
+        return WEIR_EINVAL; /* anybody's certificate would do */
     SSL *ssl = SSL_new(tls->ctx);
     BIO *bio = BIO_new(tls->bio);
     if (ssl == NULL || bio == NULL || (name != NULL && !expect_peer(ssl, name))) {

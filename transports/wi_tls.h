@@ -39,7 +39,7 @@ weir_status wi_tls_new(const wi_tls_config *config, const weir_env *env, wi_tls 
 void wi_tls_free(wi_tls *tls);
 
 /* On `fd`, which it borrows. `name`: whom the server's certificate must name, a host or a numeric
- * address; for clients. */
+ * address; clients must say it (WEIR_EINVAL). WEIR_ENOMEM. */
 weir_status wi_tls_session_new(wi_tls *tls, int fd, const char *name, wi_tls_session **ret_session);
 void wi_tls_session_free(wi_tls_session *session);
 wi_io wi_tls_handshake(wi_tls_session *session);

@@ -321,7 +321,7 @@ class OrdersJudge:
     def order(self, **more):
         self.number += 1
         order = {"id": f"rpc-{self.number}", "amount": 42.5, "currency": "EUR",
-                 "items": [self.pb.Item(sku="blue-kettle", quantity=2)]}
+                 "items": [self.pb.Item(sku="blue-kettle", qty=2)]}
         return self.pb.Order(**{**order, **more})
 
     def an_order_has_a_receipt(self):

@@ -29,6 +29,24 @@ typedef struct weir_stage_spec weir_stage_spec; /* what a factory gives: an immu
 /* How many ports a stage has. WEIR_PORTS_MANY: as many as are linked, up to WEIR_PORTS_MAX. */
 enum { WEIR_PORTS_ONE = 0, WEIR_PORTS_NONE = -1, WEIR_PORTS_MANY = -2, WEIR_PORTS_MAX = 64 };
 
+/* Figures of a stage's own, which weir_pipeline_metrics shows beside those that every stage has. */
+typedef enum weir_figure_kind {
+    WEIR_FIGURE_COUNTER,
+    WEIR_FIGURE_GAUGE,
+    WEIR_FIGURE_DURATIONS /* a histogram, by the buckets of weir_stage_stats */
+} weir_figure_kind;
+typedef struct weir_figure_family {
+    const char *name; /* "weir_rpc_server_calls_started"; of one stage type only */
+    const char *help;
+    weir_figure_kind kind;
+} weir_figure_family;
+typedef struct weir_figure {
+    const char *labels[2], *values[2]; /* labels and their values; NULL: none */
+    uint64_t value;
+    uint64_t sum_ns;         /* of durations */
+    const uint64_t *buckets; /* likewise: WEIR_DURATION_BUCKETS */
+} weir_figure;
+
 /* Every callback is optional. `config` is the copy that weir_stage_of made; `state` is zeroed
  * memory of this instance. */
 typedef struct weir_stage_type {
@@ -109,6 +127,14 @@ typedef struct weir_stage_type {
      * memory), it stays as it was and gives the status: then those that changed before it are
      * handed their old config, and have to take that. Not called once the stage has closed. */
     weir_status (*on_change)(weir_stage *stage, const void *config, void *state);
+
+    /* ---- Figures of its own ---- */
+
+    const weir_figure_family *families;
+    size_t family_count;
+    /* Figure `index` of a family, of all replicas together; false beyond the last. What it points
+     * to lasts until the next call. Any thread, under a lock: quick, and calls nothing of weir. */
+    bool (*figure)(const void *shared, size_t family, size_t index, weir_figure *ret_figure);
 } weir_stage_type;
 
 /* Describes a stage of `type` with a copy of `config` (config_size bytes; NULL: zeroes). Gives a

@@ -62,8 +62,9 @@ typedef struct weir_http_events {
      * WEIR_EPROTO, WEIR_ELIMIT: the peer broke a rule; WEIR_ECLOSED: the connection is gone;
      * or what our own reset said. `h2_code`: of the RST_STREAM, in HTTP/2.
      * A server's exchange whose response is handed out while the request goes on is over, too, with
-     * WEIR_OK: RST_STREAM of NO_ERROR follows the response (RFC 9113 8.1), in HTTP/1 the
-     * connection's end. A client may reset what is left of its request, when the response ended. */
+     * WEIR_OK: a second later, if it still goes on, RST_STREAM of NO_ERROR (RFC 9113 8.1); in
+     * HTTP/1 the connection's end. A client may reset what is left of its request, when the
+     * response ended. */
     void (*over)(weir_http_exchange *exchange, weir_status status, uint32_t h2_code, void *user);
 } weir_http_events;
 
@@ -121,7 +122,8 @@ WEIR_API weir_status weir_http_session_feed(weir_http_session *session, const ch
 /* False while nobody has consumed what came (HTTP/1's window): do not read the socket. */
 WEIR_API bool weir_http_session_wants_input(const weir_http_session *session);
 /* Appends what is to be sent to `out`, about `bytes_max` bytes at most (a frame more). More may be
- * there: _wants_output. */
+ * there: _wants_output. An error: as that of _feed (some of what a peer does wrong shows only
+ * here); `out` holds the last that is to be sent. */
 WEIR_API weir_status weir_http_session_output(weir_http_session *session, weir_bytes *out,
                                               size_t bytes_max, uint64_t now_ns) WEIR_MUST_USE;
 WEIR_API bool weir_http_session_wants_output(const weir_http_session *session);
