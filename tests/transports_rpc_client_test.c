@@ -438,6 +438,24 @@ static void calls_beyond_what_the_peer_allows_wait_in_order(void **state)
     }
 }
 
+static void refused_streams_are_tried_again_unseen(void **state)
+{
+    rig r = { .config.streams_max = 2 };
+    caller c[6];
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    for (int i = 0; i < 6; i++) /* more than the server allows, which is not known yet */
+        ask(&c[i], &r, channel, "x", 0, NULL);
+    for (int i = 0; i < 6; i++) {
+        TURN_UNTIL(&r, (pass_ms(&r, 1), c[i].overs == 1));
+        assert_int_equal(c[i].code, WEIR_RPC_OK);
+    }
+    assert_int_equal(served.begins, 6);
+    stop(&r, channel);
+}
+
 /* Two servers, each with a loop of its own. */
 static void both(rig *a, rig *b, int n)
 {
@@ -625,6 +643,40 @@ static void a_cancel_reaches_the_server(void **state)
     pass_ms(&r, 21);
     expect(&c, WEIR_RPC_DEADLINE_EXCEEDED);
     weir_context_done(&context);
+    stop(&r, channel);
+}
+
+static void a_context_of_another_loop_is_heeded(void **state)
+{
+    rig r = { 0 };
+    caller c;
+    weir_context context;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    served.keeps = true;
+    weir_loop *other = weir_loop_new(&(weir_loop_config){ .env = &r.env });
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    weir_context_init(&context, other, NULL, 0);
+    context.trace.trace_id[0] = 1;
+    ask(&c, &r, channel, "x", 0, &(weir_rpc_options){ .context = &context });
+    TURN_UNTIL(&r, served.kept_count == 1);
+    assert_memory_equal(served.traceparent, "00-0100", 7);
+    weir_context_cancel(&context, WEIR_ECANCELED);
+    expect(&c, WEIR_RPC_CANCELLED);
+    TURN_UNTIL(&r, served.kept_count == 0);
+    weir_context_done(&context);
+
+    weir_context_init(&context, other, NULL, r.clock_ns + 20 * WEIR_MS);
+    ask(&c, &r, channel, "x", 0, &(weir_rpc_options){ .context = &context });
+    pass_ms(&r, 10);
+    weir_context_cancel(&context, WEIR_ECANCELED); /* and the call ends before it hears of it */
+    weir_rpc_cancel(c.call);
+    expect(&c, WEIR_RPC_CANCELLED);
+    assert_true(weir_context_is_bare(&context));
+    weir_context_done(&context);
+    turns(&r, 5);
+    weir_loop_free(other);
     stop(&r, channel);
 }
 
@@ -1135,12 +1187,14 @@ int main(int argc, char **argv)
         cmocka_unit_test(names_are_looked_up),
         cmocka_unit_test(a_connection_at_rest_is_closed_and_made_anew),
         cmocka_unit_test(calls_beyond_what_the_peer_allows_wait_in_order),
+        cmocka_unit_test(refused_streams_are_tried_again_unseen),
         cmocka_unit_test(round_robin_goes_on_with_those_that_are_left),
         cmocka_unit_test(pick_first_takes_the_next_address_if_one_does_not_answer),
         cmocka_unit_test(a_server_that_drains_finishes_what_it_has),
         cmocka_unit_test(a_server_that_dies_ends_calls_as_unavailable),
         cmocka_unit_test(a_deadline_ends_the_call_on_both_sides),
         cmocka_unit_test(a_cancel_reaches_the_server),
+        cmocka_unit_test(a_context_of_another_loop_is_heeded),
         cmocka_unit_test(a_call_is_tried_again_as_its_policy_says),
         cmocka_unit_test(the_server_says_when_to_try_again),
         cmocka_unit_test(retries_have_a_budget),
