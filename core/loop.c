@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #define POLL_EVERY_NS (50 * WEIR_US)
@@ -285,6 +286,23 @@ bool weir_loop_turn(weir_loop *loop)
 
 /* ---- Own base: turn, poll, sleep ---- */
 
+/* The loop's own descriptor: libevent would set its one anew for every wait. */
+static void arm_descriptor(weir_loop *loop, uint64_t wait)
+{
+    struct itimerspec at = { .it_value = { .tv_sec = (time_t)(wait / WEIR_SEC),
+                                           .tv_nsec = (long)(wait % WEIR_SEC) } };
+    if (wait == 0)
+        at.it_value.tv_nsec = 1; /* 0 would disarm it */
+    (void)timerfd_settime(loop->timer_fd, 0, &at, NULL);
+}
+
+static void arm_timeout(weir_loop *loop, uint64_t wait)
+{
+    struct timeval delay = { .tv_sec = (time_t)(wait / WEIR_SEC),
+                             .tv_usec = (suseconds_t)((wait % WEIR_SEC + 999) / WEIR_US) };
+    evtimer_add(loop->timer_event, &delay);
+}
+
 static void arm_timer(weir_loop *loop)
 {
     if (loop->timers == NULL)
@@ -293,11 +311,12 @@ static void arm_timer(weir_loop *loop)
     /* One that fires early does no harm; moving it costs more than a spare wake-up. */
     if (loop->timer_armed_ns != 0 && loop->timer_armed_ns <= due)
         return;
-    uint64_t now = weir_loop_update_now(loop), wait = due > now ? due - now : 0;
-    struct timeval delay = { .tv_sec = (time_t)(wait / WEIR_SEC),
-                             .tv_usec = (suseconds_t)((wait % WEIR_SEC + 999) / WEIR_US) };
+    uint64_t now = weir_loop_update_now(loop);
     loop->timer_armed_ns = due != 0 ? due : 1;
-    evtimer_add(loop->timer_event, &delay);
+    if (loop->timer_fd >= 0)
+        arm_descriptor(loop, due > now ? due - now : 0);
+    else
+        arm_timeout(loop, due > now ? due - now : 0);
 }
 
 static bool spin_pays(const weir_loop *loop)
@@ -431,8 +450,11 @@ static void on_bell(evutil_socket_t fd, short what, void *user)
 static void on_timer(evutil_socket_t fd, short what, void *user)
 {
     weir_loop *loop = user;
-    (void)fd;
+    uint64_t times;
     (void)what;
+    if (loop->timer_fd >= 0)
+        while (read(fd, &times, sizeof times) < 0 && errno == EINTR)
+            ;
     loop->timer_armed_ns = 0;
     if (loop->config.base != NULL)
         adopted_turn(loop);
@@ -440,16 +462,31 @@ static void on_timer(evutil_socket_t fd, short what, void *user)
 
 /* ---- Making and freeing ---- */
 
+/* It has no timeouts, so it need not be precise about them. */
 static struct event_base *base_new(void)
 {
     struct event_config *config = event_config_new();
     if (config == NULL)
         return NULL;
-    event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
     event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
     struct event_base *base = event_base_new_with_config(config);
     event_config_free(config);
     return base;
+}
+
+static weir_status attach_timer(weir_loop *loop)
+{
+    if (loop->config.base != NULL) {
+        loop->timer_event = evtimer_new(loop->base, on_timer, loop);
+        return loop->timer_event != NULL ? WEIR_OK : WEIR_ENOMEM;
+    }
+    loop->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (loop->timer_fd < 0)
+        return WEIR_EIO;
+    loop->timer_event = event_new(loop->base, loop->timer_fd, EV_READ | EV_PERSIST, on_timer, loop);
+    if (loop->timer_event == NULL || event_add(loop->timer_event, NULL) != 0)
+        return WEIR_ENOMEM;
+    return WEIR_OK;
 }
 
 static weir_status attach(weir_loop *loop)
@@ -461,11 +498,9 @@ static weir_status attach(weir_loop *loop)
     if (loop->bell_fd < 0)
         return WEIR_EIO;
     loop->bell_event = event_new(loop->base, loop->bell_fd, EV_READ | EV_PERSIST, on_bell, loop);
-    loop->timer_event = evtimer_new(loop->base, on_timer, loop);
-    if (loop->bell_event == NULL || loop->timer_event == NULL ||
-        event_add(loop->bell_event, NULL) != 0)
+    if (loop->bell_event == NULL || event_add(loop->bell_event, NULL) != 0)
         return WEIR_ENOMEM;
-    return WEIR_OK;
+    return attach_timer(loop);
 }
 
 static void set_defaults(weir_loop *loop, const weir_loop_config *config)
@@ -492,7 +527,7 @@ weir_loop *weir_loop_new(const weir_loop_config *config)
         return NULL;
     weir_loop *loop = wi_aligned(memory);
     loop->memory = memory;
-    loop->bell_fd = -1;
+    loop->bell_fd = loop->timer_fd = -1;
     set_defaults(loop, config);
     if (!loop->config.is_virtual && attach(loop) != WEIR_OK) {
         weir_loop_free(loop);
@@ -535,6 +570,8 @@ void weir_loop_free(weir_loop *loop)
         event_free(loop->timer_event);
     if (loop->bell_fd >= 0)
         close(loop->bell_fd);
+    if (loop->timer_fd >= 0)
+        close(loop->timer_fd);
     if (loop->base != NULL && loop->config.base == NULL)
         event_base_free(loop->base);
     weir_memory_free(loop->env == &loop->env_default ? NULL : loop->env, loop->memory);

@@ -104,7 +104,7 @@ struct weir_loop {
     weir_loop_config config;
     struct event_base *base;
     struct event *bell_event, *timer_event;
-    int bell_fd;
+    int bell_fd, timer_fd; /* timer_fd: of an own base; an adopted one has its timeouts */
     uint64_t now, polled_ns, timer_armed_ns, entropy;
 
     weir_stage *ready_head, *ready_tail;

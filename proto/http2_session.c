@@ -6,6 +6,7 @@ enum {
     QUEUED_PER_EXCHANGE = 8,
     GOAWAY_BYTES = 8
 };
+#define LINGER_NS (1000 * WI_HTTP_MS)
 
 weir_status wi_http2_fail(wi_http2 *h2, weir_status status, uint32_t code, const char *why)
 {
@@ -120,19 +121,39 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
     return wi_http2_go_on(h2);
 }
 
-/* Ours is out. If the peer goes on with a request that was answered, it is told to stop. */
+/* Tells the peer to stop with a request that was answered. */
+static void stop_request(wi_http2 *h2, int32_t stream)
+{
+    int rv = nghttp2_submit_rst_stream(h2->ng, NGHTTP2_FLAG_NONE, stream, NGHTTP2_NO_ERROR);
+    if (rv != 0)
+        fail_by(h2, rv);
+}
+
+/* Ours is out. A peer that is still at its request gets a moment to read that, and its window is
+ * not opened meanwhile: curl, up to 7.88 at least, drops a complete answer with RST_STREAM behind
+ * it, which RFC 9113 section 8.1 allows. */
 static void on_end_sent(wi_http2 *h2, int32_t stream)
 {
     if (h2->session->config.is_client || nghttp2_session_get_stream_remote_close(h2->ng, stream))
         return;
     wi_http2_exchange *x = wi_http2_exchange_of(h2, stream);
-    if (x != NULL && x->base.peer_ended) /* it ends beneath this very call */
-        return;
-    if (x != NULL)
+    if (x == NULL) {
+        stop_request(h2, stream);
+    } else if (!x->base.peer_ended) { /* or it ends beneath this very call */
         x->finished = true;
-    int rv = nghttp2_submit_rst_stream(h2->ng, NGHTTP2_FLAG_NONE, stream, NGHTTP2_NO_ERROR);
-    if (rv != 0)
-        fail_by(h2, rv);
+        x->finished_ns = h2->session->now_ns;
+    }
+}
+
+static void look_at_finished(wi_http2 *h2, uint64_t now)
+{
+    for (weir_http_exchange *e = h2->session->first; e != NULL; e = e->next) {
+        wi_http2_exchange *x = (wi_http2_exchange *)e;
+        if (x->finished && !e->was_reset && now - x->finished_ns >= LINGER_NS) {
+            x->finished_ns = now;
+            stop_request(h2, x->stream);
+        }
+    }
 }
 
 static void on_reset_sent(wi_http2 *h2, const nghttp2_frame *frame)
@@ -554,6 +575,7 @@ static weir_status sweep(weir_http_session *session)
     if (h2->block.stream != 0 && now - h2->block.start_ns > timeout)
         return wi_http2_fail(h2, WEIR_EDEADLINE, NGHTTP2_ENHANCE_YOUR_CALM,
                              "a head was not complete in time");
+    look_at_finished(h2, now);
     ping(h2, now);
     look_at_idle(h2, now);
     return session->failed;

@@ -70,6 +70,7 @@ typedef struct wi_http2_exchange {
     bool deferred; /* nghttp2 waits for resume_data */
     bool violated; /* the peer made nghttp2 reset it */
     bool finished; /* server: the response is out, what is left of the request is not wanted */
+    uint64_t finished_ns;
 } wi_http2_exchange;
 
 /* In the place of the exchange as a stream's user data: we reset it, or refused it. */

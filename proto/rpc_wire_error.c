@@ -93,7 +93,8 @@ static weir_status percent_decode(weir_http1_span text, weir_arena *arena,
     for (size_t i = 0; i < text.len; i++) {
         bool escape = text.at[i] == '%' && text.len - i > 2 && hex_of(text.at[i + 1]) >= 0 &&
                       hex_of(text.at[i + 2]) >= 0;
-        out[len++] = escape ? (char)(hex_of(text.at[i + 1]) << 4 | hex_of(text.at[i + 2]))
+        out[len++] = escape ? (char)(unsigned char)(hex_of(text.at[i + 1]) << 4 |
+                                                    hex_of(text.at[i + 2]))
                             : text.at[i];
         i += escape ? 2 : 0;
     }

@@ -324,14 +324,39 @@ static void an_exchange_may_be_reset_within_each_event(void **state)
     }
 }
 
-static void a_response_that_ends_first_ends_the_exchange(void **state)
+static rig_exchange *answer_before_the_request_ends(pair p)
 {
-    pair p = pair_new();
-    (void)state;
     rig_exchange *x = rig_open(p.client, false);
     assert_int_equal(rig_write(x->exchange, "more is to come", 15), WEIR_OK);
     pump(p.client, p.server);
     rig_answer(p.server->x[0]);
+    pump(p.client, p.server);
+    assert_string_equal(x->trailers, "grpc-status=0;");
+    assert_int_equal(p.server->x[0]->overs, 0);
+    return x;
+}
+
+static void a_request_may_end_behind_its_response(void **state)
+{
+    pair p = pair_new();
+    (void)state;
+    rig_exchange *x = answer_before_the_request_ends(p);
+    assert_int_equal(weir_http_exchange_end(x->exchange, NULL, 0), WEIR_OK);
+    pump(p.client, p.server);
+    assert_int_equal(p.server->x[0]->status, WEIR_OK);
+    assert_int_equal(x->status, WEIR_OK);
+    assert_int_equal(p.server->x[0]->overs, 1);
+    assert_int_equal(x->overs, 1);
+    pair_free(p);
+}
+
+static void a_response_that_ends_first_ends_the_exchange_a_little_later(void **state)
+{
+    pair p = pair_new();
+    (void)state;
+    rig_exchange *x = answer_before_the_request_ends(p);
+    p.server->now_ns += 1000 * 1000000ull;
+    assert_int_equal(weir_http_session_sweep(p.server->session, p.server->now_ns), WEIR_OK);
     pump(p.client, p.server);
     assert_int_equal(p.server->x[0]->status, WEIR_OK);
     assert_int_equal(x->status, WEIR_OK);
@@ -710,7 +735,8 @@ int main(void)
         cmocka_unit_test(a_client_that_resets_is_told_and_so_is_the_server),
         cmocka_unit_test(a_request_reset_before_it_was_sent_never_is),
         cmocka_unit_test(an_exchange_may_be_reset_within_each_event),
-        cmocka_unit_test(a_response_that_ends_first_ends_the_exchange),
+        cmocka_unit_test(a_request_may_end_behind_its_response),
+        cmocka_unit_test(a_response_that_ends_first_ends_the_exchange_a_little_later),
         cmocka_unit_test(another_request_may_be_opened_where_one_is_over),
         cmocka_unit_test(the_end_of_a_connection_is_told_to_all_exchanges),
         cmocka_unit_test(no_more_requests_are_opened_than_the_server_takes),

@@ -104,6 +104,7 @@ typedef struct rcall {
     weir_arena arena;
     weir_bytes body; /* Connect's one message */
     bool stingy;     /* consumes nothing */
+    bool sent_all;
     uint64_t unconsumed;
     answer got;
     const weir_http1_field *metadata;
@@ -115,8 +116,8 @@ struct client {
     int fd;
     weir_http_session *session;
     bool connected, over;
-    weir_bytes out;
-    size_t sent;
+    weir_bytes out, rest; /* to be sent; read, and not fed */
+    size_t sent, rest_at;
 };
 
 static inline uint64_t now_ms(void)
@@ -222,24 +223,36 @@ static inline void client_write(client *c)
     }
 }
 
+/* HTTP/1 keeps what nobody has consumed for later. */
+static inline void client_feed(client *c)
+{
+    while (!c->over && c->rest_at < c->rest.len && weir_http_session_wants_input(c->session)) {
+        size_t used = 0;
+        if (weir_http_session_feed(c->session, c->rest.at + c->rest_at, c->rest.len - c->rest_at,
+                                   c->rig->clock_ns, &used) != WEIR_OK)
+            client_gone(c);
+        c->rest_at += used;
+        if (used == 0)
+            return;
+    }
+}
+
 static inline void client_read(client *c)
 {
-    static char bytes[SCRATCH];
-    if (c->over || !weir_http_session_wants_input(c->session))
+    client_feed(c);
+    if (c->over || c->rest_at < c->rest.len || !weir_http_session_wants_input(c->session))
         return;
-    ssize_t n = recv(c->fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    c->rest_at = c->rest.len = 0;
+    assert_int_equal(weir_bytes_reserve(&c->rest, SCRATCH), WEIR_OK);
+    ssize_t n = recv(c->fd, c->rest.at, SCRATCH, MSG_DONTWAIT);
     if (n < 0 && errno == EAGAIN)
         return;
     if (n <= 0) {
         client_gone(c);
         return;
     }
-    for (size_t at = 0, used; at < (size_t)n; at += used)
-        if (weir_http_session_feed(c->session, bytes + at, (size_t)n - at, c->rig->clock_ns,
-                                   &used) != WEIR_OK) {
-            client_gone(c);
-            return;
-        }
+    c->rest.len = (size_t)n;
+    client_feed(c);
 }
 
 static inline void turn(rig *r)
@@ -305,10 +318,17 @@ static inline void on_finish(rcall *k, const weir_http1_field *trailers, size_t 
     take_status(k);
 }
 
+/* The response is complete: what is left of the request is not wanted any more. */
+static inline void drop_request(const rcall *k, weir_http_exchange *exchange)
+{
+    bool is_2 = weir_http_session_version(weir_http_exchange_session(exchange)) == WEIR_HTTP_2;
+    if (is_2 && !k->sent_all)
+        weir_http_exchange_reset(exchange, WEIR_OK, 0);
+}
+
 static inline void rig_on_head(weir_http_exchange *exchange, const weir_http_head *head, void *user)
 {
     rcall *k = user;
-    (void)exchange;
     k->got.headed = true;
     k->got.http_status = (int)head->status;
     if (weir_rpc_wire_response(&k->wire, head, &k->arena, &k->metadata, &k->metadata_count) !=
@@ -316,6 +336,8 @@ static inline void rig_on_head(weir_http_exchange *exchange, const weir_http_hea
         take_status(k);
     else if (head->ends)
         on_finish(k, NULL, 0);
+    if (head->ends)
+        drop_request(k, exchange);
 }
 
 static inline void rig_on_body(weir_http_exchange *exchange, const char *bytes, size_t n,
@@ -342,9 +364,9 @@ static inline void rig_on_end(weir_http_exchange *exchange, const weir_http1_fie
                               size_t n, void *user)
 {
     rcall *k = user;
-    (void)exchange;
     if (!k->got.ended)
         on_finish(k, trailers, n);
+    drop_request(k, exchange);
 }
 
 static inline void rig_on_over(weir_http_exchange *exchange, weir_status status, uint32_t h2_code,
@@ -392,6 +414,7 @@ static inline void client_close(client *c)
     client_gone(c);
     weir_http_session_free(c->session);
     weir_bytes_done(&c->out);
+    weir_bytes_done(&c->rest);
     for (int i = 0; i < r->client_count; i++)
         if (r->clients[i] == c)
             r->clients[i] = r->clients[--r->client_count];
@@ -461,6 +484,7 @@ static inline void call_end(rcall *k)
         assert_int_equal(weir_bytes_append(out, k->body.at, k->body.len), WEIR_OK);
         weir_http_exchange_written(k->exchange);
     }
+    k->sent_all = true;
     assert_int_equal(weir_http_exchange_end(k->exchange, NULL, 0), WEIR_OK);
 }
 

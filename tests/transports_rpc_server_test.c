@@ -1071,6 +1071,183 @@ static void stages_of_a_call_end_when_the_peer_leaves(void **state)
     rig_stop(&r);
 }
 
+/* ---- Ends ---- */
+
+static void refuse_at_once(weir_rpc_call *call, void *user)
+{
+    (void)user;
+    told.begins++;
+    assert_int_equal(weir_rpc_finish(call, WEIR_RPC_FAILED_PRECONDITION, "not now"), WEIR_OK);
+    assert_int_equal(weir_rpc_finish(call, WEIR_RPC_OK, NULL), WEIR_EEXIST);
+    assert_int_equal(told.overs, told.begins - 1); /* not beneath it */
+}
+
+static void a_call_may_be_finished_while_the_caller_still_sends(void **state)
+{
+    rig r = { 0 };
+    way w;
+    int calls = 0;
+    (void)state;
+    serve_all(&r);
+    r.handlers[COLLECT].begin = refuse_at_once;
+    rig_start(&r);
+    for (int at = 0; next_way(&w, &at); calls++) {
+        client *c = client_new(&r, w.version);
+        rcall *k = call_start(c, COLLECT, &w.options);
+        send_data(k, 1, 1000);
+        TURN_UNTIL(&r, k->got.ended);
+        assert_int_equal(k->got.code, WEIR_RPC_FAILED_PRECONDITION);
+        assert_string_equal(k->got.text, "not now");
+        TURN_UNTIL(&r, told.overs == calls + 1);
+        assert_int_equal(told.code, WEIR_RPC_FAILED_PRECONDITION);
+        call_free(k);
+        client_close(c);
+    }
+    rig_stop(&r);
+}
+
+static void finish_without_message(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+    (void)message;
+    (void)user;
+    assert_int_equal(weir_rpc_finish(call, WEIR_RPC_OK, NULL), WEIR_OK);
+}
+
+static void a_unary_call_without_a_response_is_internal(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS].message = finish_without_message;
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = ask_process(c, "x", 0, NULL);
+    expect_code(k, WEIR_RPC_INTERNAL);
+    call_free(k);
+    rig_stop(&r);
+}
+
+static void refuse_with_metadata(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+    static const weir_rpc_detail detail = { { "google.rpc.RetryInfo", 20 }, "\x0a\x02\x08\x01", 4 };
+    weir_rpc_error error = { WEIR_RPC_ABORTED, { "once more", 9 }, &detail, 1 };
+    (void)message;
+    (void)user;
+    assert_int_equal(weir_rpc_add_metadata(call, "x-head", "1", 1), WEIR_OK);
+    assert_int_equal(weir_rpc_add_metadata(call, "x-bad", "a\nb", 3), WEIR_EINVAL);
+    assert_int_equal(weir_rpc_add_metadata(call, "x bad", "a", 1), WEIR_EINVAL);
+    assert_int_equal(weir_rpc_add_trailer(call, "x-tail-bin", "\0\1", 2), WEIR_OK);
+    assert_int_equal(weir_rpc_finish_with(call, &error), WEIR_OK);
+    assert_int_equal(weir_rpc_add_trailer(call, "x-late", "1", 1), WEIR_EEXIST);
+}
+
+static void errors_have_details_and_trailers(void **state)
+{
+    rig r = { 0 };
+    way w;
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS].message = refuse_with_metadata;
+    rig_start(&r);
+    for (int at = 0; next_way(&w, &at);) {
+        size_t n;
+        client *c = client_new(&r, w.version);
+        rcall *k = ask_process(c, "x", 0, &w.options);
+        expect_code(k, WEIR_RPC_ABORTED);
+        const weir_rpc_error *error = weir_rpc_wire_error(&k->wire);
+        assert_int_equal(error->detail_count, 1);
+        assert_int_equal(error->details[0].n, 4);
+        const weir_http1_field *trailers = weir_rpc_wire_trailers(&k->wire, &n);
+        bool found = false;
+        for (size_t i = 0; i < n; i++)
+            found |= trailers[i].value.len == 2 && memcmp(trailers[i].value.at, "\0\1", 2) == 0;
+        assert_true(found);
+        call_free(k);
+        client_close(c);
+    }
+    rig_stop(&r);
+}
+
+static weir_context below;
+
+static void begin_below(weir_rpc_call *call, void *user)
+{
+    (void)user;
+    told.begins++;
+    weir_context_init(&below, weir_rpc_call_loop(call), weir_rpc_call_context(call), 0);
+}
+
+static void a_calls_memory_waits_for_what_is_below_its_context(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS] = (weir_rpc_handler){ .begin = begin_below, .over = note_over };
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = ask_process(c, "x", 0, NULL);
+    TURN_UNTIL(&r, told.begins == 1);
+    call_free(k);
+    TURN_UNTIL(&r, told.overs == 1);
+    pass_ms(&r, 50);
+    assert_int_equal(weir_context_status(&below, 0), WEIR_ECANCELED);
+    weir_pipeline_shutdown(r.pipeline, WEIR_ABORT, 0);
+    pass_ms(&r, 50);
+    assert_false(r.finished);
+    weir_context_done(&below);
+    rig_shutdown(&r, WEIR_ABORT);
+}
+
+static weir_status finish_in_interceptor(weir_rpc_call *call, void *user)
+{
+    (void)user;
+    return weir_rpc_finish(call, WEIR_RPC_UNAUTHENTICATED, "who?");
+}
+
+static void an_interceptor_may_finish_the_call(void **state)
+{
+    weir_rpc_interceptor guard = { .name = "guard", .begin = finish_in_interceptor };
+    const weir_rpc_interceptor *one[] = { &guard };
+    rig r = { .config = { .interceptors = one, .interceptor_count = 1 } };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = ask_process(c, "x", 0, NULL);
+    expect_code(k, WEIR_RPC_UNAUTHENTICATED);
+    assert_string_equal(k->got.text, "who?");
+    turns(&r, 20);
+    assert_int_equal(told.overs, 0);
+    call_free(k);
+    rig_stop(&r);
+}
+
+static void a_slow_reader_of_http1_stops_the_producer_too(void **state)
+{
+    rig r = { .config.send_bytes_max = 32768 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[STREAM_DATA].begin = note_call;
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_1);
+    rcall *k = call_start(c, STREAM_DATA, &(weir_rpc_wire_options){ .protocol = WEIR_RPC_CONNECT });
+    k->stingy = true;
+    send_count(k, 10000000, 1000);
+    TURN_UNTIL(&r, told.begins == 1);
+    uint64_t before = 0;
+    do {
+        before = produced(told.call);
+        turns(&r, 300);
+    } while (produced(told.call) != before);
+    assert_true(before > 50 && before < 20000);
+    assert_int_equal(weir_rpc_room(told.call), 0);
+    client_close(c);
+    TURN_UNTIL(&r, told.overs == 1);
+    assert_int_equal(told.code, WEIR_RPC_CANCELLED);
+    call_free(k);
+    rig_stop(&r);
+}
+
 /* ---- Figures ---- */
 
 static void expect_figure(rig *r, const char *line)
@@ -1255,6 +1432,12 @@ int main(void)
         cmocka_unit_test(the_trace_of_the_caller_is_the_contexts),
         cmocka_unit_test(a_call_is_a_source_and_a_sink),
         cmocka_unit_test(stages_of_a_call_end_when_the_peer_leaves),
+        cmocka_unit_test(a_call_may_be_finished_while_the_caller_still_sends),
+        cmocka_unit_test(a_unary_call_without_a_response_is_internal),
+        cmocka_unit_test(errors_have_details_and_trailers),
+        cmocka_unit_test(a_calls_memory_waits_for_what_is_below_its_context),
+        cmocka_unit_test(an_interceptor_may_finish_the_call),
+        cmocka_unit_test(a_slow_reader_of_http1_stops_the_producer_too),
         cmocka_unit_test(the_metrics_show_calls_by_method_and_code),
         cmocka_unit_test(every_allocation_may_fail_while_it_serves),
         cmocka_unit_test(every_allocation_may_fail_as_it_starts),

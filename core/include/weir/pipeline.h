@@ -119,8 +119,8 @@ WEIR_API uint64_t weir_pipeline_bound(const weir_pipeline *pipeline);
  * a process the first has the signals: the others are told by weir_pipeline_shutdown. */
 WEIR_API weir_status weir_run(weir_pipeline *pipeline) WEIR_MUST_USE;
 
-/* Starts on loops of yours, which you run; they must not run yet, or the call comes from a
- * single adopted loop's own thread. `finished` runs on loops[0] when all stages have closed. */
+/* Starts on loops of yours, which you run; they must not run yet, or there is one, and the call
+ * comes from its thread. `finished` runs on loops[0] when all stages have closed. */
 WEIR_API weir_status weir_pipeline_start(weir_pipeline *pipeline, weir_loop **loops, uint32_t n,
                                          void (*finished)(weir_pipeline *pipeline,
                                                           weir_status status, void *user),

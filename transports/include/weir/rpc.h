@@ -8,7 +8,8 @@
  *   message   one message has come. It was asked for, by weir_rpc_request, or by the kind: the one
  *             message of a call that has one is asked for by itself.
  *   end       server: the caller sends no more (not told of calls with one request).
- *   room      more may be sent, after weir_rpc_send said WEIR_EAGAIN, or at the beginning.
+ *   room      more may be sent, after weir_rpc_send said WEIR_EAGAIN or weir_rpc_room 0, or at the
+ *             beginning: behind `begin`, or behind the one request. Only where many are sent.
  *   over      the last: with the status of the call. Server: it is answered and that is sent, or
  *             it was cancelled. The call is gone when this returns, unless it is held.
  *
@@ -34,7 +35,8 @@ extern "C" {
 typedef struct weir_rpc_call weir_rpc_call;
 
 /* All optional. `message` lasts until the callback returns; that of a call with one request, until
- * the call is over. */
+ * the call is over, and it is told when the caller has sent all, so that it is certain to be the
+ * only one. A call that an interceptor refused, or that can only be refused, is told nothing. */
 typedef struct weir_rpc_handler {
     void (*begin)(weir_rpc_call *call, void *user);
     void (*message)(weir_rpc_call *call, const ProtobufCMessage *message, void *user);
@@ -61,7 +63,10 @@ typedef struct weir_rpc_service {
 WEIR_API const weir_rpc_method *weir_rpc_call_method(const weir_rpc_call *call);
 WEIR_API weir_rpc_protocol weir_rpc_call_protocol(const weir_rpc_call *call);
 WEIR_API weir_loop *weir_rpc_call_loop(const weir_rpc_call *call);
-/* With its deadline and its trace; cancelled when the peer cancels, or the call is over. */
+/* With its deadline and its trace (of the caller's "traceparent", or a new one, in a span of its
+ * own); cancelled when the peer cancels, or the call is over; not if an item was answered and goes
+ * on. What is below it (contexts, watches, calls of clients) may end later than the call: its
+ * memory waits for that. */
 WEIR_API weir_context *weir_rpc_call_context(weir_rpc_call *call);
 /* handler.state_size zeroed bytes. */
 WEIR_API void *weir_rpc_call_state(const weir_rpc_call *call);
@@ -101,8 +106,8 @@ WEIR_API void weir_rpc_request(weir_rpc_call *call, uint64_t n);
 WEIR_API weir_status weir_rpc_add_metadata(weir_rpc_call *call, const char *name, const void *value,
                                            size_t n) WEIR_MUST_USE;
 /* Server: sends the metadata at the end of the turn, rather than with the first message; what was
- * added so far. Connect's unary calls have theirs with the answer, and nothing is done. WEIR_EEXIST:
- * they are sent; WEIR_ECLOSED; WEIR_ENOMEM. */
+ * added so far. Connect's unary calls have theirs with the answer, and nothing is done.
+ * WEIR_EEXIST: they are sent; WEIR_ECLOSED; WEIR_ENOMEM. */
 WEIR_API weir_status weir_rpc_send_metadata(weir_rpc_call *call);
 /* Server, before the end: metadata behind the response. */
 WEIR_API weir_status weir_rpc_add_trailer(weir_rpc_call *call, const char *name, const void *value,
@@ -158,11 +163,12 @@ WEIR_API const weir_rpc_message *weir_rpc_message_of(const weir_item *item);
 WEIR_API weir_status weir_rpc_item_reply(weir_item *item, const ProtobufCMessage *message);
 WEIR_API weir_status weir_rpc_item_fail(weir_item *item, weir_rpc_code code, const char *text);
 
-/* A call as stages of a pipeline that runs on the call's loop: the messages that come, as items, by
- * demand (an item that ends unacked cancels the call); and a sink of items whose body is a packed
- * or unpacked message to send, each acked when the transport has taken it. The source ends with the
- * peer's side; the sink ends ours as its input ends: OK, or the error of the input. Each once per
- * call; the handler is told `begin` and `over` only. */
+/* A call as stages of a pipeline that runs on the call's loop; start it there, from `begin`, and
+ * free it there, before or after the call is over. The messages that come, as items, by demand (an
+ * item that ends unacked cancels the call); and a sink of items whose message `message_of` gives
+ * (NULL: the body is the message, packed, of `cost` bytes), each acked when the transport has taken
+ * it. The source ends with the peer's side; the sink ends ours as its input ends: OK, or the error
+ * of the input. Each once per call; the handler is told `begin` and `over` only. */
 WEIR_API weir_stage_spec *weir_rpc_messages(weir_rpc_call *call);
 WEIR_API weir_stage_spec *
 weir_rpc_replies(weir_rpc_call *call,
@@ -178,6 +184,8 @@ typedef struct weir_rpc_interceptor {
      * WEIR_EAGAIN: when weir_rpc_resume is called, say when a token has been fetched; another
      * status refuses the call with its code. */
     weir_status (*begin)(weir_rpc_call *call, void *user);
+    /* A message that came, before the handler is told; one that was sent, beneath weir_rpc_send:
+     * look only. Packed ones, from items of another loop, are not shown. */
     void (*received)(weir_rpc_call *call, const ProtobufCMessage *message, void *user);
     void (*sent)(weir_rpc_call *call, const ProtobufCMessage *message, void *user);
     void (*over)(weir_rpc_call *call, weir_rpc_code code, void *user);
