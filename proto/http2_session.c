@@ -185,7 +185,9 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *
         if (frame->goaway.error_code == NGHTTP2_NO_ERROR)
             break;
         h2->goaway_said = true;
-        (void)wi_http2_fail(h2, WEIR_EPROTO, frame->goaway.error_code,
+        /* One that leaves is no offender: grpc-go's last GOAWAY names a stream of its own. */
+        (void)wi_http2_fail(h2, h2->guard.goaway ? WEIR_ECLOSED : WEIR_EPROTO,
+                            frame->goaway.error_code,
                             nghttp2_http2_strerror(frame->goaway.error_code));
         break;
     default:

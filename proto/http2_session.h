@@ -27,6 +27,7 @@ typedef struct wi_http2_guard {
     uint32_t gap_next;
     uint32_t ended[WI_ENDED_MAX]; /* the last that the peer ended or reset */
     uint32_t ended_next;
+    bool goaway; /* the peer leaves */
     wi_rate resets, violations, control;
     uint32_t earned; /* control frames that what we sent allows beyond the rate */
 } wi_http2_guard;

@@ -174,7 +174,10 @@ static wi_http2_verdict look_at(wi_http2 *h2)
         if ((flags & NGHTTP2_FLAG_ACK) != 0 && h2->ping_out)
             return fine;
         return look_at_control(h2);
-    default: /* WINDOW_UPDATE, GOAWAY, unknown ones */
+    case NGHTTP2_GOAWAY:
+        g->goaway = true;
+        return look_at_control(h2);
+    default: /* WINDOW_UPDATE, unknown ones */
         return look_at_control(h2);
     }
 }

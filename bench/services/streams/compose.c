@@ -34,6 +34,7 @@ struct composition {
     weir_op *op;
     part parts[2];
     weir_rpc_code code; /* the first error */
+    const char *why;    /* and its text; NULL: none */
     bool is_over;
 };
 
@@ -61,9 +62,15 @@ static void finish(composition *c)
         (void)weir_rpc_item_reply(c->op->item, &response.base);
     } else {
         (void)weir_rpc_item_fail(c->op->item, c->code != WEIR_RPC_OK ? c->code : WEIR_RPC_INTERNAL,
-                                 NULL);
+                                 c->why);
     }
     weir_op_done_consumed(c->op);
+}
+
+/* What is told to the caller lasts as long as its call. */
+static const char *kept(const composition *c, const char *text, size_t n)
+{
+    return weir_arena_copy(weir_rpc_call_arena(caller(c)), text, n);
 }
 
 static void part_message(weir_rpc_call *call, const Streams__V1__ProcessResponse *response,
@@ -71,18 +78,18 @@ static void part_message(weir_rpc_call *call, const Streams__V1__ProcessResponse
 {
     part *p = user;
     (void)call;
-    p->text = weir_arena_copy(weir_rpc_call_arena(caller(p->composition)), response->text,
-                              strlen(response->text));
+    p->text = kept(p->composition, response->text, strlen(response->text));
 }
 
 static void part_over(weir_rpc_call *call, weir_rpc_code code, void *user)
 {
     part *p = user;
     composition *c = p->composition;
-    (void)call;
+    weir_http1_span text = weir_rpc_call_error(call)->text;
     p->call = NULL;
     if (code != WEIR_RPC_OK && c->code == WEIR_RPC_OK) {
         c->code = code;
+        c->why = kept(c, text.at, text.len);
         cancel_parts(c);
     }
     finish(c);
