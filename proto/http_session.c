@@ -425,9 +425,7 @@ weir_status weir_http_session_open(weir_http_session *session, const weir_http_h
 {
     if (!session->config.is_client || head == NULL)
         return WEIR_EINVAL;
-    if (session->failed != WEIR_OK || session->drains > 0)
-        return WEIR_ECLOSED;
-    if (session->ops->is_over(session))
+    if (weir_http_session_is_closing(session))
         return WEIR_ECLOSED;
     if (session->ops->openable(session) == 0)
         return WEIR_EAGAIN;
@@ -438,11 +436,16 @@ weir_status weir_http_session_open(weir_http_session *session, const weir_http_h
     return status;
 }
 
+bool weir_http_session_is_closing(const weir_http_session *session)
+{
+    return session->failed != WEIR_OK || session->drains > 0 || session->ops->is_over(session);
+}
+
 uint32_t weir_http_session_openable(const weir_http_session *session)
 {
-    if (!session->config.is_client || session->failed != WEIR_OK || session->drains > 0)
+    if (!session->config.is_client || weir_http_session_is_closing(session))
         return 0;
-    return session->ops->is_over(session) ? 0 : session->ops->openable(session);
+    return session->ops->openable(session);
 }
 
 weir_http_session *weir_http_exchange_session(const weir_http_exchange *exchange)

@@ -6,11 +6,20 @@
 
 /* ---- The server ---- */
 
+static bool memory_fails;
+
+static void works(weir_status status)
+{
+    if (status != WEIR_ENOMEM || !memory_fails)
+        assert_int_equal(status, WEIR_OK);
+}
+
 /* What the server's handlers were told, and what they are to do. */
 static struct {
     int begins, overs, gets;
     weir_rpc_code code;
-    weir_rpc_call *kept;
+    weir_rpc_call *kept[64];
+    int kept_count;
     int unavailable; /* how many calls are refused so */
     bool keeps;      /* unary calls are not answered */
     char previous[16], traceparent[64], pushback[16];
@@ -20,6 +29,21 @@ static void copy_metadata(const weir_rpc_call *call, const char *name, char *to,
 {
     weir_http1_span value = weir_rpc_metadata_find(call, name);
     snprintf(to, cap, "%.*s", (int)value.len, value.at != NULL ? value.at : "");
+}
+
+static void keep(weir_rpc_call *call)
+{
+    assert_true(served.kept_count < 64);
+    served.kept[served.kept_count++] = call;
+}
+
+static void answer_one(void)
+{
+    Streams__V1__ProcessResponse response = STREAMS__V1__PROCESS_RESPONSE__INIT;
+    assert_true(served.kept_count > 0);
+    response.text = (char *)(uintptr_t) "late";
+    works(weir_rpc_reply(served.kept[0], &response.base));
+    memmove(served.kept, served.kept + 1, (size_t)--served.kept_count * sizeof served.kept[0]);
 }
 
 static void process(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
@@ -33,25 +57,24 @@ static void process(weir_rpc_call *call, const ProtobufCMessage *message, void *
     if (served.unavailable > 0) {
         served.unavailable--;
         if (served.pushback[0] != '\0')
-            assert_int_equal(weir_rpc_add_trailer(call, "grpc-retry-pushback-ms", served.pushback,
-                                                  strlen(served.pushback)),
-                             WEIR_OK);
-        assert_int_equal(weir_rpc_finish(call, WEIR_RPC_UNAVAILABLE, "not now"), WEIR_OK);
+            works(weir_rpc_add_trailer(call, "grpc-retry-pushback-ms", served.pushback,
+                                       strlen(served.pushback)));
+        works(weir_rpc_finish(call, WEIR_RPC_UNAVAILABLE, "not now"));
         return;
     }
-    served.kept = call;
-    if (served.keeps)
+    if (served.keeps) {
+        keep(call);
         return;
+    }
     if (request->fail_with != 0) {
-        assert_int_equal(weir_rpc_add_trailer(call, "x-behind", "1", 1), WEIR_OK);
-        assert_int_equal(weir_rpc_finish(call, (weir_rpc_code)request->fail_with, request->text),
-                         WEIR_OK);
+        works(weir_rpc_add_trailer(call, "x-behind", "1", 1));
+        works(weir_rpc_finish(call, (weir_rpc_code)request->fail_with, request->text));
         return;
     }
-    assert_int_equal(weir_rpc_add_metadata(call, "x-before", "2", 1), WEIR_OK);
-    assert_int_equal(weir_rpc_add_trailer(call, "x-behind", "1", 1), WEIR_OK);
+    works(weir_rpc_add_metadata(call, "x-before", "2", 1));
+    works(weir_rpc_add_trailer(call, "x-behind", "1", 1));
     response.text = request->text;
-    assert_int_equal(weir_rpc_reply(call, &response.base), WEIR_OK);
+    works(weir_rpc_reply(call, &response.base));
 }
 
 typedef struct stream {
@@ -71,7 +94,7 @@ static void produce(weir_rpc_call *call, void *user)
     while (s->sent < s->count && weir_rpc_room(call) > 0) {
         data.sequence = s->sent++;
         produced = s->sent;
-        assert_int_equal(weir_rpc_send(call, &data.base), WEIR_OK);
+        works(weir_rpc_send(call, &data.base));
     }
     if (s->count != 0 && s->sent == s->count)
         (void)weir_rpc_finish(call, WEIR_RPC_OK, NULL);
@@ -95,8 +118,10 @@ static void ask_all(weir_rpc_call *call, void *user)
 static void ask_one(weir_rpc_call *call, void *user)
 {
     (void)user;
-    served.kept = call;
-    weir_rpc_request(call, 1);
+    if (served.keeps)
+        keep(call);
+    else
+        weir_rpc_request(call, 1);
 }
 
 static void count(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
@@ -114,27 +139,40 @@ static void count_end(weir_rpc_call *call, void *user)
     (void)user;
     response.messages = s->messages;
     response.bytes = s->bytes;
-    assert_int_equal(weir_rpc_reply(call, &response.base), WEIR_OK);
+    works(weir_rpc_reply(call, &response.base));
 }
 
 static void echo(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
 {
     (void)user;
-    assert_int_equal(weir_rpc_send(call, message), WEIR_OK);
-    weir_rpc_request(call, 1);
+    works(weir_rpc_send(call, message));
+    if (weir_rpc_room(call) > 0)
+        weir_rpc_request(call, 1);
+    else
+        *(bool *)weir_rpc_call_state(call) = true;
+}
+
+static void echo_more(weir_rpc_call *call, void *user)
+{
+    bool *waits = weir_rpc_call_state(call);
+    (void)user;
+    if (*waits)
+        weir_rpc_request(call, 1);
+    *waits = false;
 }
 
 static void finish_well(weir_rpc_call *call, void *user)
 {
     (void)user;
-    assert_int_equal(weir_rpc_finish(call, WEIR_RPC_OK, NULL), WEIR_OK);
+    works(weir_rpc_finish(call, WEIR_RPC_OK, NULL));
 }
 
 static void note_over(weir_rpc_call *call, weir_rpc_code code, void *user)
 {
     (void)user;
-    if (served.kept == call)
-        served.kept = NULL;
+    for (int i = 0; i < served.kept_count; i++)
+        if (served.kept[i] == call)
+            served.kept[i] = served.kept[--served.kept_count];
     served.overs++;
     served.code = code;
 }
@@ -151,9 +189,12 @@ static void serve_all(rig *r)
                                                .end = count_end,
                                                .over = note_over,
                                                .state_size = sizeof(stream) };
-    r->handlers[ECHO] = (weir_rpc_handler){
-        .begin = ask_one, .message = echo, .end = finish_well, .over = note_over
-    };
+    r->handlers[ECHO] = (weir_rpc_handler){ .begin = ask_one,
+                                            .message = echo,
+                                            .end = finish_well,
+                                            .room = echo_more,
+                                            .over = note_over,
+                                            .state_size = sizeof(bool) };
 }
 
 /* ---- The client ---- */
@@ -226,11 +267,19 @@ static void on_room(weir_rpc_call *call, void *user)
         weir_status status = weir_rpc_send(call, &data.base);
         if (status == WEIR_EAGAIN)
             return;
-        assert_int_equal(status, WEIR_OK);
+        if (status == WEIR_ENOMEM && memory_fails)
+            weir_rpc_cancel(call);
+        else if (status != WEIR_ECLOSED || !memory_fails)
+            assert_int_equal(status, WEIR_OK);
+        if (status != WEIR_OK)
+            return;
         c->sent++;
     }
-    if (c->to_send > 0)
-        assert_int_equal(weir_rpc_send_end(call), WEIR_OK);
+    weir_status status = c->to_send > 0 ? weir_rpc_send_end(call) : WEIR_OK;
+    if (status == WEIR_ENOMEM && memory_fails)
+        weir_rpc_cancel(call);
+    else
+        assert_int_equal(status, WEIR_OK);
 }
 
 static void on_over(weir_rpc_call *call, weir_rpc_code code, void *user)
@@ -406,11 +455,1070 @@ static void every_way_answers_every_kind(void **state)
     rig_stop(&r);
 }
 
-int main(void)
+/* ---- A peer that says what the test says ---- */
+
+typedef struct fake {
+    int listener, fd, accepted;
+    char seen[8192];
+    size_t n;
+} fake;
+
+static uint16_t fake_listen(fake *f, uint16_t port)
 {
+    struct sockaddr_in at = { .sin_family = AF_INET,
+                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                              .sin_port = htons(port) };
+    socklen_t len = sizeof at;
+    *f = (fake){ .fd = -1 };
+    f->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    assert_int_equal(setsockopt(f->listener, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int)),
+                     0);
+    assert_int_equal(bind(f->listener, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(f->listener, 16), 0);
+    assert_int_equal(getsockname(f->listener, (struct sockaddr *)&at, &len), 0);
+    return ntohs(at.sin_port);
+}
+
+static bool fake_accepts(fake *f)
+{
+    int fd = accept(f->listener, NULL, NULL);
+    if (fd < 0)
+        return false;
+    if (f->fd >= 0)
+        close(f->fd);
+    f->accepted++;
+    f->n = 0;
+    f->fd = fd;
+    return true;
+}
+
+static bool fake_saw(fake *f, const char *text)
+{
+    ssize_t n = f->fd < 0 ? 0
+                          : recv(f->fd, f->seen + f->n, sizeof f->seen - 1 - f->n, MSG_DONTWAIT);
+    if (n > 0)
+        f->n += (size_t)n;
+    f->seen[f->n] = '\0';
+    return strstr(f->seen, text) != NULL;
+}
+
+static void fake_says(fake *f, const char *bytes, size_t n)
+{
+    assert_int_equal(send(f->fd, bytes, n, MSG_NOSIGNAL), n);
+}
+
+static void fake_close(fake *f)
+{
+    if (f->fd >= 0)
+        close(f->fd);
+    if (f->listener >= 0)
+        close(f->listener);
+    f->fd = f->listener = -1;
+}
+
+/* A rig without a server. */
+static void loop_only(rig *r)
+{
+    r->clock_ns = WEIR_SEC;
+    r->env = (weir_env){ .allocator = r->allocator, .now_ns = rig_now, .user = &r->clock_ns };
+    r->loop = weir_loop_new(&(weir_loop_config){ .env = &r->env });
+}
+
+static uint16_t port_of_nobody(void)
+{
+    fake f;
+    uint16_t port = fake_listen(&f, 0);
+    fake_close(&f);
+    return port;
+}
+
+/* ---- What comes that is no good ---- */
+
+typedef struct wrong {
+    weir_rpc_protocol protocol;
+    const char *response;
+    size_t n;
+    weir_rpc_code code;
+} wrong;
+
+#define SAID(text) text, sizeof(text) - 1
+
+static void responses_that_are_none_have_their_codes(void **state)
+{
+    static const wrong cases[] = {
+        { WEIR_RPC_GRPC_WEB, SAID("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"),
+          WEIR_RPC_UNIMPLEMENTED },
+        { WEIR_RPC_GRPC_WEB, SAID("HTTP/1.1 503 No\r\ncontent-length: 3\r\n\r\nabc"),
+          WEIR_RPC_UNAVAILABLE },
+        { WEIR_RPC_GRPC_WEB,
+          SAID("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 3\r\n\r\nabc"),
+          WEIR_RPC_UNKNOWN },
+        { WEIR_RPC_GRPC_WEB, /* no trailers */
+          SAID("HTTP/1.1 200 OK\r\ncontent-type: application/grpc-web+proto\r\n"
+               "content-length: 5\r\n\r\n\0\0\0\0\0"),
+          WEIR_RPC_INTERNAL },
+        { WEIR_RPC_GRPC_WEB, /* OK without a message */
+          SAID("HTTP/1.1 200 OK\r\ncontent-type: application/grpc-web+proto\r\n"
+               "content-length: 20\r\n\r\n\x80\0\0\0\x0fgrpc-status: 0\r"),
+          WEIR_RPC_UNIMPLEMENTED },
+        { WEIR_RPC_GRPC_WEB, /* two messages */
+          SAID("HTTP/1.1 200 OK\r\ncontent-type: application/grpc-web+proto\r\n"
+               "content-length: 30\r\n\r\n\0\0\0\0\0\0\0\0\0\0\x80\0\0\0\x0fgrpc-status: 0\r"),
+          WEIR_RPC_UNIMPLEMENTED },
+        { WEIR_RPC_GRPC_WEB, /* a message that is none */
+          SAID("HTTP/1.1 200 OK\r\ncontent-type: application/grpc-web+proto\r\n"
+               "content-length: 26\r\n\r\n\0\0\0\0\1\x0a\x80\0\0\0\x0fgrpc-status: 0\r"),
+          WEIR_RPC_INTERNAL },
+        { WEIR_RPC_CONNECT,
+          SAID("HTTP/1.1 403 No\r\ncontent-type: application/json\r\ncontent-length: 29\r\n\r\n"
+               "{\"code\":\"resource_exhausted\"}"),
+          WEIR_RPC_RESOURCE_EXHAUSTED },
+        { WEIR_RPC_CONNECT, SAID("HTTP/1.1 429 No\r\ncontent-length: 0\r\n\r\n"),
+          WEIR_RPC_UNAVAILABLE },
+        { WEIR_RPC_CONNECT,
+          SAID("HTTP/1.1 200 OK\r\ncontent-type: application/proto\r\ncontent-length: 9\r\n\r\nab"),
+          WEIR_RPC_INTERNAL }, /* and the connection ends */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        rig r = { 0 };
+        fake f;
+        caller c;
+        loop_only(&r);
+        r.port = fake_listen(&f, 0);
+        weir_rpc_channel *channel = channel_of(
+            &r, (weir_rpc_channel_config){ .protocol = cases[i].protocol, .http = WEIR_RPC_HTTP1 });
+        ask(&c, &r, channel, "x", 0, NULL);
+        TURN_UNTIL(&r, fake_accepts(&f));
+        TURN_UNTIL(&r, fake_saw(&f, "\r\n\r\n"));
+        fake_says(&f, cases[i].response, cases[i].n);
+        turns(&r, 20);
+        fake_close(&f);
+        TURN_UNTIL(&r, c.overs > 0);
+        if (c.code != cases[i].code)
+            fail_msg("%zu: %s: %s", i, weir_rpc_code_name(c.code), c.error);
+        assert_int_equal(c.messages, 0);
+        weir_rpc_channel_free(channel);
+        weir_loop_free(r.loop);
+    }
+}
+
+static void connect_asks_by_get_where_nothing_is_changed(void **state)
+{
+    static const char ok[] = "HTTP/1.1 200 OK\r\ncontent-type: application/proto\r\n"
+                             "content-length: 0\r\n\r\n";
+    rig r = { 0 };
+    fake f;
+    caller c;
+    (void)state;
+    loop_only(&r);
+    r.port = fake_listen(&f, 0);
+    weir_rpc_channel *channel = channel_of(
+        &r, (weir_rpc_channel_config){
+                .protocol = WEIR_RPC_CONNECT, .http = WEIR_RPC_HTTP1, .connect_get = true });
+    ask(&c, &r, channel, "x", 0, NULL);
+    TURN_UNTIL(&r, fake_accepts(&f));
+    TURN_UNTIL(&r, fake_saw(&f, "\r\n\r\n"));
+    assert_ptr_equal(strstr(f.seen, "GET /streams.v1.Streams/Process?connect=v1&base64=1&"
+                                    "encoding=proto&message=CgF4 "),
+                     f.seen);
+    assert_ptr_equal(strstr(f.seen, "\r\n\r\n") + 4, f.seen + f.n);
+    fake_says(&f, ok, sizeof ok - 1);
+    expect(&c, WEIR_RPC_OK);
+    assert_int_equal(c.messages, 1);
+
+    f.n = 0; /* too long for a path: by POST */
+    char *text = malloc(20001);
+    memset(text, 'x', 20000);
+    text[20000] = '\0';
+    ask(&c, &r, channel, text, 0, NULL);
+    TURN_UNTIL(&r, fake_saw(&f, "\r\n\r\n"));
+    assert_ptr_equal(strstr(f.seen, "POST /streams.v1.Streams/Process "), f.seen);
+    assert_non_null(strcasestr(f.seen, "content-length: 20004\r\n"));
+    fake_says(&f, ok, sizeof ok - 1);
+    expect(&c, WEIR_RPC_OK);
+    free(text);
+    weir_rpc_channel_free(channel);
+    fake_close(&f);
+    weir_loop_free(r.loop);
+}
+
+static void get_is_answered_by_the_server(void **state)
+{
+    rig r = { 0 };
+    caller c;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    for (int i = 0; i < 4; i++) {
+        weir_rpc_channel *channel = channel_of(
+            &r, (weir_rpc_channel_config){ .protocol = WEIR_RPC_CONNECT,
+                                           .http = i & 1 ? WEIR_RPC_HTTP1 : WEIR_RPC_HTTP2,
+                                           .gzip = i & 2,
+                                           .gzip_bytes_min = 8,
+                                           .connect_get = true });
+        ask(&c, &r, channel, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 0, NULL);
+        expect(&c, WEIR_RPC_OK);
+        assert_string_equal(c.text, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+        weir_rpc_channel_free(channel);
+    }
+    rig_stop(&r);
+}
+
+/* ---- Connections ---- */
+
+static void nobody_there_fails_at_once_and_is_asked_again_later(void **state)
+{
+    rig r = { 0 };
+    caller c;
+    char target[64];
+    (void)state;
+    loop_only(&r);
+    snprintf(target, sizeof target, "http://127.0.0.1:%u", port_of_nobody());
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ .target = target });
+    ask(&c, &r, channel, "x", 0, NULL);
+    expect(&c, WEIR_RPC_UNAVAILABLE);
+    assert_non_null(strstr(c.error, target + 7));
+    assert_int_equal(stats_of(channel).connects, 1);
+    assert_int_equal(stats_of(channel).connects_failed, 1);
+    uint64_t wait_ms = 1000;
+    for (uint64_t i = 1; i < 9; i++) { /* twice as long each time, by a fifth more or less */
+        pass_ms(&r, wait_ms > 2000 ? 1 : wait_ms * 7 / 10);
+        ask(&c, &r, channel, "x", 0, NULL);
+        expect(&c, WEIR_RPC_UNAVAILABLE);
+        assert_int_equal(stats_of(channel).connects, i);
+        r.clock_ns += wait_ms * WEIR_MS * 12 / 10;
+        turns(&r, 3);
+        ask(&c, &r, channel, "x", 0, NULL);
+        expect(&c, WEIR_RPC_UNAVAILABLE);
+        assert_int_equal(stats_of(channel).connects, i + 1);
+        wait_ms = wait_ms < 60000 ? 2 * wait_ms : 120000;
+    }
+    weir_rpc_channel_free(channel);
+    weir_loop_free(r.loop);
+}
+
+static void a_call_may_wait_for_the_server_to_come(void **state)
+{
+    rig r = { 0 };
+    caller c;
+    char target[64];
+    uint16_t port = port_of_nobody();
+    (void)state;
+    loop_only(&r);
+    snprintf(target, sizeof target, "http://127.0.0.1:%u", port);
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ .target = target });
+    weir_rpc_options wait = { .wait_for_ready = true, .timeout_ms = 30000 };
+    ask(&c, &r, channel, "x", 0, &wait);
+    pass_ms(&r, 2000);
+    assert_int_equal(c.overs, 0);
+    assert_true(stats_of(channel).connects_failed >= 1);
+
+    fake f;
+    assert_int_equal(fake_listen(&f, port), port);
+    for (int i = 0; i < 100 && !fake_accepts(&f); i++)
+        pass_ms(&r, 50);
+    assert_int_equal(f.accepted, 1);
+    TURN_UNTIL(&r, fake_saw(&f, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
+    fake_close(&f); /* without an answer: one that may be asked again goes on waiting */
+    pass_ms(&r, 31000);
+    expect(&c, WEIR_RPC_DEADLINE_EXCEEDED);
+    weir_rpc_channel_free(channel);
+    weir_loop_free(r.loop);
+}
+
+static void names_are_looked_up(void **state)
+{
+    rig r = { 0 };
+    caller c;
+    char target[64];
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    snprintf(target, sizeof target, "http://localhost:%u", r.port);
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ .target = target });
+    ask(&c, &r, channel, "x", 0, NULL);
+    expect(&c, WEIR_RPC_OK);
+    stop(&r, channel);
+}
+
+static void a_connection_at_rest_is_closed_and_made_anew(void **state)
+{
+    rig r = { 0 };
+    caller c;
+    (void)state;
+    for (int http = 0; http < 2; http++) {
+        memset(&r, 0, sizeof r);
+        serve_all(&r);
+        rig_start(&r);
+        weir_rpc_channel *channel =
+            channel_of(&r, (weir_rpc_channel_config){ .protocol = WEIR_RPC_CONNECT,
+                                                      .http = (weir_rpc_http)http,
+                                                      .idle_timeout_ms = 200 });
+        ask(&c, &r, channel, "x", 0, NULL);
+        expect(&c, WEIR_RPC_OK);
+        assert_int_equal(stats_of(channel).connected, 1);
+        pass_ms(&r, 400);
+        assert_int_equal(stats_of(channel).connected, 0);
+        ask(&c, &r, channel, "x", 0, NULL);
+        expect(&c, WEIR_RPC_OK);
+        assert_int_equal(stats_of(channel).connects, 2);
+        stop(&r, channel);
+    }
+}
+
+static void calls_beyond_what_the_peer_allows_wait_in_order(void **state)
+{
+    rig r = { .config.streams_max = 2 };
+    caller first, c[10];
+    (void)state;
+    for (int http = 0; http < 2; http++) {
+        served.kept_count = 0;
+        memset(&r, 0, sizeof r);
+        r.config.streams_max = 2;
+        serve_all(&r);
+        rig_start(&r);
+        weir_rpc_channel *channel =
+            channel_of(&r, (weir_rpc_channel_config){ .protocol = WEIR_RPC_CONNECT,
+                                                      .http = (weir_rpc_http)http,
+                                                      .connections_max = 2,
+                                                      .calls_max = 10 });
+        ask(&first, &r, channel, "x", 0, NULL);
+        expect(&first, WEIR_RPC_OK);
+        served.keeps = true;
+        for (int i = 0; i < 10; i++)
+            ask(&c[i], &r, channel, "x", 0, NULL);
+        assert_int_equal(try_ask(&first, &r, channel, "x", 0, NULL), WEIR_ELIMIT);
+        pass_ms(&r, 500);
+        assert_int_equal(served.begins, 3);
+        for (int i = 0; i < 10; i++) {
+            TURN_UNTIL(&r, served.kept_count > 0);
+            assert_int_equal(c[i].overs, 0);
+            answer_one();
+            TURN_UNTIL(&r, (pass_ms(&r, 1), c[i].overs == 1));
+            assert_int_equal(c[i].code, WEIR_RPC_OK);
+        }
+        assert_int_equal(stats_of(channel).connects, http == 0 ? 1 : 2);
+        stop(&r, channel);
+    }
+}
+
+/* Two servers, each with a loop of its own. */
+static void both(rig *a, rig *b, int n)
+{
+    for (; n > 0; n--) {
+        a->clock_ns += WEIR_MS;
+        b->clock_ns = a->clock_ns;
+        turn(a);
+        turn(b);
+        turn(a);
+    }
+}
+
+static void round_robin_goes_on_with_those_that_are_left(void **state)
+{
+    rig a = { 0 }, b = { 0 };
+    caller c;
+    char target[128];
+    int begins_of_b = 0;
+    (void)state;
+    serve_all(&a);
+    serve_all(&b);
+    rig_start(&a);
+    rig_start(&b);
+    snprintf(target, sizeof target, "http://127.0.0.1:%u, http://127.0.0.1:%u", a.port, b.port);
+    weir_rpc_channel *channel = channel_of(
+        &a, (weir_rpc_channel_config){ .target = target, .balance = WEIR_RPC_ROUND_ROBIN });
+    ask(&c, &a, channel, "x", 0, NULL);
+    for (int i = 0; i < 2000 && (c.overs == 0 || stats_of(channel).connected < 2); i++)
+        both(&a, &b, 1);
+    assert_int_equal(stats_of(channel).connected, 2);
+    assert_int_equal(stats_of(channel).addresses, 2);
+    for (int i = 0; i < 10; i++) {
+        ask(&c, &a, channel, "x", 0, NULL);
+        for (int j = 0; j < 2000 && c.overs == 0; j++) {
+            turns(&a, 2);
+            if (c.overs == 0)
+                turn(&b);
+            if (j == 0)
+                begins_of_b += c.overs == 0;
+        }
+        assert_int_equal(c.code, WEIR_RPC_OK);
+    }
+    assert_true(begins_of_b >= 4);
+
+    weir_pipeline_shutdown(b.pipeline, WEIR_DRAIN, 0);
+    for (int i = 0; i < 5000 && !b.finished; i++)
+        both(&a, &b, 1);
+    assert_true(b.finished);
+    for (int i = 0; i < 10; i++) {
+        ask(&c, &a, channel, "x", 0, NULL);
+        expect(&c, WEIR_RPC_OK);
+    }
+    assert_int_equal(stats_of(channel).connected, 1);
+    weir_rpc_channel_free(channel);
+    weir_pipeline_free(b.pipeline);
+    weir_loop_free(b.loop);
+    weir_pipeline_shutdown(a.pipeline, WEIR_DRAIN, 0);
+    TURN_UNTIL(&a, (pass_ms(&a, 1), a.finished));
+    weir_pipeline_free(a.pipeline);
+    weir_loop_free(a.loop);
+}
+
+static void pick_first_takes_the_next_address_if_one_does_not_answer(void **state)
+{
+    rig r = { 0 };
+    caller c;
+    char target[128];
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    snprintf(target, sizeof target, "http://127.0.0.1:%u,http://127.0.0.1:%u", port_of_nobody(),
+             r.port);
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ .target = target });
+    ask(&c, &r, channel, "x", 0, NULL);
+    expect(&c, WEIR_RPC_OK);
+    assert_int_equal(stats_of(channel).connects, 2);
+    stop(&r, channel);
+}
+
+static void a_server_that_drains_finishes_what_it_has(void **state)
+{
+    rig r = { 0 };
+    caller c, d;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    served.keeps = true;
+    ask(&c, &r, channel, "x", 0, NULL);
+    TURN_UNTIL(&r, served.kept_count == 1);
+    weir_pipeline_shutdown(r.pipeline, WEIR_DRAIN, 0);
+    pass_ms(&r, 3000);
+    assert_int_equal(c.overs, 0);
+    ask(&d, &r, channel, "x", 0, NULL); /* nobody listens any more */
+    expect(&d, WEIR_RPC_UNAVAILABLE);
+    answer_one();
+    expect(&c, WEIR_RPC_OK);
+    assert_string_equal(c.text, "late");
+    stop(&r, channel);
+}
+
+static void a_server_that_dies_ends_calls_as_unavailable(void **state)
+{
+    rig r = { 0 };
+    caller c, d = { .to_ask = WEIR_UNBOUNDED, .to_send = 1, .payload = 10 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    served.keeps = true;
+    ask(&c, &r, channel, "x", 0, NULL);
+    start(&d, &r, channel, ECHO, NULL);
+    TURN_UNTIL(&r, served.kept_count == 2);
+    weir_pipeline_shutdown(r.pipeline, WEIR_ABORT, 0);
+    TURN_UNTIL(&r, (pass_ms(&r, 1), c.overs + d.overs == 2));
+    assert_int_not_equal(c.code, WEIR_RPC_OK);
+    assert_int_not_equal(d.code, WEIR_RPC_OK);
+    stop(&r, channel);
+}
+
+/* ---- Deadlines and cancels ---- */
+
+static void a_deadline_ends_the_call_on_both_sides(void **state)
+{
+    rig r = { 0 };
+    caller c;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    served.keeps = true;
+    for (int http = 0; http < 2; http++) {
+        weir_rpc_channel *channel = channel_of(
+            &r,
+            (weir_rpc_channel_config){ .protocol = WEIR_RPC_CONNECT, .http = (weir_rpc_http)http });
+        ask(&c, &r, channel, "x", 0, &(weir_rpc_options){ .timeout_ms = 50 });
+        TURN_UNTIL(&r, served.kept_count == 1);
+        pass_ms(&r, 40);
+        assert_int_equal(c.overs, 0);
+        pass_ms(&r, 20);
+        expect(&c, WEIR_RPC_DEADLINE_EXCEEDED);
+        TURN_UNTIL(&r, served.kept_count == 0);
+        weir_rpc_channel_free(channel);
+    }
+    rig_stop(&r);
+}
+
+static void a_cancel_reaches_the_server(void **state)
+{
+    rig r = { 0 };
+    caller c;
+    weir_context context;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    served.keeps = true;
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    ask(&c, &r, channel, "x", 0, NULL);
+    TURN_UNTIL(&r, served.kept_count == 1);
+    c.inside = true;
+    weir_rpc_cancel(c.call);
+    weir_rpc_cancel(c.call);
+    c.inside = false;
+    expect(&c, WEIR_RPC_CANCELLED);
+    TURN_UNTIL(&r, served.kept_count == 0);
+    assert_int_equal(served.code, WEIR_RPC_CANCELLED);
+
+    weir_context_init(&context, r.loop, NULL, 0);
+    ask(&c, &r, channel, "x", 0, &(weir_rpc_options){ .context = &context });
+    TURN_UNTIL(&r, served.kept_count == 1);
+    weir_context_cancel(&context, WEIR_ECANCELED);
+    expect(&c, WEIR_RPC_CANCELLED);
+    TURN_UNTIL(&r, served.kept_count == 0);
+    assert_true(weir_context_is_bare(&context));
+    ask(&c, &r, channel, "x", 0, &(weir_rpc_options){ .context = &context });
+    expect(&c, WEIR_RPC_CANCELLED);
+    weir_context_done(&context);
+
+    weir_context_init(&context, r.loop, NULL, r.clock_ns + 20 * WEIR_MS);
+    context.trace.trace_id[15] = 0xab;
+    context.trace.span_id[7] = 0xcd;
+    ask(&c, &r, channel, "x", 0, &(weir_rpc_options){ .context = &context, .timeout_ms = 5000 });
+    TURN_UNTIL(&r, served.kept_count == 1);
+    assert_string_equal(served.traceparent,
+                        "00-000000000000000000000000000000ab-00000000000000cd-00");
+    pass_ms(&r, 21);
+    expect(&c, WEIR_RPC_DEADLINE_EXCEEDED);
+    weir_context_done(&context);
+    stop(&r, channel);
+}
+
+/* ---- Retries ---- */
+
+static weir_rpc_channel_config retrying(uint32_t attempts)
+{
+    return (weir_rpc_channel_config){ .retry = { .attempts_max = attempts } };
+}
+
+static void a_call_is_tried_again_as_its_policy_says(void **state)
+{
+    rig r = { 0 };
+    caller c;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    weir_rpc_channel *channel = channel_of(&r, retrying(4));
+    served.unavailable = 2;
+    ask(&c, &r, channel, "x", 0, NULL);
+    pass_ms(&r, 400);
+    expect(&c, WEIR_RPC_OK);
+    assert_string_equal(c.text, "x");
+    assert_int_equal(c.begins, 1);
+    assert_int_equal(served.begins, 3);
+    assert_string_equal(served.previous, "2");
+    assert_int_equal(stats_of(channel).retried, 2);
+
+    served.begins = 0; /* not beyond attempts_max */
+    served.unavailable = 100;
+    ask(&c, &r, channel, "x", 0, NULL);
+    pass_ms(&r, 1000);
+    expect(&c, WEIR_RPC_UNAVAILABLE);
+    assert_string_equal(c.error, "not now");
+    assert_int_equal(served.begins, 4);
+
+    served.begins = 0; /* nor where the caller says so */
+    ask(&c, &r, channel, "x", 0, &(weir_rpc_options){ .no_retry = true });
+    expect(&c, WEIR_RPC_UNAVAILABLE);
+    assert_int_equal(served.begins, 1);
+
+    served.begins = 0; /* nor for other codes */
+    served.unavailable = 0;
+    ask(&c, &r, channel, "x", WEIR_RPC_INTERNAL, NULL);
+    expect(&c, WEIR_RPC_INTERNAL);
+    assert_int_equal(served.begins, 1);
+    stop(&r, channel);
+}
+
+static void the_server_says_when_to_try_again(void **state)
+{
+    rig r = { 0 };
+    caller c;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    weir_rpc_channel *channel = channel_of(&r, retrying(3));
+    strcpy(served.pushback, "700");
+    served.unavailable = 1;
+    ask(&c, &r, channel, "x", 0, NULL);
+    pass_ms(&r, 650);
+    assert_int_equal(served.begins, 1);
+    pass_ms(&r, 100);
+    expect(&c, WEIR_RPC_OK);
+    assert_int_equal(served.begins, 2);
+
+    served.begins = 0;
+    strcpy(served.pushback, "-1");
+    served.unavailable = 1;
+    ask(&c, &r, channel, "x", 0, NULL);
+    expect(&c, WEIR_RPC_UNAVAILABLE);
+    assert_int_equal(served.begins, 1);
+    stop(&r, channel);
+}
+
+static void retries_have_a_budget(void **state)
+{
+    rig r = { 0 };
+    caller c;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    weir_rpc_channel *channel = channel_of(&r, retrying(5));
+    served.unavailable = 1 << 20;
+    strcpy(served.pushback, "0");
+    for (int i = 0; i < 100; i++) {
+        ask(&c, &r, channel, "x", 0, NULL);
+        TURN_UNTIL(&r, c.overs == 1);
+        assert_int_equal(c.code, WEIR_RPC_UNAVAILABLE);
+    }
+    uint64_t retried = stats_of(channel).retried;
+    assert_in_range(retried, 100, 125); /* 100 at once, and one for five calls */
+    pass_ms(&r, 1000);
+    for (int i = 0; i < 5; i++) {
+        ask(&c, &r, channel, "x", 0, NULL);
+        TURN_UNTIL(&r, c.overs == 1);
+    }
+    assert_in_range(stats_of(channel).retried - retried, 10, 12);
+    stop(&r, channel);
+}
+
+static void a_stream_is_tried_again_while_its_messages_are_kept(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    for (int large = 0; large < 2; large++) {
+        memset(&r, 0, sizeof r);
+        serve_all(&r);
+        r.handlers[COLLECT] = (weir_rpc_handler){ 0 }; /* UNIMPLEMENTED, before any message */
+        rig_start(&r);
+        weir_rpc_channel_config config = retrying(3);
+        config.retry.codes = 1U << WEIR_RPC_UNIMPLEMENTED;
+        config.retry.buffer_bytes_max = 10000;
+        weir_rpc_channel *channel = channel_of(&r, config);
+        caller c = { .to_send = 9, .payload = large ? 10000 : 1000 };
+        start(&c, &r, channel, COLLECT, NULL);
+        pass_ms(&r, 600);
+        expect(&c, WEIR_RPC_UNIMPLEMENTED);
+        assert_int_equal(stats_of(channel).retried, large ? 0 : 2);
+        stop(&r, channel);
+    }
+}
+
+/* ---- Demand ---- */
+
+static void what_is_not_asked_for_stays_with_the_server(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    for (int http = 0; http < 2; http++) {
+        weir_rpc_channel *channel = channel_of(
+            &r,
+            (weir_rpc_channel_config){ .protocol = WEIR_RPC_CONNECT, .http = (weir_rpc_http)http });
+        caller c = { 0 };
+        produced = 0;
+        stream_of(&c, &r, channel, 100000, 1000);
+        turns(&r, 1000);
+        assert_int_equal(c.begins, 1);
+        assert_int_equal(c.messages, 0);
+        if (http == 0)
+            assert_in_range(produced, 100, 200); /* the window, and the server's queue */
+        assert_true(produced < 10000);
+        weir_rpc_request(c.call, 7);
+        turns(&r, 100);
+        assert_int_equal(c.messages, 7);
+        weir_rpc_request(c.call, WEIR_UNBOUNDED);
+        expect(&c, WEIR_RPC_OK);
+        assert_int_equal(c.messages, 100000);
+        weir_rpc_channel_free(channel);
+    }
+    rig_stop(&r);
+}
+
+static void what_the_server_does_not_take_leaves_no_room(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    served.keeps = true;
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    caller c = { .to_send = 10000, .payload = 1000, .to_ask = 1 };
+    start(&c, &r, channel, ECHO, NULL);
+    assert_int_equal(c.sent, 0);
+    turns(&r, 500);
+    assert_in_range(c.sent, 65, 300);
+    assert_int_equal(weir_rpc_room(c.call), 0);
+    uint64_t before = c.sent;
+    turns(&r, 500);
+    assert_int_equal(c.sent, before);
+    weir_rpc_request(served.kept[0], 1);
+    expect(&c, WEIR_RPC_OK);
+    assert_int_equal(c.messages, 10000);
+    stop(&r, channel);
+}
+
+static void messages_wait_for_the_connection_within_bounds(void **state)
+{
+    rig r = { 0 };
+    char target[64];
+    (void)state;
+    loop_only(&r);
+    snprintf(target, sizeof target, "http://127.0.0.1:%u", port_of_nobody());
+    weir_rpc_channel *channel =
+        channel_of(&r, (weir_rpc_channel_config){ .target = target, .send_bytes_max = 10000 });
+    caller c = { .to_send = 100, .payload = 1000 };
+    start(&c, &r, channel, COLLECT,
+          &(weir_rpc_options){ .wait_for_ready = true, .timeout_ms = 100 });
+    turns(&r, 20);
+    assert_int_equal(c.sent, 10);
+    assert_int_equal(weir_rpc_room(c.call), 0);
+    pass_ms(&r, 101);
+    expect(&c, WEIR_RPC_DEADLINE_EXCEEDED);
+    weir_rpc_channel_free(channel);
+    weir_loop_free(r.loop);
+}
+
+/* ---- The end of a channel ---- */
+
+static void free_channel_at_over(weir_rpc_call *call, weir_rpc_code code, void *user)
+{
+    (void)call;
+    (void)code;
+    weir_rpc_channel_free(*(weir_rpc_channel **)user);
+    *(weir_rpc_channel **)user = NULL;
+}
+
+static void a_channel_is_freed_with_calls_running(void **state)
+{
+    rig r = { 0 };
+    caller c[4], refused;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    served.keeps = true;
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    for (int i = 0; i < 3; i++)
+        ask(&c[i], &r, channel, "x", 0, NULL);
+    TURN_UNTIL(&r, served.kept_count == 3);
+    ask(&c[3], &r, channel, "x", 0, NULL);
+    for (int i = 0; i < 4; i++)
+        c[i].inside = true;
+    weir_rpc_hold(c[0].call);
+    weir_rpc_call *held = c[0].call;
+    weir_rpc_channel_free(channel);
+    assert_int_equal(try_ask(&refused, &r, channel, "x", 0, NULL), WEIR_ECLOSED);
+    for (int i = 0; i < 4; i++) {
+        c[i].inside = false;
+    }
+    for (int i = 0; i < 4; i++)
+        expect(&c[i], WEIR_RPC_CANCELLED);
+    turns(&r, 10);
+    weir_rpc_release(held);
+    TURN_UNTIL(&r, served.kept_count == 0);
+
+    served.keeps = false; /* and from within a callback */
+    Streams__V1__ProcessRequest request = STREAMS__V1__PROCESS_REQUEST__INIT;
+    weir_rpc_handler handler = { .over = free_channel_at_over };
+    weir_rpc_call *call;
+    channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    assert_int_equal(weir_rpc_ask(channel, &streams_methods[PROCESS], NULL, &request.base, &handler,
+                                  &channel, &call),
+                     WEIR_OK);
+    TURN_UNTIL(&r, channel == NULL);
+    turns(&r, 5);
+    rig_stop(&r);
+}
+
+/* ---- Interceptors ---- */
+
+static char journal[256];
+static weir_rpc_call *asked_call;
+
+static void note(const char *text)
+{
+    strcat(journal, text);
+    strcat(journal, " ");
+}
+
+static weir_status first_begin(weir_rpc_call *call, void *user)
+{
+    (void)user;
+    note("first");
+    return weir_rpc_add_metadata(call, "grpc-previous-rpc-attempts", "7", 1);
+}
+
+static void first_over(weir_rpc_call *call, weir_rpc_code code, void *user)
+{
+    (void)call;
+    (void)user;
+    note(code == WEIR_RPC_OK ? "first-over" : "first-failed");
+}
+
+static weir_status second_begin(weir_rpc_call *call, void *user)
+{
+    note("second");
+    asked_call = call;
+    return *(const weir_status *)user;
+}
+
+static void second_received(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+    (void)call;
+    (void)message;
+    (void)user;
+    note("received");
+}
+
+static void second_over(weir_rpc_call *call, weir_rpc_code code, void *user)
+{
+    (void)call;
+    (void)code;
+    (void)user;
+    note("second-over");
+}
+
+static void interceptors_may_add_wait_and_refuse(void **state)
+{
+    weir_status says = WEIR_OK;
+    weir_rpc_interceptor first = { "first", first_begin, NULL, NULL, first_over, NULL };
+    weir_rpc_interceptor second = { "second", second_begin, second_received,
+                                    NULL,     second_over,  &says };
+    const weir_rpc_interceptor *all[] = { &first, &second };
+    rig r = { 0 };
+    caller c;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    weir_rpc_channel *channel =
+        channel_of(&r, (weir_rpc_channel_config){ .interceptors = all, .interceptor_count = 2 });
+    journal[0] = '\0';
+    ask(&c, &r, channel, "x", 0, NULL);
+    assert_string_equal(journal, "");
+    expect(&c, WEIR_RPC_OK);
+    assert_string_equal(journal, "first second received second-over first-over ");
+    assert_string_equal(served.previous, "7");
+
+    journal[0] = '\0';
+    says = WEIR_EAGAIN;
+    served.begins = 0;
+    ask(&c, &r, channel, "later", 0, NULL);
+    turns(&r, 30);
+    assert_string_equal(journal, "first second ");
+    assert_int_equal(served.begins, 0);
+    weir_rpc_resume(asked_call);
+    expect(&c, WEIR_RPC_OK);
+    assert_string_equal(c.text, "later");
+
+    journal[0] = '\0';
+    says = WEIR_EDENIED;
+    ask(&c, &r, channel, "x", 0, NULL);
+    expect(&c, WEIR_RPC_PERMISSION_DENIED);
+    assert_string_equal(journal, "first second second-over first-failed ");
+    assert_int_equal(served.begins, 1);
+    stop(&r, channel);
+}
+
+/* ---- What is refused ---- */
+
+static void wrong_configurations_are_refused(void **state)
+{
+    static const weir_rpc_channel_config wrongs[] = {
+        { .target = NULL },
+        { .target = "" },
+        { .target = "localhost:80" },
+        { .target = "http://localhost:80/prefix" },
+        { .target = "http://localhost:99999" },
+        { .target = "http://a,https://b" },
+        { .target = "http://a,," },
+        { .target = "http://a", .http = WEIR_RPC_HTTP1 },
+        { .target = "http://a", .connect_get = true },
+        { .target = "https://a", .tls_cert_file = "x" },
+        { .target = "https://a", .tls_ca_file = "/nowhere" },
+        { .target = "http://a", .tls_ca_file = "/nowhere" },
+        { .target = "http://a", .retry.attempts_max = 6 },
+        { .target = "http://a", .interceptor_count = 1 },
+        { .target = "http://a", .stream_window_bytes = UINT32_MAX },
+    };
+    rig r = { 0 };
+    (void)state;
+    loop_only(&r);
+    for (size_t i = 0; i < sizeof wrongs / sizeof *wrongs; i++) {
+        weir_rpc_channel *channel = NULL;
+        const char *why = NULL;
+        weir_status status = weir_rpc_channel_new(r.loop, &wrongs[i], &channel, &why);
+        if (i == 6) { /* empty ones between commas are nothing */
+            assert_int_equal(status, WEIR_OK);
+            weir_rpc_channel_free(channel);
+            continue;
+        }
+        if (status != WEIR_EINVAL)
+            fail_msg("%zu: %s", i, weir_status_name(status));
+        assert_non_null(why);
+    }
+    weir_loop_free(r.loop);
+}
+
+static void wrong_metadata_are_refused_at_the_start(void **state)
+{
+    static const weir_http1_field wrongs[] = {
+        { { "grpc-status", 11 }, { "0", 1 } },
+        { { "a b", 3 }, { "0", 1 } },
+        { { "x", 1 }, { "\n", 1 } },
+    };
+    rig r = { 0 };
+    caller c;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(
+            try_ask(&c, &r, channel, "x", 0,
+                    &(weir_rpc_options){ .metadata = &wrongs[i], .metadata_count = 1 }),
+            WEIR_EINVAL);
+    weir_http1_field ours = { { "traceparent", 11 }, { "mine", 4 } };
+    ask(&c, &r, channel, "x", 0, &(weir_rpc_options){ .metadata = &ours, .metadata_count = 1 });
+    expect(&c, WEIR_RPC_OK);
+    assert_string_equal(served.traceparent, "mine");
+    stop(&r, channel);
+}
+
+/* ---- Memory ---- */
+
+static int until_failure; /* allocations that succeed; negative: all */
+
+static void *failing_resize(void *memory, size_t bytes, void *user)
+{
+    (void)user;
+    if (bytes == 0) {
+        free(memory);
+        return NULL;
+    }
+    if (until_failure > 0)
+        until_failure--;
+    else if (until_failure == 0) {
+        until_failure = -1;
+        return NULL;
+    }
+    return realloc(memory, bytes);
+}
+
+/* The server and the client share the allocator: whoever is hit, each call ends once. */
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    memory_fails = true;
+    for (int i = 0, hit = 1; hit; i++) {
+        rig r = { .allocator = { failing_resize, NULL } };
+        until_failure = -1;
+        serve_all(&r);
+        rig_start(&r);
+        char target[64];
+        snprintf(target, sizeof target, "http://127.0.0.1:%u", r.port);
+        weir_rpc_channel_config config = { .target = target, .retry.attempts_max = 2 };
+        weir_rpc_channel *channel = NULL;
+        caller c = { 0 }, d = { .to_send = 20, .payload = 1000 };
+        until_failure = i;
+        if (weir_rpc_channel_new(r.loop, &config, &channel, NULL) == WEIR_OK) {
+            if (try_ask(&c, &r, channel, "x", 0, NULL) == WEIR_OK)
+                TURN_UNTIL(&r, (pass_ms(&r, 1), c.overs > 0));
+            d.r = &r;
+            if (weir_rpc_start(channel, &streams_methods[COLLECT], NULL, &calls, &d, &d.call) ==
+                WEIR_OK)
+                TURN_UNTIL(&r, (pass_ms(&r, 1), d.overs > 0));
+            assert_true(c.overs <= 1 && d.overs <= 1);
+        }
+        hit = until_failure < 0;
+        until_failure = -1;
+        if (!hit) {
+            assert_int_equal(c.code, WEIR_RPC_OK);
+            assert_int_equal(d.code, WEIR_RPC_OK);
+        }
+        weir_rpc_channel_free(channel);
+        turns(&r, 5);
+        rig_stop(&r);
+    }
+    memory_fails = false;
+}
+
+static uint64_t allocated;
+
+static void *counting_resize(void *memory, size_t bytes, void *user)
+{
+    (void)user;
+    if (bytes == 0) {
+        free(memory);
+        return NULL;
+    }
+    allocated++;
+    return realloc(memory, bytes);
+}
+
+static void calls_allocate_nothing_in_steady_state(void **state)
+{
+    rig r = { .allocator = { counting_resize, NULL } };
+    caller c[8];
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    for (int round = 0; round < 20; round++) {
+        if (round == 10)
+            allocated = 0;
+        for (int i = 0; i < 8; i++)
+            ask(&c[i], &r, channel, "hello", 0, NULL);
+        for (int i = 0; i < 8; i++)
+            expect(&c[i], WEIR_RPC_OK);
+    }
+    assert_int_equal(allocated, 0);
+    stop(&r, channel);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1) /* only those */
+        cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_unary_call_is_answered),
         cmocka_unit_test(every_way_answers_every_kind),
+        cmocka_unit_test(responses_that_are_none_have_their_codes),
+        cmocka_unit_test(connect_asks_by_get_where_nothing_is_changed),
+        cmocka_unit_test(get_is_answered_by_the_server),
+        cmocka_unit_test(nobody_there_fails_at_once_and_is_asked_again_later),
+        cmocka_unit_test(a_call_may_wait_for_the_server_to_come),
+        cmocka_unit_test(names_are_looked_up),
+        cmocka_unit_test(a_connection_at_rest_is_closed_and_made_anew),
+        cmocka_unit_test(calls_beyond_what_the_peer_allows_wait_in_order),
+        cmocka_unit_test(round_robin_goes_on_with_those_that_are_left),
+        cmocka_unit_test(pick_first_takes_the_next_address_if_one_does_not_answer),
+        cmocka_unit_test(a_server_that_drains_finishes_what_it_has),
+        cmocka_unit_test(a_server_that_dies_ends_calls_as_unavailable),
+        cmocka_unit_test(a_deadline_ends_the_call_on_both_sides),
+        cmocka_unit_test(a_cancel_reaches_the_server),
+        cmocka_unit_test(a_call_is_tried_again_as_its_policy_says),
+        cmocka_unit_test(the_server_says_when_to_try_again),
+        cmocka_unit_test(retries_have_a_budget),
+        cmocka_unit_test(a_stream_is_tried_again_while_its_messages_are_kept),
+        cmocka_unit_test(what_is_not_asked_for_stays_with_the_server),
+        cmocka_unit_test(what_the_server_does_not_take_leaves_no_room),
+        cmocka_unit_test(messages_wait_for_the_connection_within_bounds),
+        cmocka_unit_test(a_channel_is_freed_with_calls_running),
+        cmocka_unit_test(interceptors_may_add_wait_and_refuse),
+        cmocka_unit_test(wrong_configurations_are_refused),
+        cmocka_unit_test(wrong_metadata_are_refused_at_the_start),
+        cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(calls_allocate_nothing_in_steady_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,7 +37,7 @@ static void fill_defaults(weir_rpc_channel_config *config)
     set_default(&config->gzip_bytes_min, 1024);
 }
 
-static weir_status check_config(const weir_rpc_channel_config *config, const char **ret_why)
+weir_status wi_rpc_channel_check(const weir_rpc_channel_config *config, const char **ret_why)
 {
     *ret_why = NULL;
     if (config->protocol > WEIR_RPC_CONNECT || config->codec > WEIR_RPC_JSON ||
@@ -166,7 +166,7 @@ weir_status weir_rpc_channel_new(weir_loop *loop, const weir_rpc_channel_config 
                                  weir_rpc_channel **ret_channel, const char **ret_why)
 {
     const char *why = "no memory";
-    weir_status status = check_config(config, &why);
+    weir_status status = wi_rpc_channel_check(config, &why);
     weir_rpc_channel *channel = NULL;
     if (status == WEIR_OK) {
         channel = weir_memory_new(weir_loop_env(loop), sizeof *channel);

@@ -69,7 +69,7 @@ static wi_rpc_conn *free_conn(wi_rpc_address *address)
         if (!conn->is_up || conn->leaving)
             continue;
         weir_http_session *session = wi_link_session(conn->link);
-        if (session == NULL || weir_http_session_is_over(session)) {
+        if (session == NULL || weir_http_session_is_closing(session)) {
             wi_rpc_conn_leave(conn);
             continue;
         }

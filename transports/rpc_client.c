@@ -157,6 +157,16 @@ void wi_rpc_client_withdraw(weir_rpc_call *call)
     leave_queue(call);
 }
 
+/* The caller's context may go as soon as it knows that the call is over. */
+static void leave_context(weir_rpc_call *call)
+{
+    unwatch(call);
+    if (!weir_context_is_bare(&call->context))
+        return;
+    weir_context_cancel(&call->context, WEIR_ECANCELED);
+    weir_context_done(&call->context);
+}
+
 /* It has no exchange and waits for nothing any more. */
 static void settle(weir_rpc_call *call, const weir_rpc_error *error)
 {
@@ -166,7 +176,7 @@ static void settle(weir_rpc_call *call, const weir_rpc_error *error)
     call->trailers = weir_rpc_wire_trailers(&call->wire, &call->trailer_count);
     wi_rpc_client_withdraw(call);
     weir_timer_stop(channel->loop, &t->again);
-    unwatch(call);
+    leave_context(call);
     if (!t->counted)
         return;
     t->counted = false;
@@ -325,7 +335,7 @@ static void drop(weir_rpc_call *call)
     call->is_over = call->over_told = true;
     if (call->side_data != NULL) {
         weir_timer_stop(call->core->loop, &call->deadline);
-        unwatch(call);
+        leave_context(call);
     }
     wi_rpc_call_maybe_free(call);
 }

@@ -110,6 +110,8 @@ static inline wi_rpc_try *wi_rpc_try_of(const weir_rpc_call *call)
 
 /* ---- rpc_channel.c ---- */
 
+/* What can be said of a configuration alone; the target is looked at by weir_rpc_channel_new. */
+weir_status wi_rpc_channel_check(const weir_rpc_channel_config *config, const char **ret_why);
 /* The task looks at calls that wait, and at connections, soon. */
 void wi_rpc_channel_kick(weir_rpc_channel *channel);
 /* The last call of a channel that was given up has gone. */

@@ -114,5 +114,10 @@ void wi_rpc_client_failed(weir_rpc_call *call, const weir_rpc_error *error, bool
     channel->stats.retried++;
     wi_rpc_client_withdraw(call);
     reset(call);
-    weir_timer_start(channel->loop, &t->again, delay_ns, again, call);
+    if (delay_ns > 0) {
+        weir_timer_start(channel->loop, &t->again, delay_ns, again, call);
+        return;
+    }
+    wi_rpc_client_enqueue(call);
+    wi_rpc_channel_kick(channel);
 }

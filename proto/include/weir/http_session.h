@@ -155,6 +155,8 @@ WEIR_API weir_status weir_http_session_open(weir_http_session *session, const we
                                             weir_http_exchange **ret_exchange) WEIR_MUST_USE;
 /* How many may be opened now. */
 WEIR_API uint32_t weir_http_session_openable(const weir_http_session *session);
+/* Client: no more can be opened, whatever ends: the peer said GOAWAY, it drains, or it is over. */
+WEIR_API bool weir_http_session_is_closing(const weir_http_session *session);
 
 WEIR_API weir_http_session *weir_http_exchange_session(const weir_http_exchange *exchange);
 WEIR_API void weir_http_exchange_set_user(weir_http_exchange *exchange, void *user);
