@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { H2_INTERNAL_ERROR = 2, ENVELOPE = 5, GUESS_MORE = 64 };
+enum { H2_INTERNAL_ERROR = 2, ENVELOPE = 5, GUESS_MORE = 251 };
 
 /* ---- Metadata ---- */
 
