@@ -170,8 +170,8 @@ WEIR_API weir_status weir_http_exchange_respond(weir_http_exchange *exchange,
  * memory, or if our side has ended. Borrowed until the next call of this library. */
 WEIR_API weir_bytes *weir_http_exchange_body(weir_http_exchange *exchange, size_t more);
 WEIR_API void weir_http_exchange_written(weir_http_exchange *exchange);
-/* send_bytes_max less what is queued; when 0, `room` tells when it is worth while. What the peer's windows do
- * not let out stays queued. */
+/* send_bytes_max less what is queued; when 0, `room` tells when it is worth while. What the peer's
+ * windows do not let out stays queued. */
 WEIR_API size_t weir_http_exchange_room(weir_http_exchange *exchange);
 /* Our message is complete: follows the queued body. trailers: HTTP/2, and chunked HTTP/1; dropped
  * in an HTTP/1 message with a length, or to an HTTP/1.0 peer. WEIR_EINVAL: a bad field, or (HTTP/1)
