@@ -188,7 +188,7 @@ static step status_line(guard *g)
     if (next != GO)
         return next;
     unsigned char hundreds = g->base[g->mark + 9];
-    if (hundreds < '1' || hundreds > '5')
+    if (hundreds < '1') /* above 599 there is nothing, but it is in use (RFC 9110 section 15) */
         return refuse(g, 502, "status code out of range");
     enter(g, VALUE); /* a reason phrase has the grammar of a field value */
     return GO;

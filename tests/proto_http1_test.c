@@ -306,7 +306,7 @@ static void malformed_responses_are_refused_whatever_the_cut(void **state)
         { TEXT("HTTP/1.1 2000 OK\r\n\r\n"), 502 },
         { TEXT("HTTP/1.1  200 OK\r\n\r\n"), 502 },
         { TEXT("HTTP/1.1 099 OK\r\n\r\n"), 502 },
-        { TEXT("HTTP/1.1 600 OK\r\n\r\n"), 502 },
+        { TEXT("HTTP/1.1 6OO OK\r\n\r\n"), 502 },
         { TEXT("HTTP/2.0 200 OK\r\n\r\n"), 502 },
         { TEXT("\r\nHTTP/1.1 200 OK\r\n\r\n"), 502 },
         { TEXT("ICY 200 OK\r\n\r\n"), 502 },
@@ -769,6 +769,15 @@ static void a_response_is_framed_by_its_status_and_the_request(void **state)
     assert_true(whole.head.upgrade && whole.head.tunnel);
 }
 
+static void a_status_that_does_not_exist_is_passed_on(void **state)
+{
+    (void)state;
+    assert_int_equal(framing_of(WEIR_HTTP1_GET, "HTTP/1.1 800 \r\nContent-Length: 3\r\n\r\nabc"),
+                     WEIR_HTTP1_LENGTH);
+    assert_int_equal(whole.status, WEIR_OK);
+    assert_int_equal(whole.code, 800);
+}
+
 static void a_response_without_a_length_ends_with_the_connection(void **state)
 {
     (void)state;
@@ -976,6 +985,7 @@ int main(void)
         cmocka_unit_test(trailers_are_given_whatever_the_cut),
         cmocka_unit_test(written_trailers_read_back_and_bad_ones_are_not_written),
         cmocka_unit_test(a_response_is_framed_by_its_status_and_the_request),
+        cmocka_unit_test(a_status_that_does_not_exist_is_passed_on),
         cmocka_unit_test(a_response_without_a_length_ends_with_the_connection),
         cmocka_unit_test(a_written_response_reads_as_expected),
         cmocka_unit_test(what_would_split_a_message_is_not_written),

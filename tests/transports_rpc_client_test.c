@@ -238,6 +238,41 @@ static void responses_that_are_none_have_their_codes(void **state)
     }
 }
 
+static void pass_a_second(weir_task *task, void *user)
+{
+    rig *r = user;
+    (void)task;
+    r->clock_ns += WEIR_SEC;
+}
+
+/* The reset is seen in the turn in which the deadline passes, before the timer is. */
+static void a_reset_at_the_deadline_is_the_deadline(void **state)
+{
+    static const char settings[] = "\0\0\0\4\0\0\0\0\0";
+    static const char reset[] = "\0\0\4\3\0\0\0\0\1\0\0\0\10"; /* CANCEL */
+    rig r = { 0 };
+    fake f;
+    caller c;
+    (void)state;
+    loop_only(&r);
+    r.port = fake_listen(&f, 0);
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    ask(&c, &r, channel, "x", 0, &(weir_rpc_options){ .timeout_ms = 900 });
+    TURN_UNTIL(&r, fake_accepts(&f));
+    TURN_UNTIL(&r, fake_saw(&f, "PRI "));
+    fake_says(&f, settings, sizeof settings - 1);
+    turns(&r, 20);
+    assert_int_equal(c.overs, 0);
+    weir_task later = WEIR_TASK(pass_a_second, &r);
+    weir_post(r.loop, &later);
+    fake_says(&f, reset, sizeof reset - 1);
+    expect(&c, WEIR_RPC_DEADLINE_EXCEEDED);
+    fake_close(&f);
+    weir_rpc_channel_free(channel);
+    turns(&r, 5);
+    weir_loop_free(r.loop);
+}
+
 static void connect_asks_by_get_where_nothing_is_changed(void **state)
 {
     static const char ok[] = "HTTP/1.1 200 OK\r\ncontent-type: application/proto\r\n"
@@ -1180,6 +1215,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_unary_call_is_answered),
         cmocka_unit_test(every_way_answers_every_kind),
         cmocka_unit_test(responses_that_are_none_have_their_codes),
+        cmocka_unit_test(a_reset_at_the_deadline_is_the_deadline),
         cmocka_unit_test(connect_asks_by_get_where_nothing_is_changed),
         cmocka_unit_test(get_is_answered_by_the_server),
         cmocka_unit_test(nobody_there_fails_at_once_and_is_asked_again_later),

@@ -296,6 +296,20 @@ static void outlive(weir_rpc_call *call)
     call->out_ended = true;
 }
 
+/* A server that has the same deadline may cancel the call before our own timer is looked at. */
+static bool is_late(const weir_rpc_call *call, weir_status status)
+{
+    uint64_t due = call->context.deadline_ns;
+    return status == WEIR_ECANCELED && due != 0 && weir_loop_now(call->core->loop) >= due;
+}
+
+static void end_late(weir_rpc_call *call)
+{
+    weir_context_cancel(&call->context, WEIR_EDEADLINE);
+    call->timed_out = true;
+    wi_rpc_call_fail(call, WEIR_RPC_DEADLINE_EXCEEDED, "deadline exceeded");
+}
+
 static void on_over(weir_http_exchange *exchange, weir_status status, uint32_t h2_code, void *user)
 {
     weir_rpc_call *call = user;
@@ -312,6 +326,10 @@ static void on_over(weir_http_exchange *exchange, weir_status status, uint32_t h
     call->exchange = NULL;
     call->conn = NULL;
     wi_rpc_try_of(call)->conn = NULL;
+    if (is_late(call, status)) {
+        end_late(call);
+        return;
+    }
     weir_rpc_wire_broken(&call->wire, status, h2_code);
     bool repeatable = status == WEIR_ECLOSED && call->method->idempotent;
     fail_attempt(call, status == WEIR_EUNAVAILABLE || repeatable);

@@ -111,7 +111,8 @@ typedef struct weir_http1_head {
     uint32_t field_cap;
     uint32_t field_count;
 
-    uint16_t status;            /* a response's code; of a refused request the code to answer */
+    uint16_t status;            /* a response's code, 100 to 999: what is above 599 goes for 5xx
+                                   (RFC 9110 section 15); of a refused request the code to answer */
     uint8_t minor;              /* 0 or 1: HTTP/1.0, HTTP/1.1 or a later 1.x */
     weir_http1_method method;   /* requests */
     weir_http1_framing framing; /* what to hand to weir_http1_body_init */

@@ -31,7 +31,7 @@ typedef struct weir_http_call_request {
 
 /* A complete response, borrowed for the callback. */
 typedef struct weir_http_call_response {
-    unsigned status;             /* 200 to 599 */
+    unsigned status;             /* 200 to 999; above 599 it is to be taken for a 5xx */
     const weir_http1_head *head; /* its fields: weir_http1_find(head, "etag") */
     weir_http1_span body;        /* whole, decoded from its chunks */
     /* The operation: a callback that wants another item to go on derives one and puts it into
