@@ -1,6 +1,7 @@
 /* The life of a call: bound to its handler, let in by interceptors, opened, and over. */
 #include "rpc_internal.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* ---- The beginning ---- */
@@ -291,6 +292,7 @@ void weir_rpc_hold(weir_rpc_call *call)
 
 void weir_rpc_release(weir_rpc_call *call)
 {
+    assert(call->holds > 0);
     call->holds--;
     wi_rpc_call_maybe_free(call);
 }
