@@ -158,6 +158,26 @@ static size_t list_services(streams *s, const weir_rpc_service **services)
     return n;
 }
 
+/* Health and reflection, of all that is in the list. Gives how many there are then; 0: no memory.
+ */
+static size_t list_standard(streams *s, const weir_rpc_service **services, size_t n)
+{
+    s->health = weir_rpc_health_new(&s->orders.env);
+    if (s->health == NULL)
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        if (weir_rpc_health_set(s->health, services[i]->type->name, WEIR_RPC_HEALTH_SERVING) !=
+            WEIR_OK)
+            return 0;
+    services[n++] = weir_rpc_health_service(s->health);
+    s->reflection = weir_rpc_reflection_new(&s->orders.env, services, n);
+    if (s->reflection == NULL)
+        return 0;
+    services[n++] = weir_rpc_reflection_service(s->reflection, WEIR_RPC_REFLECTION_V1);
+    services[n++] = weir_rpc_reflection_service(s->reflection, WEIR_RPC_REFLECTION_V1ALPHA);
+    return n;
+}
+
 /* ---- Running ---- */
 
 static int run(streams *s, const char *listen)
@@ -168,11 +188,11 @@ static int run(streams *s, const char *listen)
     int code = 1;
     if (!ops_new(&s->orders, &around))
         return 1;
-    size_t n = list_services(s, services);
+    size_t n = list_standard(s, services, list_services(s, services));
     s->receipts = weir_hub_new(&s->orders.env, &(weir_hub_config){ .alone_drops = true });
     s->orders.pipeline = weir_pipeline_new(&(weir_pipeline_config){
         .name = "streams", .env = &s->orders.env, .loops = o->loops, .drain_ms = o->drain_ms });
-    if (s->receipts == NULL || s->orders.pipeline == NULL) {
+    if (n == 0 || s->receipts == NULL || s->orders.pipeline == NULL) {
         fputs("streams: out of memory\n", stderr);
         goto done;
     }
@@ -191,6 +211,8 @@ done:
     ops_free(around);
     weir_pipeline_free(s->orders.pipeline);
     weir_hub_free(s->receipts);
+    weir_rpc_health_free(s->health);
+    weir_rpc_reflection_free(s->reflection);
     return code;
 }
 
