@@ -1,12 +1,10 @@
 /* A growing buffer with a limit. */
 #include <weir/bytes.h>
 
-#include <string.h>
-
 #define BYTES_MIN     256
 #define BYTES_DEFAULT (16 * 1024 * 1024)
 
-weir_status weir_bytes_reserve(weir_bytes *buffer, size_t more)
+weir_status weir_bytes_grow(weir_bytes *buffer, size_t more)
 {
     size_t max = buffer->bytes_max == 0 ? BYTES_DEFAULT : buffer->bytes_max;
     if (buffer->len > max || more > max - buffer->len)
@@ -21,16 +19,6 @@ weir_status weir_bytes_reserve(weir_bytes *buffer, size_t more)
         return WEIR_ENOMEM;
     buffer->at = at;
     buffer->cap = cap;
-    return WEIR_OK;
-}
-
-weir_status weir_bytes_append(weir_bytes *buffer, const void *bytes, size_t n)
-{
-    weir_status status = weir_bytes_reserve(buffer, n);
-    if (status != WEIR_OK || n == 0)
-        return status;
-    memcpy(buffer->at + buffer->len, bytes, n);
-    buffer->len += n;
     return WEIR_OK;
 }
 

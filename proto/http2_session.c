@@ -293,7 +293,7 @@ static nghttp2_session_callbacks *new_callbacks(const weir_http_session_config *
     if (nghttp2_session_callbacks_new(&c) != 0)
         return NULL;
     nghttp2_session_callbacks_set_on_begin_headers_callback(c, on_begin_headers);
-    nghttp2_session_callbacks_set_on_header_callback2(c, wi_http2_on_header);
+    nghttp2_session_callbacks_set_on_header_callback(c, wi_http2_on_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(c, on_data_chunk);
     nghttp2_session_callbacks_set_on_frame_recv_callback(c, on_frame_recv);
     nghttp2_session_callbacks_set_on_frame_send_callback(c, on_frame_send);

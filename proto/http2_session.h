@@ -32,12 +32,19 @@ typedef struct wi_http2_guard {
     uint32_t earned; /* control frames that what we sent allows beyond the rate */
 } wi_http2_guard;
 
+/* Names and values. More of them go into further pieces, so that none is moved. */
+typedef struct wi_http2_text {
+    struct wi_http2_text *next; /* an older one */
+    size_t len, cap;
+    char at[];
+} wi_http2_text;
+
 /* A header block on its way in; there is one at most on a connection. The names and values are
- * nghttp2's, held. */
+ * copies. */
 typedef struct wi_http2_block {
     weir_http1_field *fields;
-    nghttp2_rcbuf **held;
-    uint32_t count, cap, held_count, held_cap;
+    wi_http2_text *text;
+    uint32_t count, cap;
     size_t bytes; /* as limits count */
     weir_http1_span method, path, authority, scheme, host;
     uint64_t content_length;
@@ -117,8 +124,9 @@ static inline void wi_http2_earn(wi_http2 *h2)
 /* ---- http2_session_head.c ---- */
 int wi_http2_block_begin(wi_http2 *h2, int32_t stream);
 void wi_http2_block_end(wi_http2 *h2);
-int wi_http2_on_header(nghttp2_session *ng, const nghttp2_frame *frame, nghttp2_rcbuf *name,
-                       nghttp2_rcbuf *value, uint8_t flags, void *user);
+int wi_http2_on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name,
+                       size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                       void *user);
 /* The block is complete: tells the head, or the trailers. */
 int wi_http2_on_headers(wi_http2 *h2, const nghttp2_frame *frame);
 

@@ -5,8 +5,8 @@
 
 enum {
     FIELD_EXTRA = 32,
-    BLOCK_STEP = 16,
-    BLOCK_KEPT = 32,
+    FIELDS_STEP = 16,
+    TEXT_STEP = 512 - sizeof(wi_http2_text),
     BOMB_BYTES = 64 * 1024,
     SENT_FIELDS_MAX = 1024
 };
@@ -24,55 +24,64 @@ int wi_http2_block_begin(wi_http2 *h2, int32_t stream)
 {
     wi_http2_block *block = &h2->block;
     wi_http2_block_end(h2);
-    block->stream = stream;
-    block->start_ns = h2->session->now_ns;
-    block->content_length = UINT64_MAX;
+    *block = (wi_http2_block){ .fields = block->fields,
+                               .cap = block->cap,
+                               .text = block->text,
+                               .stream = stream,
+                               .start_ns = h2->session->now_ns,
+                               .content_length = UINT64_MAX };
     return 0;
+}
+
+static void free_text(wi_http2 *h2, wi_http2_text *text)
+{
+    while (text != NULL) {
+        wi_http2_text *next = text->next;
+        weir_memory_free(h2->session->env, text);
+        text = next;
+    }
 }
 
 void wi_http2_block_end(wi_http2 *h2)
 {
     wi_http2_block *block = &h2->block;
-    for (uint32_t i = 0; i < block->held_count; i++)
-        nghttp2_rcbuf_decref(block->held[i]);
-    wi_http2_block kept = { .fields = block->fields, .held = block->held };
-    if (h2->session->exchanges > 0 && block->cap <= BLOCK_STEP && block->held_cap <= BLOCK_KEPT) {
-        kept.cap = block->cap;
-        kept.held_cap = block->held_cap;
-    } else { /* a connection at rest holds nothing */
-        weir_memory_free(h2->session->env, block->held);
-        weir_memory_free(h2->session->env, block->fields);
-        kept = (wi_http2_block){ .fields = NULL };
+    block->stream = 0;
+    block->count = 0;
+    if (h2->session->exchanges > 0 && block->cap <= FIELDS_STEP && block->text != NULL &&
+        block->text->next == NULL && block->text->cap <= TEXT_STEP) {
+        block->text->len = 0;
+        return;
     }
-    *block = kept;
+    /* A connection at rest holds nothing. */
+    free_text(h2, block->text);
+    weir_memory_free(h2->session->env, block->fields);
+    block->text = NULL;
+    block->fields = NULL;
+    block->cap = 0;
 }
 
-static void *grown(const weir_env *env, void *memory, uint32_t *cap, size_t each)
-{
-    uint32_t more = *cap == 0 ? BLOCK_STEP : *cap * 2;
-    void *larger = weir_memory_resize(env, memory, more * each);
-    if (larger != NULL)
-        *cap = more;
-    return larger;
-}
-
-/* Keeps the bytes as long as the block. */
-static bool hold(wi_http2 *h2, nghttp2_rcbuf *bytes, weir_http1_span *ret_span)
+static bool more_fields(wi_http2 *h2)
 {
     wi_http2_block *block = &h2->block;
-    nghttp2_vec vec = nghttp2_rcbuf_get_buf(bytes);
-    if (!nghttp2_rcbuf_is_static(bytes)) {
-        if (block->held_count == block->held_cap) {
-            void *held = grown(h2->session->env, block->held, &block->held_cap,
-                               sizeof(nghttp2_rcbuf *));
-            if (held == NULL)
-                return false;
-            block->held = held;
-        }
-        nghttp2_rcbuf_incref(bytes);
-        block->held[block->held_count++] = bytes;
-    }
-    *ret_span = (weir_http1_span){ (const char *)vec.base, vec.len };
+    uint32_t cap = block->cap == 0 ? FIELDS_STEP : block->cap * 2;
+    void *larger = weir_memory_resize(h2->session->env, block->fields, cap * sizeof *block->fields);
+    if (larger == NULL)
+        return false;
+    block->fields = larger;
+    block->cap = cap;
+    return true;
+}
+
+static bool more_text(wi_http2 *h2, size_t bytes)
+{
+    size_t cap = bytes > TEXT_STEP ? bytes : TEXT_STEP;
+    wi_http2_text *text = weir_memory_resize(h2->session->env, NULL, sizeof *text + cap);
+    if (text == NULL)
+        return false;
+    text->next = h2->block.text;
+    text->len = 0;
+    text->cap = cap;
+    h2->block.text = text;
     return true;
 }
 
@@ -99,61 +108,83 @@ static void take_pseudo(wi_http2_block *block, weir_http1_span name, weir_http1_
         block->status = (unsigned)number(value);
 }
 
-static bool take_field(wi_http2 *h2, weir_http1_span name, weir_http1_span value)
+/* Those that are said otherwise. */
+static bool take_known(wi_http2_block *block, weir_http1_span name, weir_http1_span value)
 {
-    wi_http2_block *block = &h2->block;
-    if (is(name, TEXT("host"))) {
+    switch (name.len) {
+    case 2: /* hop by hop; nghttp2 lets "trailers" through only */
+        return is(name, TEXT("te"));
+    case 4:
+        if (!is(name, TEXT("host")))
+            return false;
         block->bad = block->bad || block->host.at != NULL;
         block->host = value;
         return true;
-    }
-    if (is(name, TEXT("content-length"))) {
+    case 14:
+        if (!is(name, TEXT("content-length")))
+            return false;
         block->content_length = number(value);
         return true;
+    default:
+        return false;
     }
-    if (is(name, TEXT("te"))) /* hop by hop; nghttp2 lets "trailers" through only */
+}
+
+static bool take_field(wi_http2 *h2, weir_http1_span name, weir_http1_span value)
+{
+    wi_http2_block *block = &h2->block;
+    if (take_known(block, name, value))
         return true;
     if (block->count == h2->session->config.fields_max) {
         block->too_large = true;
         return true;
     }
-    if (block->count == block->cap) {
-        void *fields = grown(h2->session->env, block->fields, &block->cap,
-                             sizeof(weir_http1_field));
-        if (fields == NULL)
-            return false;
-        block->fields = fields;
-    }
+    if (block->count == block->cap && !more_fields(h2))
+        return false;
     block->fields[block->count++] = (weir_http1_field){ name, value };
     return true;
 }
 
-int wi_http2_on_header(nghttp2_session *ng, const nghttp2_frame *frame, nghttp2_rcbuf *name,
-                       nghttp2_rcbuf *value, uint8_t flags, void *user)
+/* Copies them, which costs less than to hold nghttp2's. */
+static bool take(wi_http2 *h2, const uint8_t *name, size_t name_len, const uint8_t *value,
+                 size_t value_len)
+{
+    wi_http2_text *text = h2->block.text;
+    if (text == NULL || name_len + value_len > text->cap - text->len) {
+        if (!more_text(h2, name_len + value_len))
+            return false;
+        text = h2->block.text;
+    }
+    char *at = text->at + text->len;
+    memcpy(at, name, name_len);
+    if (value_len > 0)
+        memcpy(at + name_len, value, value_len);
+    text->len += name_len + value_len;
+    weir_http1_span name_span = { at, name_len }, value_span = { at + name_len, value_len };
+    if (name_len == 0 || at[0] != ':')
+        return take_field(h2, name_span, value_span);
+    take_pseudo(&h2->block, name_span, value_span);
+    return true;
+}
+
+int wi_http2_on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name,
+                       size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                       void *user)
 {
     wi_http2 *h2 = user;
     wi_http2_block *block = &h2->block;
-    weir_http1_span name_span, value_span;
     (void)ng;
     (void)flags;
     if (block->stream != frame->hd.stream_id)
         return 0;
-    size_t bytes = nghttp2_rcbuf_get_buf(name).len + nghttp2_rcbuf_get_buf(value).len;
-    block->bytes += bytes + FIELD_EXTRA;
+    block->bytes += name_len + value_len + FIELD_EXTRA;
     size_t max = h2->session->config.head_bytes_max;
     if (block->bytes > 4 * max + BOMB_BYTES) {
         (void)wi_http2_fail(h2, WEIR_ELIMIT, NGHTTP2_ENHANCE_YOUR_CALM, "a head is far too large");
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     }
     block->too_large = block->too_large || block->bytes > max;
-    if (block->too_large)
-        return 0;
-    bool kept = hold(h2, name, &name_span) && hold(h2, value, &value_span);
-    if (kept && name_span.len > 0 && name_span.at[0] == ':')
-        take_pseudo(block, name_span, value_span);
-    else if (kept)
-        kept = take_field(h2, name_span, value_span);
-    if (kept)
+    if (block->too_large || take(h2, name, name_len, value, value_len))
         return 0;
     (void)wi_http2_fail(h2, WEIR_ENOMEM, NGHTTP2_INTERNAL_ERROR, "out of memory");
     return NGHTTP2_ERR_CALLBACK_FAILURE;
@@ -255,10 +286,10 @@ static bool value_ok(weir_http1_span value)
 
 static bool token_ok(weir_http1_span token)
 {
+    unsigned all = WI_TOKEN;
     for (size_t i = 0; i < token.len; i++)
-        if (!wi_http1_is((unsigned char)token.at[i], WI_TOKEN))
-            return false;
-    return token.len > 0;
+        all &= wi_http1_class[(unsigned char)token.at[i]];
+    return token.len > 0 && all != 0;
 }
 
 weir_status wi_http2_fields_ok(const weir_http1_field *fields, size_t n)
@@ -302,6 +333,15 @@ void wi_http2_fields_nv(const weir_http1_field *fields, size_t n, nghttp2_nv *nv
         nv[i] = nv_of(fields[i].name.at, fields[i].name.len, fields[i].value);
 }
 
+/* Of a response: 200…599. */
+static weir_http1_span status_text(unsigned status, char digits[3])
+{
+    digits[0] = (char)('0' + status / 100);
+    digits[1] = (char)('0' + status / 10 % 10);
+    digits[2] = (char)('0' + status % 10);
+    return (weir_http1_span){ digits, 3 };
+}
+
 /* The decimal digits of `n`, at the end of `digits`. */
 static weir_http1_span decimal(uint64_t n, char digits[20])
 {
@@ -322,7 +362,7 @@ size_t wi_http2_head_nv(const weir_http_head *head, bool is_request, nghttp2_nv 
         nv[n++] = nv_of(TEXT(":authority"), head->authority);
         nv[n++] = nv_of(TEXT(":path"), head->path);
     } else {
-        nv[n++] = nv_of(TEXT(":status"), decimal(head->status, digits));
+        nv[n++] = nv_of(TEXT(":status"), status_text(head->status, digits));
     }
     bool known = head->content_length != UINT64_MAX;
     if (known && (!head->ends || head->content_length > 0))

@@ -3,13 +3,13 @@
 
 #include <assert.h>
 
-/* Steps of 32 bytes up to 512, from there on 16 to each doubling up to 32 KiB; larger blocks are
+/* Steps of 32 bytes up to 512, from there on 16 to each doubling up to 128 KiB; larger blocks are
  * not kept. */
 enum {
     STEP = 32,
     STEPS_MAX = 512,
     STEPS = STEPS_MAX / STEP,
-    DOUBLINGS = 6,
+    DOUBLINGS = 8,
     CLASSES = STEPS + DOUBLINGS * 16,
     BLOCK_MAX = STEPS_MAX << DOUBLINGS,
     LARGE = CLASSES,
@@ -41,7 +41,7 @@ static unsigned class_of(size_t bytes)
         return bytes == 0 ? 0 : (unsigned)((bytes - 1) / STEP);
     if (bytes > BLOCK_MAX)
         return LARGE;
-    unsigned log = 63 - (unsigned)__builtin_clzll(bytes - 1); /* 9…14 */
+    unsigned log = 63 - (unsigned)__builtin_clzll(bytes - 1); /* 9…16 */
     return STEPS + (log - 9) * 16 + (unsigned)((bytes - 1) >> (log - 4) & 15);
 }
 

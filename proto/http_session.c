@@ -5,7 +5,8 @@
 
 enum {
     OWN_POOL_BYTES = 128 * 1024,
-    BODY_KEPT_MAX = 4096 /* of an exchange with nothing queued: a larger one is given back */
+    BODY_KEPT_MAX = 4096, /* of an exchange with nothing queued: a larger one is given back */
+    BODY_HAD_MAX = 1 << 20
 };
 
 /* ---- Making and freeing ---- */
@@ -401,21 +402,30 @@ void wi_http_tell_end(weir_http_exchange *exchange, const weir_http1_field *trai
         events->end(exchange, trailers, n, exchange->user);
 }
 
+/* Room in small pieces would cost a callback and a copy of what is left for each. */
+static void tell_room(weir_http_exchange *exchange)
+{
+    const weir_http_session_config *config = &exchange->session->config;
+    if (!exchange->room_wanted || exchange->was_reset ||
+        wi_http_queued_bytes(exchange) > config->send_bytes_max / 4)
+        return;
+    exchange->room_wanted = false;
+    if (config->events->room != NULL && !exchange->ended)
+        config->events->room(exchange, exchange->user);
+}
+
 void wi_http_body_sent(weir_http_exchange *exchange, size_t n)
 {
     exchange->sent += n;
     assert(exchange->sent <= exchange->body.len);
-    if (exchange->sent == exchange->body.len) {
+    if (exchange->sent == exchange->body.len)
         exchange->sent = exchange->body.len = 0;
-        if (exchange->body.cap > BODY_KEPT_MAX)
-            weir_bytes_done(&exchange->body);
+    tell_room(exchange);
+    if (exchange->body.len == 0 && exchange->body.cap > BODY_KEPT_MAX) {
+        exchange->body_had = (uint32_t)(exchange->body.cap < BODY_HAD_MAX ? exchange->body.cap
+                                                                          : BODY_HAD_MAX);
+        weir_bytes_done(&exchange->body);
     }
-    const weir_http_events *events = exchange->session->config.events;
-    if (!exchange->room_wanted || exchange->was_reset || weir_http_exchange_room(exchange) == 0)
-        return;
-    exchange->room_wanted = false;
-    if (events->room != NULL && !exchange->ended)
-        events->room(exchange, exchange->user);
 }
 
 /* ---- Exchanges, for users ---- */
@@ -487,17 +497,41 @@ weir_status weir_http_exchange_respond(weir_http_exchange *exchange, const weir_
     return WEIR_OK;
 }
 
+/* One that is given back and taken again is as large as it was; one that grows is not made larger
+ * than what may be queued, unless it must be. */
+static bool body_reserve(weir_http_exchange *exchange, size_t more)
+{
+    weir_bytes *body = &exchange->body;
+    size_t max = (size_t)exchange->session->config.send_bytes_max;
+    max += max / 8;
+    if (body->cap == 0 && more < exchange->body_had)
+        more = exchange->body_had;
+    size_t need = body->len + more;
+    if (more > SIZE_MAX / 2 || need > max || body->cap < max / 2)
+        return weir_bytes_reserve(body, more) == WEIR_OK;
+    if (need <= body->cap)
+        return true;
+    char *at = weir_memory_resize(body->env, body->at, max);
+    if (at == NULL)
+        return false;
+    body->at = at;
+    body->cap = max;
+    return true;
+}
+
 weir_bytes *weir_http_exchange_body(weir_http_exchange *exchange, size_t more)
 {
     weir_bytes *body = &exchange->body;
     if (is_dead(exchange) || exchange->ended || !exchange->responded)
         return NULL;
-    if (more > body->cap - body->len && exchange->sent >= body->len / 2 && exchange->sent > 0) {
+    if (more <= body->cap - body->len)
+        return body;
+    if (exchange->sent >= body->len / 2 && exchange->sent > 0) {
         body->len -= exchange->sent;
         memmove(body->at, body->at + exchange->sent, body->len);
         exchange->sent = 0;
     }
-    return weir_bytes_reserve(body, more) == WEIR_OK ? body : NULL;
+    return body_reserve(exchange, more) ? body : NULL;
 }
 
 void weir_http_exchange_written(weir_http_exchange *exchange)

@@ -84,6 +84,7 @@ struct weir_http_exchange {
     weir_http_exchange *next, *previous, *next_reset;
     weir_bytes body;   /* queued for sending from `sent` on */
     size_t sent;       /* those before are framed */
+    uint32_t body_had; /* how large `body` was when it was given back */
     size_t unconsumed; /* body told and not consumed: count by wi_http_tell_body */
     weir_status reset_status;
     uint32_t reset_code;

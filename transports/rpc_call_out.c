@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { H2_INTERNAL_ERROR = 2, ENVELOPE = 5 };
+enum { H2_INTERNAL_ERROR = 2, ENVELOPE = 5, GUESS_MORE = 251 };
 
 /* ---- Metadata ---- */
 
@@ -114,17 +114,29 @@ weir_status weir_rpc_send_metadata(weir_rpc_call *call)
 /* ---- Messages ---- */
 
 weir_status wi_rpc_pack(const wi_rpc_core *core, weir_rpc_codec codec,
-                        const ProtobufCMessage *message, weir_bytes *buffer)
+                        const ProtobufCMessage *message, size_t guess, weir_bytes *buffer)
 {
     if (codec == WEIR_RPC_JSON)
         return weir_protobuf_to_json(message, &core->json, buffer, NULL);
-    size_t size = weir_protobuf_size(message), n;
-    weir_status status = weir_bytes_reserve(buffer, size);
-    if (status == WEIR_OK)
-        status = weir_protobuf_pack(message, buffer->at + buffer->len, size, &n);
+    size_t room = buffer->cap - buffer->len, n = room < guess ? room : guess;
+    weir_status status = WEIR_ELIMIT;
+    if (n > 0)
+        status = weir_protobuf_pack(message, buffer->at + buffer->len, n, &n);
+    if (status == WEIR_ELIMIT) {
+        size_t size = weir_protobuf_size(message);
+        status = weir_bytes_reserve(buffer, size);
+        if (status == WEIR_OK)
+            status = weir_protobuf_pack(message, buffer->at + buffer->len, size, &n);
+    }
     if (status == WEIR_OK)
         buffer->len += n;
     return status;
+}
+
+/* Messages of a call are often as long as the one before. */
+static size_t guess_of(const weir_rpc_call *call)
+{
+    return call->sent_bytes + GUESS_MORE;
 }
 
 /* One that waits for the end, or for an exchange, or that may be sent again, is kept by the call.
@@ -140,10 +152,11 @@ static weir_status put_body(weir_rpc_call *call, weir_bytes *out, const Protobuf
     size_t mark = out->len, begun;
     weir_status status = weir_rpc_wire_message_begin(&call->wire, out, &begun);
     if (status == WEIR_OK && message != NULL)
-        status = wi_rpc_pack(call->core, call->wire.codec, message, out);
+        status = wi_rpc_pack(call->core, call->wire.codec, message, guess_of(call), out);
     else if (status == WEIR_OK)
         status = weir_bytes_append(out, packed, n);
     size_t bytes = out->len - mark;
+    call->sent_bytes = bytes;
     if (status == WEIR_OK)
         status = weir_rpc_wire_message_end(&call->wire, out, begun);
     if (status != WEIR_OK) {
@@ -180,8 +193,9 @@ weir_status wi_rpc_call_put(weir_rpc_call *call, const ProtobufCMessage *message
     weir_status status = send_head(call);
     if (status != WEIR_OK)
         return status;
-    weir_bytes *out = is_kept(call) ? &call->out
-                                    : weir_http_exchange_body(call->exchange, ENVELOPE);
+    weir_bytes *out = is_kept(call)
+                          ? &call->out
+                          : weir_http_exchange_body(call->exchange, ENVELOPE + guess_of(call));
     if (out == NULL)
         return WEIR_ENOMEM;
     status = put_body(call, out, message, packed, n);

@@ -112,6 +112,7 @@ struct weir_rpc_call {
     uint64_t started_ns;
     size_t pending_from; /* bytes of `pending` before it are used up */
     size_t out_sent;     /* client: bytes of `out` that the exchange has */
+    size_t sent_bytes;   /* of the last message */
     uint32_t holds, unconsumed;
     uint32_t intercepted;               /* interceptors that were told begin */
     weir_rpc_code code;                 /* how it ended, once it did */
@@ -219,9 +220,9 @@ void wi_rpc_call_first_room(weir_rpc_call *call);
 /* Sends a message packed by wi_rpc_call_pack's rules, or packs `message`: one of the two. */
 weir_status wi_rpc_call_put(weir_rpc_call *call, const ProtobufCMessage *message,
                             const void *packed, size_t n);
-/* Packs `message` behind what is in `buffer`, by `codec`. */
+/* Packs `message` behind what is in `buffer`, by `codec`. `guess`: bytes that may be enough. */
 weir_status wi_rpc_pack(const wi_rpc_core *core, weir_rpc_codec codec,
-                        const ProtobufCMessage *message, weir_bytes *buffer);
+                        const ProtobufCMessage *message, size_t guess, weir_bytes *buffer);
 /* Server: the end of the call on the wire. WEIR_EEXIST, WEIR_ECLOSED. */
 weir_status wi_rpc_call_finish(weir_rpc_call *call, const weir_rpc_error *error);
 /* Server: the one response, and the end. The same, and what wi_rpc_call_put says. */

@@ -139,7 +139,7 @@ static weir_status send_reply(request *r, const ProtobufCMessage *message)
     parcel *p = parcel_new(call->core);
     if (p == NULL)
         return WEIR_ENOMEM;
-    weir_status status = wi_rpc_pack(call->core, r->codec, message, &p->bytes);
+    weir_status status = wi_rpc_pack(call->core, r->codec, message, 0, &p->bytes);
     if (status == WEIR_OK)
         r->parcel = p;
     else

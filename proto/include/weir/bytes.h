@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <weir/env.h>
 
@@ -19,12 +20,27 @@ typedef struct weir_bytes {
     const weir_env *env; /* NULL: the defaults */
 } weir_bytes;
 
+WEIR_API weir_status weir_bytes_grow(weir_bytes *buffer, size_t more)
+    WEIR_MUST_USE; /* weir_bytes_reserve's slow path */
+
 /* Makes room for `more` bytes behind the last one: they may be written to at + len, then len
  * raised. Grows by doubling. WEIR_ELIMIT: more than bytes_max; WEIR_ENOMEM. On an error nothing has
  * changed. A zeroed buffer is an empty one with the default limit. */
-WEIR_API weir_status weir_bytes_reserve(weir_bytes *buffer, size_t more) WEIR_MUST_USE;
-WEIR_API weir_status weir_bytes_append(weir_bytes *buffer, const void *bytes,
-                                       size_t n) WEIR_MUST_USE;
+static inline weir_status weir_bytes_reserve(weir_bytes *buffer, size_t more)
+{
+    if (more > buffer->cap - buffer->len || buffer->bytes_max != SIZE_MAX)
+        return weir_bytes_grow(buffer, more);
+    return WEIR_OK;
+}
+static inline weir_status weir_bytes_append(weir_bytes *buffer, const void *bytes, size_t n)
+{
+    weir_status status = weir_bytes_reserve(buffer, n);
+    if (status != WEIR_OK || n == 0)
+        return status;
+    memcpy(buffer->at + buffer->len, bytes, n);
+    buffer->len += n;
+    return WEIR_OK;
+}
 /* Frees the bytes; it is an empty buffer of the same limit then. */
 WEIR_API void weir_bytes_done(weir_bytes *buffer);
 

@@ -54,7 +54,7 @@ typedef struct weir_http_events {
     /* The peer's message is complete; its trailers. Not told if the head `ends`. */
     void (*end)(weir_http_exchange *exchange, const weir_http1_field *trailers, size_t n,
                 void *user);
-    /* weir_http_exchange_room had been 0 and is no longer. */
+    /* weir_http_exchange_room had been 0, and now three quarters of send_bytes_max are free. */
     void (*room)(weir_http_exchange *exchange, void *user);
     /* The last event of an exchange: it is gone after this. WEIR_OK: both messages were complete
      * and ours is handed out; WEIR_ECANCELED: the peer reset it; WEIR_EUNAVAILABLE: it never was
@@ -170,8 +170,8 @@ WEIR_API weir_status weir_http_exchange_respond(weir_http_exchange *exchange,
  * memory, or if our side has ended. Borrowed until the next call of this library. */
 WEIR_API weir_bytes *weir_http_exchange_body(weir_http_exchange *exchange, size_t more);
 WEIR_API void weir_http_exchange_written(weir_http_exchange *exchange);
-/* send_bytes_max less what is queued; when 0, `room` tells of its end. What the peer's windows do
- * not let out stays queued. */
+/* send_bytes_max less what is queued; when 0, `room` tells when it is worth while. What the peer's
+ * windows do not let out stays queued. */
 WEIR_API size_t weir_http_exchange_room(weir_http_exchange *exchange);
 /* Our message is complete: follows the queued body. trailers: HTTP/2, and chunked HTTP/1; dropped
  * in an HTTP/1 message with a length, or to an HTTP/1.0 peer. WEIR_EINVAL: a bad field, or (HTTP/1)
