@@ -180,6 +180,7 @@ static options_result read_where(options *o, char option, const char *value)
     if (!read_address(value, is_admin ? &o->admin : &o->listen))
         return wrong(o, is_admin ? "admin" : "listen", value, "not of the form HOST:PORT");
     *(is_admin ? &o->admin_given : &o->listen_given) = true;
+    o->has_admin = o->has_admin || is_admin;
     return OPTIONS_RUN;
 }
 

@@ -62,6 +62,9 @@ typedef struct weir_rpc_server_config {
  * memory. The stage fails as weir_http_server does, and with WEIR_EUNSUPPORTED in a build without
  * nghttp2.
  *
+ * A call whose deadline came is answered DEADLINE_EXCEEDED; if the peer does not take that within a
+ * second, or has not taken what went before, the call is reset.
+ *
  * Calls are served by the loop that has their connection. A drain says GOAWAY, lets the calls under
  * way end, telling their handlers (`drain`), and refuses new ones. */
 WEIR_API weir_stage_spec *weir_rpc_server(const weir_rpc_server_config *config);
