@@ -215,7 +215,8 @@ void wi_rpc_call_room(weir_rpc_call *call);
 void wi_rpc_call_late_room(weir_rpc_call *call);
 /* Tells `room` for the first time, once the handler may send. */
 void wi_rpc_call_first_room(weir_rpc_call *call);
-/* Sends a message packed by wi_rpc_call_pack's rules, or packs `message`: one of the two. */
+/* Packs and sends `message`; or, if that is NULL, sends `n` bytes that are packed as wi_rpc_pack
+ * does it. */
 weir_status wi_rpc_call_put(weir_rpc_call *call, const ProtobufCMessage *message,
                             const void *packed, size_t n);
 /* Packs `message` behind what is in `buffer`, by `codec`. `guess`: bytes that may be enough. */
