@@ -96,12 +96,12 @@ static uint64_t number(weir_http1_span digits)
 /* nghttp2 has looked at which there are, that each comes once, and first. */
 static void take_pseudo(wi_http2_block *block, weir_http1_span name, weir_http1_span value)
 {
-    if (is(name, TEXT(":method")))
-        block->method = value;
-    else if (is(name, TEXT(":path")))
+    if (name.len == 5) /* ":path" */
         block->path = value;
-    else if (is(name, TEXT(":authority")))
+    else if (name.len == 10) /* ":authority" */
         block->authority = value;
+    else if (name.len == 7 && name.at[1] == 'm')
+        block->method = value;
     else if (is(name, TEXT(":scheme")))
         block->scheme = value;
     else if (is(name, TEXT(":status")))
@@ -284,9 +284,23 @@ static bool value_ok(weir_http1_span value)
     return wi_http1_value_end(at, end) == end;
 }
 
+/* Eight bytes that are all lower-case letters or '-', as most names are made of. */
+static bool is_plain(const char *at)
+{
+    const uint64_t each = UINT64_C(0x0101010101010101), high = each * 0x80;
+    uint64_t word, dash;
+    memcpy(&word, at, 8);
+    dash = high - (word ^ each * '-'); /* a high bit stays where there is no difference */
+    uint64_t letter = (word + each * (0x80 - 'a')) & ~(word + each * (0x7f - 'z'));
+    return (word & high) == 0 && ((letter | dash) & high) == high;
+}
+
 static bool token_ok(weir_http1_span token)
 {
     unsigned all = WI_TOKEN;
+    if (token.len >= 8 && token.len <= 16 && is_plain(token.at) &&
+        is_plain(token.at + token.len - 8))
+        return true;
     for (size_t i = 0; i < token.len; i++)
         all &= wi_http1_class[(unsigned char)token.at[i]];
     return token.len > 0 && all != 0;
