@@ -145,6 +145,26 @@ static bool take_field(wi_http2 *h2, weir_http1_span name, weir_http1_span value
     return true;
 }
 
+/* Most names and values are short: a call for each would cost more than the copy. */
+static inline void copy(char *to, const uint8_t *from, size_t n)
+{
+    if (n >= 8 && n <= 16) {
+        uint64_t first, last;
+        memcpy(&first, from, 8);
+        memcpy(&last, from + n - 8, 8);
+        memcpy(to, &first, 8);
+        memcpy(to + n - 8, &last, 8);
+    } else if (n >= 4 && n < 8) {
+        uint32_t first, last;
+        memcpy(&first, from, 4);
+        memcpy(&last, from + n - 4, 4);
+        memcpy(to, &first, 4);
+        memcpy(to + n - 4, &last, 4);
+    } else if (n > 0) {
+        memcpy(to, from, n);
+    }
+}
+
 /* Copies them, which costs less than to hold nghttp2's. */
 static bool take(wi_http2 *h2, const uint8_t *name, size_t name_len, const uint8_t *value,
                  size_t value_len)
@@ -156,9 +176,8 @@ static bool take(wi_http2 *h2, const uint8_t *name, size_t name_len, const uint8
         text = h2->block.text;
     }
     char *at = text->at + text->len;
-    memcpy(at, name, name_len);
-    if (value_len > 0)
-        memcpy(at + name_len, value, value_len);
+    copy(at, name, name_len);
+    copy(at + name_len, value, value_len);
     text->len += name_len + value_len;
     weir_http1_span name_span = { at, name_len }, value_span = { at + name_len, value_len };
     if (name_len == 0 || at[0] != ':')
