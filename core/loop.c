@@ -558,7 +558,7 @@ void weir_loop_free(weir_loop *loop)
     if (loop == NULL)
         return;
     atomic_store(&loop->has_thread, false);
-    while (wi_loop_quiesce(loop))
+    while (wi_loop_quiesce(loop) || run_deferred(loop)) /* whose memory may go by it */
         ;
     while (atomic_load_explicit(&loop->guests, memory_order_acquire) != 0)
         sched_yield();

@@ -1,371 +1,6 @@
 /* The client of RPC against the server of RPC, over real sockets on one loop: every kind of call in
  * every protocol, connections that come and go, deadlines, cancels, retries, limits. */
-#include "rpc_rig.h"
-
-#include <weir/rpc_client.h>
-
-/* ---- The server ---- */
-
-static bool memory_fails;
-
-static void works(weir_status status)
-{
-    if (status != WEIR_ENOMEM || !memory_fails)
-        assert_int_equal(status, WEIR_OK);
-}
-
-/* What the server's handlers were told, and what they are to do. */
-static struct {
-    int begins, overs, gets;
-    weir_rpc_code code;
-    weir_rpc_call *kept[64];
-    int kept_count;
-    int unavailable; /* how many calls are refused so */
-    bool keeps;      /* unary calls are not answered */
-    char previous[16], traceparent[64], pushback[16];
-} served;
-
-static void copy_metadata(const weir_rpc_call *call, const char *name, char *to, size_t cap)
-{
-    weir_http1_span value = weir_rpc_metadata_find(call, name);
-    snprintf(to, cap, "%.*s", (int)value.len, value.at != NULL ? value.at : "");
-}
-
-static void keep(weir_rpc_call *call)
-{
-    assert_true(served.kept_count < 64);
-    served.kept[served.kept_count++] = call;
-}
-
-static void answer_one(void)
-{
-    Streams__V1__ProcessResponse response = STREAMS__V1__PROCESS_RESPONSE__INIT;
-    assert_true(served.kept_count > 0);
-    response.text = (char *)(uintptr_t) "late";
-    works(weir_rpc_reply(served.kept[0], &response.base));
-    memmove(served.kept, served.kept + 1, (size_t)--served.kept_count * sizeof served.kept[0]);
-}
-
-static void process(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
-{
-    const Streams__V1__ProcessRequest *request = (const Streams__V1__ProcessRequest *)message;
-    Streams__V1__ProcessResponse response = STREAMS__V1__PROCESS_RESPONSE__INIT;
-    (void)user;
-    served.begins++;
-    copy_metadata(call, "grpc-previous-rpc-attempts", served.previous, sizeof served.previous);
-    copy_metadata(call, "traceparent", served.traceparent, sizeof served.traceparent);
-    if (served.unavailable > 0) {
-        served.unavailable--;
-        if (served.pushback[0] != '\0')
-            works(weir_rpc_add_trailer(call, "grpc-retry-pushback-ms", served.pushback,
-                                       strlen(served.pushback)));
-        works(weir_rpc_finish(call, WEIR_RPC_UNAVAILABLE, "not now"));
-        return;
-    }
-    if (served.keeps) {
-        keep(call);
-        return;
-    }
-    if (request->fail_with != 0) {
-        works(weir_rpc_add_trailer(call, "x-behind", "1", 1));
-        works(weir_rpc_finish(call, (weir_rpc_code)request->fail_with, request->text));
-        return;
-    }
-    works(weir_rpc_add_metadata(call, "x-before", "2", 1));
-    works(weir_rpc_add_trailer(call, "x-behind", "1", 1));
-    response.text = request->text;
-    works(weir_rpc_reply(call, &response.base));
-}
-
-typedef struct stream {
-    uint64_t count, sent, messages, bytes;
-    size_t payload;
-} stream;
-
-static uint64_t produced;
-
-static void produce(weir_rpc_call *call, void *user)
-{
-    static uint8_t payload[65536];
-    stream *s = weir_rpc_call_state(call);
-    Streams__V1__Data data = STREAMS__V1__DATA__INIT;
-    (void)user;
-    data.payload = (ProtobufCBinaryData){ s->payload, payload };
-    while (s->sent < s->count && weir_rpc_room(call) > 0) {
-        data.sequence = s->sent++;
-        produced = s->sent;
-        works(weir_rpc_send(call, &data.base));
-    }
-    if (s->count != 0 && s->sent == s->count)
-        (void)weir_rpc_finish(call, WEIR_RPC_OK, NULL);
-}
-
-static void stream_data(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
-{
-    const Streams__V1__StreamDataRequest *request = (const Streams__V1__StreamDataRequest *)message;
-    stream *s = weir_rpc_call_state(call);
-    s->count = request->count;
-    s->payload = request->payload_bytes;
-    produce(call, user);
-}
-
-static void ask_all(weir_rpc_call *call, void *user)
-{
-    (void)user;
-    weir_rpc_request(call, WEIR_UNBOUNDED);
-}
-
-static void ask_one(weir_rpc_call *call, void *user)
-{
-    (void)user;
-    if (served.keeps)
-        keep(call);
-    else
-        weir_rpc_request(call, 1);
-}
-
-static void count(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
-{
-    stream *s = weir_rpc_call_state(call);
-    (void)user;
-    s->messages++;
-    s->bytes += ((const Streams__V1__Data *)message)->payload.len;
-}
-
-static void count_end(weir_rpc_call *call, void *user)
-{
-    const stream *s = weir_rpc_call_state(call);
-    Streams__V1__CollectResponse response = STREAMS__V1__COLLECT_RESPONSE__INIT;
-    (void)user;
-    response.messages = s->messages;
-    response.bytes = s->bytes;
-    works(weir_rpc_reply(call, &response.base));
-}
-
-static void echo(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
-{
-    (void)user;
-    works(weir_rpc_send(call, message));
-    if (weir_rpc_room(call) > 0)
-        weir_rpc_request(call, 1);
-    else
-        *(bool *)weir_rpc_call_state(call) = true;
-}
-
-static void echo_more(weir_rpc_call *call, void *user)
-{
-    bool *waits = weir_rpc_call_state(call);
-    (void)user;
-    if (*waits)
-        weir_rpc_request(call, 1);
-    *waits = false;
-}
-
-static void finish_well(weir_rpc_call *call, void *user)
-{
-    (void)user;
-    works(weir_rpc_finish(call, WEIR_RPC_OK, NULL));
-}
-
-static void note_over(weir_rpc_call *call, weir_rpc_code code, void *user)
-{
-    (void)user;
-    for (int i = 0; i < served.kept_count; i++)
-        if (served.kept[i] == call)
-            served.kept[i] = served.kept[--served.kept_count];
-    served.overs++;
-    served.code = code;
-}
-
-static void serve_all(rig *r)
-{
-    memset(&served, 0, sizeof served);
-    r->handlers[PROCESS] = (weir_rpc_handler){ .message = process, .over = note_over };
-    r->handlers[STREAM_DATA] = (weir_rpc_handler){
-        .message = stream_data, .room = produce, .over = note_over, .state_size = sizeof(stream)
-    };
-    r->handlers[COLLECT] = (weir_rpc_handler){ .begin = ask_all,
-                                               .message = count,
-                                               .end = count_end,
-                                               .over = note_over,
-                                               .state_size = sizeof(stream) };
-    r->handlers[ECHO] = (weir_rpc_handler){ .begin = ask_one,
-                                            .message = echo,
-                                            .end = finish_well,
-                                            .room = echo_more,
-                                            .over = note_over,
-                                            .state_size = sizeof(bool) };
-}
-
-/* ---- The client ---- */
-
-typedef struct caller {
-    rig *r;
-    weir_rpc_call *call;            /* NULL: over */
-    uint64_t to_send, sent, to_ask; /* to_ask: for each message; 0: none */
-    size_t payload;
-    int begins, overs, rooms;
-    uint64_t messages;
-    bool inside; /* a function of the channel: nothing may be told beneath it */
-    weir_rpc_code code;
-    char text[256], error[256], before[16], behind[16];
-    uint64_t collected;
-    uint64_t over_at_ms;
-} caller;
-
-static weir_rpc_channel *channel_of(rig *r, weir_rpc_channel_config config)
-{
-    static char targets[4][64];
-    static int at;
-    const char *why = "";
-    weir_rpc_channel *channel = NULL;
-    char *target = targets[at++ % 4];
-    snprintf(target, sizeof targets[0], "%s://127.0.0.1:%u",
-             config.tls_insecure || config.tls_ca_file != NULL ? "https" : "http", r->port);
-    if (config.target == NULL)
-        config.target = target;
-    if (weir_rpc_channel_new(r->loop, &config, &channel, &why) != WEIR_OK)
-        fail_msg("%s", why);
-    return channel;
-}
-
-static void on_begin(weir_rpc_call *call, void *user)
-{
-    caller *c = user;
-    assert_false(c->inside);
-    c->begins++;
-    copy_metadata(call, "x-before", c->before, sizeof c->before);
-    if (c->to_ask > 0)
-        weir_rpc_request(call, c->to_ask);
-}
-
-static void on_message(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
-{
-    caller *c = user;
-    assert_false(c->inside);
-    assert_int_equal(c->overs, 0);
-    assert_int_equal(c->begins, 1);
-    c->messages++;
-    if (weir_rpc_call_method(call) == &streams_methods[PROCESS])
-        snprintf(c->text, sizeof c->text, "%s",
-                 ((const Streams__V1__ProcessResponse *)message)->text);
-    else if (weir_rpc_call_method(call) == &streams_methods[COLLECT])
-        c->collected = ((const Streams__V1__CollectResponse *)message)->messages;
-    else if (c->to_ask > 0)
-        weir_rpc_request(call, 1);
-}
-
-static void on_room(weir_rpc_call *call, void *user)
-{
-    static uint8_t payload[65536];
-    caller *c = user;
-    Streams__V1__Data data = STREAMS__V1__DATA__INIT;
-    assert_false(c->inside);
-    c->rooms++;
-    data.payload = (ProtobufCBinaryData){ c->payload, payload };
-    while (c->sent < c->to_send) {
-        weir_status status = weir_rpc_send(call, &data.base);
-        if (status == WEIR_EAGAIN)
-            return;
-        if (status == WEIR_ENOMEM && memory_fails)
-            weir_rpc_cancel(call);
-        else if (status != WEIR_ECLOSED || !memory_fails)
-            assert_int_equal(status, WEIR_OK);
-        if (status != WEIR_OK)
-            return;
-        c->sent++;
-    }
-    weir_status status = c->to_send > 0 ? weir_rpc_send_end(call) : WEIR_OK;
-    if (status == WEIR_ENOMEM && memory_fails)
-        weir_rpc_cancel(call);
-    else
-        assert_int_equal(status, WEIR_OK);
-}
-
-static void on_over(weir_rpc_call *call, weir_rpc_code code, void *user)
-{
-    caller *c = user;
-    const weir_rpc_error *error = weir_rpc_call_error(call);
-    weir_http1_span behind = weir_rpc_trailer_find(call, "x-behind");
-    assert_false(c->inside);
-    c->overs++;
-    c->code = code;
-    c->call = NULL;
-    c->over_at_ms = c->r->clock_ns / WEIR_MS;
-    assert_int_equal(error->code, code);
-    snprintf(c->error, sizeof c->error, "%.*s", (int)error->text.len, error->text.at);
-    snprintf(c->behind, sizeof c->behind, "%.*s", (int)behind.len, behind.at ? behind.at : "");
-}
-
-static const weir_rpc_handler calls = {
-    .begin = on_begin, .message = on_message, .room = on_room, .over = on_over
-};
-
-static weir_status try_ask(caller *c, rig *r, weir_rpc_channel *channel, const char *text,
-                           int fail_with, const weir_rpc_options *options)
-{
-    Streams__V1__ProcessRequest request = STREAMS__V1__PROCESS_REQUEST__INIT;
-    memset(c, 0, sizeof *c);
-    c->r = r;
-    request.text = (char *)(uintptr_t)text;
-    request.fail_with = fail_with;
-    c->inside = true;
-    weir_status status = weir_rpc_ask(channel, &streams_methods[PROCESS], options, &request.base,
-                                      &calls, c, &c->call);
-    c->inside = false;
-    return status;
-}
-
-static void ask(caller *c, rig *r, weir_rpc_channel *channel, const char *text, int fail_with,
-                const weir_rpc_options *options)
-{
-    assert_int_equal(try_ask(c, r, channel, text, fail_with, options), WEIR_OK);
-}
-
-static void start(caller *c, rig *r, weir_rpc_channel *channel, int method,
-                  const weir_rpc_options *options)
-{
-    c->r = r;
-    c->inside = true;
-    assert_int_equal(
-        weir_rpc_start(channel, &streams_methods[method], options, &calls, c, &c->call), WEIR_OK);
-    c->inside = false;
-}
-
-static void stream_of(caller *c, rig *r, weir_rpc_channel *channel, uint64_t n, uint32_t payload)
-{
-    Streams__V1__StreamDataRequest request = STREAMS__V1__STREAM_DATA_REQUEST__INIT;
-    request.count = n;
-    request.payload_bytes = payload;
-    c->r = r;
-    c->inside = true;
-    assert_int_equal(weir_rpc_ask(channel, &streams_methods[STREAM_DATA], NULL, &request.base,
-                                  &calls, c, &c->call),
-                     WEIR_OK);
-    c->inside = false;
-}
-
-static void expect(caller *c, weir_rpc_code code)
-{
-    TURN_UNTIL(c->r, c->overs > 0);
-    if (c->code != code)
-        fail_msg("%s instead of %s: %s", weir_rpc_code_name(c->code), weir_rpc_code_name(code),
-                 c->error);
-}
-
-static weir_rpc_channel_stats stats_of(const weir_rpc_channel *channel)
-{
-    weir_rpc_channel_stats stats;
-    weir_rpc_channel_stats_get(channel, &stats);
-    return stats;
-}
-
-static void stop(rig *r, weir_rpc_channel *channel)
-{
-    weir_rpc_channel_free(channel);
-    turns(r, 5);
-    rig_stop(r);
-}
+#include "rpc_client_rig.h"
 
 static void a_unary_call_is_answered(void **state)
 {
@@ -838,6 +473,24 @@ static void calls_beyond_what_the_peer_allows_wait_in_order(void **state)
     }
 }
 
+static void refused_streams_are_tried_again_unseen(void **state)
+{
+    rig r = { .config.streams_max = 2 };
+    caller c[6];
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    for (int i = 0; i < 6; i++) /* more than the server allows, which is not known yet */
+        ask(&c[i], &r, channel, "x", 0, NULL);
+    for (int i = 0; i < 6; i++) {
+        TURN_UNTIL(&r, (pass_ms(&r, 1), c[i].overs == 1));
+        assert_int_equal(c[i].code, WEIR_RPC_OK);
+    }
+    assert_int_equal(served.begins, 6);
+    stop(&r, channel);
+}
+
 /* Two servers, each with a loop of its own. */
 static void both(rig *a, rig *b, int n)
 {
@@ -1025,6 +678,40 @@ static void a_cancel_reaches_the_server(void **state)
     pass_ms(&r, 21);
     expect(&c, WEIR_RPC_DEADLINE_EXCEEDED);
     weir_context_done(&context);
+    stop(&r, channel);
+}
+
+static void a_context_of_another_loop_is_heeded(void **state)
+{
+    rig r = { 0 };
+    caller c;
+    weir_context context;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    served.keeps = true;
+    weir_loop *other = weir_loop_new(&(weir_loop_config){ .env = &r.env });
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    weir_context_init(&context, other, NULL, 0);
+    context.trace.trace_id[0] = 1;
+    ask(&c, &r, channel, "x", 0, &(weir_rpc_options){ .context = &context });
+    TURN_UNTIL(&r, served.kept_count == 1);
+    assert_memory_equal(served.traceparent, "00-0100", 7);
+    weir_context_cancel(&context, WEIR_ECANCELED);
+    expect(&c, WEIR_RPC_CANCELLED);
+    TURN_UNTIL(&r, served.kept_count == 0);
+    weir_context_done(&context);
+
+    weir_context_init(&context, other, NULL, r.clock_ns + 20 * WEIR_MS);
+    ask(&c, &r, channel, "x", 0, &(weir_rpc_options){ .context = &context });
+    pass_ms(&r, 10);
+    weir_context_cancel(&context, WEIR_ECANCELED); /* and the call ends before it hears of it */
+    weir_rpc_cancel(c.call);
+    expect(&c, WEIR_RPC_CANCELLED);
+    assert_true(weir_context_is_bare(&context));
+    weir_context_done(&context);
+    turns(&r, 5);
+    weir_loop_free(other);
     stop(&r, channel);
 }
 
@@ -1536,12 +1223,14 @@ int main(int argc, char **argv)
         cmocka_unit_test(names_are_looked_up),
         cmocka_unit_test(a_connection_at_rest_is_closed_and_made_anew),
         cmocka_unit_test(calls_beyond_what_the_peer_allows_wait_in_order),
+        cmocka_unit_test(refused_streams_are_tried_again_unseen),
         cmocka_unit_test(round_robin_goes_on_with_those_that_are_left),
         cmocka_unit_test(pick_first_takes_the_next_address_if_one_does_not_answer),
         cmocka_unit_test(a_server_that_drains_finishes_what_it_has),
         cmocka_unit_test(a_server_that_dies_ends_calls_as_unavailable),
         cmocka_unit_test(a_deadline_ends_the_call_on_both_sides),
         cmocka_unit_test(a_cancel_reaches_the_server),
+        cmocka_unit_test(a_context_of_another_loop_is_heeded),
         cmocka_unit_test(a_call_is_tried_again_as_its_policy_says),
         cmocka_unit_test(the_server_says_when_to_try_again),
         cmocka_unit_test(retries_have_a_budget),

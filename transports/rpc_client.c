@@ -1,79 +1,7 @@
-/* Calls of a client: how they start, wait for a connection, and end. */
+/* Calls of a client: how they start and end. */
 #include "rpc_client_internal.h"
 
 #include <string.h>
-
-/* ---- Those that wait for a connection ---- */
-
-enum { NOT_QUEUED, QUEUED };
-
-void wi_rpc_client_enqueue(weir_rpc_call *call)
-{
-    weir_rpc_channel *channel = wi_rpc_channel_of(call);
-    call->queued = QUEUED;
-    call->queue_next = NULL;
-    call->queue_previous = channel->last;
-    if (channel->last != NULL)
-        channel->last->queue_next = call;
-    else
-        channel->first = call;
-    channel->last = call;
-    channel->waiting++;
-}
-
-void wi_rpc_client_requeue(weir_rpc_call *call)
-{
-    weir_rpc_channel *channel = wi_rpc_channel_of(call);
-    call->queued = QUEUED;
-    call->queue_previous = NULL;
-    call->queue_next = channel->first;
-    if (channel->first != NULL)
-        channel->first->queue_previous = call;
-    else
-        channel->last = call;
-    channel->first = call;
-    channel->waiting++;
-}
-
-static void leave_queue(weir_rpc_call *call)
-{
-    weir_rpc_channel *channel = wi_rpc_channel_of(call);
-    if (call->queued == NOT_QUEUED)
-        return;
-    call->queued = NOT_QUEUED;
-    if (call->queue_previous != NULL)
-        call->queue_previous->queue_next = call->queue_next;
-    else
-        channel->first = call->queue_next;
-    if (call->queue_next != NULL)
-        call->queue_next->queue_previous = call->queue_previous;
-    else
-        channel->last = call->queue_previous;
-    channel->waiting--;
-}
-
-weir_rpc_call *wi_rpc_client_dequeue(weir_rpc_channel *channel)
-{
-    weir_rpc_call *call = channel->first;
-    leave_queue(call);
-    return call;
-}
-
-void wi_rpc_client_place(weir_rpc_call *call)
-{
-    weir_rpc_channel *channel = wi_rpc_channel_of(call);
-    wi_rpc_conn *conn;
-    while (channel->waiting == 0 && (conn = wi_rpc_conn_pick(channel)) != NULL) {
-        weir_status status = wi_rpc_client_open(call, conn);
-        if (status != WEIR_ECLOSED && status != WEIR_EAGAIN)
-            return;
-        if (status == WEIR_EAGAIN)
-            break;
-        wi_rpc_conn_leave(conn);
-    }
-    wi_rpc_client_enqueue(call);
-    wi_rpc_channel_kick(channel);
-}
 
 /* ---- The context of a call ---- */
 
@@ -151,12 +79,6 @@ static void keep_error(weir_rpc_call *call, const weir_rpc_error *error)
                                           text != NULL ? error->text.len : 0 };
 }
 
-void wi_rpc_client_withdraw(weir_rpc_call *call)
-{
-    wi_rpc_client_detach(call);
-    leave_queue(call);
-}
-
 /* The caller's context may go as soon as it knows that the call is over. */
 static void leave_context(weir_rpc_call *call)
 {
@@ -187,22 +109,18 @@ static void settle(weir_rpc_call *call, const weir_rpc_error *error)
         channel->stats.failed++;
 }
 
-void wi_rpc_client_give_up(weir_rpc_call *call, const weir_rpc_error *error)
+static void give_up(weir_rpc_call *call, const weir_rpc_error *error)
 {
     call->failed = true;
     settle(call, error);
     wi_rpc_call_over_soon(call, error->code);
 }
 
-void wi_rpc_client_finish(weir_rpc_call *call, const weir_rpc_error *error)
-{
-    settle(call, error);
-    wi_rpc_call_over(call, error->code);
-}
-
 static void ended(weir_rpc_call *call)
 {
-    wi_rpc_client_finish(call, weir_rpc_wire_error(&call->wire));
+    const weir_rpc_error *error = weir_rpc_wire_error(&call->wire);
+    settle(call, error);
+    wi_rpc_call_over(call, call->error.code);
 }
 
 static weir_status send_end(weir_rpc_call *call)
@@ -255,7 +173,7 @@ static const char *peer_subject(const weir_rpc_call *call)
 const wi_rpc_side wi_rpc_client_side = {
     .is_client = true,
     .admitted = admitted,
-    .fail = wi_rpc_client_give_up,
+    .fail = give_up,
     .ended = ended,
     .send_end = send_end,
     .dirty = dirty,

@@ -305,10 +305,9 @@ static bool is_late(const weir_rpc_call *call, weir_status status)
 
 static void end_late(weir_rpc_call *call)
 {
-    weir_rpc_error error = wi_rpc_error_of(WEIR_RPC_DEADLINE_EXCEEDED, "deadline exceeded");
     weir_context_cancel(&call->context, WEIR_EDEADLINE);
     call->timed_out = true;
-    wi_rpc_client_finish(call, &error);
+    wi_rpc_call_fail(call, WEIR_RPC_DEADLINE_EXCEEDED, "deadline exceeded");
 }
 
 static void on_over(weir_http_exchange *exchange, weir_status status, uint32_t h2_code, void *user)

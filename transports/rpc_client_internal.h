@@ -148,6 +148,9 @@ void wi_rpc_conn_free(wi_rpc_conn *conn);
 /* ---- rpc_client.c ---- */
 
 extern const wi_rpc_side wi_rpc_client_side;
+
+/* ---- rpc_client_queue.c ---- */
+
 /* To wait for a connection: as the last, or as the first. */
 void wi_rpc_client_enqueue(weir_rpc_call *call);
 void wi_rpc_client_requeue(weir_rpc_call *call);
@@ -156,10 +159,6 @@ void wi_rpc_client_place(weir_rpc_call *call);
 weir_rpc_call *wi_rpc_client_dequeue(weir_rpc_channel *channel);
 /* It has neither an exchange nor a place among those that wait. */
 void wi_rpc_client_withdraw(weir_rpc_call *call);
-/* The call has its error, and is over soon. Beneath anything. */
-void wi_rpc_client_give_up(weir_rpc_call *call, const weir_rpc_error *error);
-/* Ends it now; beneath nothing of the user's. */
-void wi_rpc_client_finish(weir_rpc_call *call, const weir_rpc_error *error);
 
 /* ---- rpc_client_exchange.c ---- */
 

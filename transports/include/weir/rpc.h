@@ -9,7 +9,8 @@
  *             message of a call that has one is asked for by itself.
  *   end       server: the caller sends no more (not told of calls with one request).
  *   room      more may be sent, after weir_rpc_send said WEIR_EAGAIN or weir_rpc_room 0, or at the
- *             beginning: behind `begin`, or behind the one request. Only where many are sent.
+ *             beginning: behind `begin`, or behind the one request; client: before `begin`. Only
+ *             where many are sent.
  *   over      the last: with the status of the call. Server: it is answered and that is sent, or
  *             it was cancelled. The call is gone when this returns, unless it is held.
  *

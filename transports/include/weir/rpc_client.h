@@ -1,7 +1,17 @@
 /* The client of RPC: a channel to a service, on one loop, by gRPC, gRPC-Web or Connect.
  *
  * A channel keeps connections to one or several addresses, connects when first used, connects again
- * with backoff, and spreads calls over them. It belongs to one loop: make one on each. */
+ * with backoff, and spreads calls over them. It belongs to one loop: make one on each.
+ *
+ * Over HTTP/2 an address has one connection, with as many calls at once as the peer allows; over
+ * HTTP/1.1 it has a pool, a call on each. Calls beyond that wait in order. A connection that the
+ * peer ends (GOAWAY) finishes the calls that it has, while new ones go by the next.
+ *
+ * What a caller's handler is told (weir/rpc.h): `room` first, once, where many messages are sent:
+ * sending need not wait for anything, what is sent before there is a connection is kept
+ * (send_bytes_max). `begin` when the response's metadata are there; not of a call that fails before
+ * a response has begun: its metadata and trailers can be asked for in `over`. A connection that is
+ * lost ends its calls at once: messages that came and were not asked for are gone. */
 #ifndef WEIR_RPC_CLIENT_H
 #define WEIR_RPC_CLIENT_H
 
@@ -17,14 +27,16 @@ typedef struct weir_rpc_channel weir_rpc_channel;
 typedef enum weir_rpc_http { WEIR_RPC_HTTP2, WEIR_RPC_HTTP1 } weir_rpc_http;
 typedef enum weir_rpc_balance {
     WEIR_RPC_PICK_FIRST, /* the first address that connects */
-    WEIR_RPC_ROUND_ROBIN /* every address that is connected, in turn */
+    WEIR_RPC_ROUND_ROBIN /* every address that is connected, in turn; the others are tried again */
 } weir_rpc_balance;
 
 /* When a call is tried again: it failed with one of `codes`, nothing of its response was handed on,
  * and its messages so far are still kept (buffer_bytes_max). Throttled by a budget as
- * weir_error_policy has it: 20 % and 10 a second.
+ * weir_error_policy has it: 20 % and 10 a second. "grpc-retry-pushback-ms" among the trailers says
+ * when instead, or never.
  * https://github.com/grpc/proposal/blob/master/A6-client-retries.md What never reached the service
- * (refused stream, connection not made) is tried again once without any of this. */
+ * (a refused stream, above a GOAWAY's last) is tried again once without any of this; so is a call
+ * of an idempotent method whose connection is lost before its response. */
 typedef struct weir_rpc_retry {
     uint32_t attempts_max;     /* in all, up to 5; 0 or 1: never */
     uint32_t backoff_ms;       /* doubled each time, jittered; 0: 100 */
@@ -33,7 +45,8 @@ typedef struct weir_rpc_retry {
     uint32_t buffer_bytes_max; /* of what was sent; 0: 256 KiB */
 } weir_rpc_retry;
 
-/* Zero is the default that is given; pointers stay borrowed until the channel is freed. */
+/* Zero is the default that is given; pointers stay borrowed until the channel is freed and its last
+ * call over. */
 typedef struct weir_rpc_channel_config {
     const char *target; /* "http://host:port" or "https://…", several by commas; the paths of
                            methods follow. A name stands for all of its addresses. Required */
@@ -84,9 +97,9 @@ WEIR_API void weir_rpc_channel_free(weir_rpc_channel *channel);
 
 /* Zero is the default. Everything is copied. */
 typedef struct weir_rpc_options {
-    weir_context
-        *context; /* its deadline and cancel are the call's; it outlives the call. NULL: none */
-    uint32_t timeout_ms;              /* beside that; 0: none */
+    weir_context *context; /* of any loop; its deadline, cancel and trace are the call's; it lasts
+                              until `over` at least. NULL: none */
+    uint32_t timeout_ms;   /* beside that; 0: none */
     const weir_http1_field *metadata; /* values of "-bin" names as they are */
     size_t metadata_count;
     bool wait_for_ready; /* wait for a connection up to the deadline; default: a channel that failed
@@ -94,8 +107,9 @@ typedef struct weir_rpc_options {
     bool no_retry;
 } weir_rpc_options;
 
-/* Starts a call; gives it, on the channel's loop. `handler` is copied; its `over` always follows,
- * never beneath this call. Send with weir_rpc_send, weir_rpc_send_end. options NULL: all defaults.
+/* Starts a call; gives it, on the channel's loop. "traceparent" is sent by the context's trace, or
+ * a new one, unless it is among the metadata. `handler` is copied; its `over` always follows, never
+ * beneath this call. Send with weir_rpc_send, weir_rpc_send_end. options NULL: all defaults.
  * WEIR_ENOMEM; WEIR_ELIMIT: calls_max; WEIR_EINVAL: metadata that may not be sent; WEIR_ECLOSED:
  * the channel is being freed. */
 WEIR_API weir_status weir_rpc_start(weir_rpc_channel *channel, const weir_rpc_method *method,
