@@ -144,6 +144,15 @@ static void finish_task(weir_task *task, void *user);
 static void arm_drain(weir_task *task, void *user);
 static void tell_parts(weir_pipeline *p, weir_shutdown how);
 
+/* Closed, and still to be visited: the loop's turns may be too short for all that is ready. */
+static bool is_any_queued(const wi_part *part)
+{
+    for (uint32_t i = 0; i < part->n_stages; i++)
+        if (part->stages[i]->queued)
+            return true;
+    return false;
+}
+
 static void part_done(wi_part *part)
 {
     weir_pipeline *p = part->pipeline;
@@ -151,7 +160,8 @@ static void part_done(wi_part *part)
     part->done = true; /* nothing is posted to it from here on */
     bool changing = part->n_live_here != 0;
     pthread_mutex_unlock(&p->lock);
-    if (changing || __atomic_load_n(&part->control.queued, __ATOMIC_ACQUIRE) != 0) {
+    if (changing || __atomic_load_n(&part->control.queued, __ATOMIC_ACQUIRE) != 0 ||
+        is_any_queued(part)) {
         weir_post(part->loop, &part->start); /* behind what was posted before */
         return;
     }

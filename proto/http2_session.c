@@ -257,10 +257,22 @@ static void *ng_calloc(size_t n, size_t each, void *user)
     return memory;
 }
 
+/* nghttp2 (lib/nghttp2_frame.h, NGHTTP2_FRAMEBUF_CHUNKLEN) has a buffer of a frame's size, which
+ * it fills within nghttp2_session_mem_send, and of which nothing is needed any more once what that
+ * gave was copied: so all sessions of a server have the same. Further ones for long heads, and
+ * that of clients, where the preface waits in it, are their own. */
+enum { FRAME_BUFFER = WI_FRAME_HEAD + 1 + 16384 };
+
 static void *ng_realloc(void *memory, size_t n, void *user)
 {
     wi_http2 *h2 = user;
-    void *moved = weir_memory_resize(h2->session->env, memory, n);
+    void *moved = NULL;
+    if (h2->borrows && memory == NULL && n == FRAME_BUFFER) {
+        h2->borrows = false;
+        moved = wi_http_pool_borrow(h2->session->pool, n);
+    }
+    if (moved == NULL)
+        moved = weir_memory_resize(h2->session->env, memory, n);
     if (moved != NULL || n == 0)
         return moved;
     h2->starved = true;
@@ -333,8 +345,11 @@ static int new_session(wi_http2 *h2)
     int rv = NGHTTP2_ERR_NOMEM;
     if (callbacks != NULL && option != NULL && config->is_client)
         rv = nghttp2_session_client_new3(&h2->ng, callbacks, h2, option, &mem);
-    else if (callbacks != NULL && option != NULL)
+    else if (callbacks != NULL && option != NULL) {
+        h2->borrows = true;
         rv = nghttp2_session_server_new3(&h2->ng, callbacks, h2, option, &mem);
+        h2->borrows = false;
+    }
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);
     return rv;

@@ -65,6 +65,7 @@ typedef struct wi_http2 {
     uint64_t settings_ns;                   /* since then ours are not acknowledged; 0: they are */
     uint32_t goaway_code;
     bool goaway_said, goaway_received, ping_out, settings_received, settings_said;
+    bool borrows; /* nghttp2 is being made, and may have the pool's block for frames */
     bool starved; /* nghttp2 lives on the reserve: nothing more is asked of it */
 } wi_http2;
 

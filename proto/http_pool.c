@@ -14,6 +14,7 @@ enum {
     BLOCK_MAX = STEPS_MAX << DOUBLINGS,
     LARGE = CLASSES,
     RESERVED,
+    SHARED,
     RESERVE_BYTES = 4096,
     KEEP_DEFAULT = 4 * 1024 * 1024
 };
@@ -30,6 +31,9 @@ struct weir_http_pool {
     const weir_env *below;
     size_t kept, keep_max;
     block *kept_of[CLASSES];
+    block *shared; /* while somebody borrows it */
+    size_t shared_bytes;
+    uint32_t shared_live;
     uint32_t reserve_live;
     size_t reserve_used;
     uint64_t reserve[RESERVE_BYTES / 8];
@@ -84,11 +88,36 @@ void *wi_http_pool_take_reserve(weir_http_pool *pool, size_t bytes)
     return b + 1;
 }
 
+void *wi_http_pool_borrow(weir_http_pool *pool, size_t bytes)
+{
+    if (pool->shared == NULL) {
+        pool->shared = weir_memory_resize(pool->below, NULL, sizeof(block) + bytes);
+        if (pool->shared == NULL)
+            return NULL;
+        pool->shared->class = SHARED + ((uint64_t)bytes << 32);
+        pool->shared_bytes = bytes;
+    }
+    if (pool->shared_bytes != bytes)
+        return NULL;
+    pool->shared_live++;
+    return pool->shared + 1;
+}
+
+static void give_shared(weir_http_pool *pool)
+{
+    if (--pool->shared_live > 0)
+        return;
+    weir_memory_free(pool->below, pool->shared);
+    pool->shared = NULL;
+}
+
 size_t wi_http_pool_bytes(const void *memory)
 {
     const block *b = (const block *)memory - 1;
     unsigned class = (unsigned)b->class;
     if (class == RESERVED)
+        return (size_t)(b->class >> 32);
+    if (class == SHARED)
         return (size_t)(b->class >> 32);
     return class == LARGE ? SIZE_MAX : class_bytes(class);
 }
@@ -100,6 +129,10 @@ void wi_http_pool_give(weir_http_pool *pool, void *memory)
     if (class == RESERVED) {
         if (--pool->reserve_live == 0)
             pool->reserve_used = 0;
+        return;
+    }
+    if (class == SHARED) {
+        give_shared(pool);
         return;
     }
     size_t size = class == LARGE ? 0 : class_bytes(class);

@@ -104,6 +104,10 @@ void wi_http_pool_give(weir_http_pool *pool, void *memory); /* not NULL */
  * (nghttp2 frees twice what its queue of streams could not grow for). Nothing more may be asked of
  * that library then. NULL: used up. */
 void *wi_http_pool_take_reserve(weir_http_pool *pool, size_t bytes);
+/* One block of `bytes` for all who borrow of this pool, to be written to and read by one at a time
+ * and for a moment only: what was in it is gone when another has used it. Give it back like others.
+ * NULL: for want of memory, or one of another size is lent. */
+void *wi_http_pool_borrow(weir_http_pool *pool, size_t bytes);
 /* How many bytes the block has room for; SIZE_MAX: a large one, it is not known. */
 size_t wi_http_pool_bytes(const void *memory);
 

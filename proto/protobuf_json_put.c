@@ -3,6 +3,7 @@
 
 #include "json_number.h"
 #include "json_text.h"
+#include "wi_base64.h"
 
 #include <math.h>
 #include <string.h>
@@ -160,31 +161,16 @@ static void put_c_string(wi_pbj_sink *sink, const char *text)
 
 static void put_base64(wi_pbj_sink *sink, const ProtobufCBinaryData *data)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const uint8_t *p = data->data;
-    size_t left = p != NULL ? data->len : 0;
+    size_t n = data->data != NULL ? data->len : 0;
     char *at;
-    if (left > SIZE_MAX / 2) {
+    if (n > SIZE_MAX / 2) {
         wi_pbj_fail(sink, WEIR_ELIMIT, "the text is too long");
         return;
     }
-    if (!begin(sink, left / 3 * 4 + 6, &at))
+    if (!begin(sink, wi_base64_encoded_max(n) + 2, &at))
         return;
     *at++ = '"';
-    for (; left > 0; at += 4) {
-        uint32_t word = (uint32_t)p[0] << 16 | (left > 1 ? (uint32_t)p[1] << 8 : 0) |
-                        (left > 2 ? p[2] : 0);
-        at[0] = digits[word >> 18];
-        at[1] = digits[word >> 12 & 63];
-        at[2] = left > 1 ? digits[word >> 6 & 63] : '=';
-        at[3] = left > 2 ? digits[word & 63] : '=';
-        if (left <= 3) {
-            at += 4;
-            break;
-        }
-        left -= 3;
-        p += 3;
-    }
+    at += wi_base64_encode(data->data, n, 0, at);
     *at++ = '"';
     end(sink, at);
 }

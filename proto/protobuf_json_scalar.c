@@ -4,6 +4,7 @@
 
 #include "json_number.h"
 #include "json_text.h"
+#include "wi_base64.h"
 
 #include <math.h>
 #include <string.h>
@@ -71,49 +72,22 @@ static weir_status c_string(wi_pbj_source *source, const weir_json_token *token,
     return WEIR_OK;
 }
 
-static int sextet(unsigned char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    if (c == '+' || c == '-')
-        return 62;
-    return c == '/' || c == '_' ? 63 : -1;
-}
-
 /* Base64 of either alphabet, padded or not (RFC 4648 sections 4 and 5). */
 static weir_status bytes(wi_pbj_source *source, const weir_json_token *token,
                          ProtobufCBinaryData *ret_data)
 {
-    static const char why[] = "bytes are not base64";
     const char *text;
-    size_t len, n = 0;
+    size_t len;
     weir_status status = wi_pbj_text(source, token, &text, &len);
     if (status != WEIR_OK)
         return status;
-    size_t padding = 0;
-    while (padding < 2 && padding < len && text[len - 1 - padding] == '=')
-        padding++;
-    if ((padding > 0 && len % 4 != 0) || (len - padding) % 4 == 1)
-        return wi_pbj_refuse(source, WEIR_EPROTO, why);
-    len -= padding;
-    uint8_t *data = wi_pbj_take(source, len / 4 * 3 + 2, &status);
+    uint8_t *data = wi_pbj_take(source, wi_base64_decoded_max(len), &status);
     if (data == NULL)
         return status;
-    uint32_t word = 0;
-    for (size_t i = 0; i < len; i++) {
-        int six = sextet((unsigned char)text[i]);
-        if (six < 0)
-            return wi_pbj_refuse(source, WEIR_EPROTO, why);
-        word = word << 6 | (uint32_t)six;
-        if (i % 4 > 0) /* 8 bits and more: 12, 10 and 8 */
-            data[n++] = (uint8_t)(word >> (4 - 2 * (i % 4 - 1)));
-    }
+    if (!wi_base64_decode(text, len, WI_BASE64_ANY_ALPHABET | WI_BASE64_ANY_PADDING, data,
+                          &ret_data->len))
+        return wi_pbj_refuse(source, WEIR_EPROTO, "bytes are not base64");
     ret_data->data = data;
-    ret_data->len = n;
     return WEIR_OK;
 }
 

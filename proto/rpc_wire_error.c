@@ -74,14 +74,6 @@ static weir_status percent_encode(weir_http1_span text, weir_arena *arena,
     return WEIR_OK;
 }
 
-static int hex_of(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* What is no escape stands for itself, as the protocol asks of readers. */
 static weir_status percent_decode(weir_http1_span text, weir_arena *arena,
                                   weir_http1_span *ret_text)
@@ -91,10 +83,10 @@ static weir_status percent_decode(weir_http1_span text, weir_arena *arena,
     if (out == NULL)
         return WEIR_ENOMEM;
     for (size_t i = 0; i < text.len; i++) {
-        bool escape = text.at[i] == '%' && text.len - i > 2 && hex_of(text.at[i + 1]) >= 0 &&
-                      hex_of(text.at[i + 2]) >= 0;
-        out[len++] = escape ? (char)(unsigned char)(hex_of(text.at[i + 1]) << 4 |
-                                                    hex_of(text.at[i + 2]))
+        bool escape = text.at[i] == '%' && text.len - i > 2 && wi_rpc_hex_of(text.at[i + 1]) >= 0 &&
+                      wi_rpc_hex_of(text.at[i + 2]) >= 0;
+        out[len++] = escape ? (char)(unsigned char)(wi_rpc_hex_of(text.at[i + 1]) << 4 |
+                                                    wi_rpc_hex_of(text.at[i + 2]))
                             : text.at[i];
         i += escape ? 2 : 0;
     }

@@ -122,6 +122,14 @@ static inline bool wi_rpc_is(weir_http1_span span, const char *text, size_t n)
     return span.len == n && memcmp(span.at, text, n) == 0;
 }
 #define WI_RPC_IS(span, literal) wi_rpc_is(span, literal, sizeof literal - 1)
+/* What a hexadecimal digit stands for; -1: it is none. */
+static inline int wi_rpc_hex_of(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
 
 /* ---- Times ---- */
 

@@ -1,14 +1,6 @@
 /* The query of Connect's GET requests. https://connectrpc.com/docs/protocol/#unary-get-request */
 #include "rpc_wire_internal.h"
 
-static int hex_of(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Decodes percent-escapes, and '+' as a space; false: a malformed escape. */
 static bool unescape(weir_http1_span text, char *out, size_t *ret_len)
 {
@@ -16,8 +8,8 @@ static bool unescape(weir_http1_span text, char *out, size_t *ret_len)
     for (size_t i = 0; i < text.len; i++) {
         char c = text.at[i];
         if (c == '%') {
-            int high = text.len - i > 2 ? hex_of(text.at[i + 1]) : -1;
-            int low = text.len - i > 2 ? hex_of(text.at[i + 2]) : -1;
+            int high = text.len - i > 2 ? wi_rpc_hex_of(text.at[i + 1]) : -1;
+            int low = text.len - i > 2 ? wi_rpc_hex_of(text.at[i + 2]) : -1;
             if (high < 0 || low < 0)
                 return false;
             c = (char)(high << 4 | low);

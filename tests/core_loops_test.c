@@ -800,6 +800,76 @@ static void contexts_in_requests_outlive_the_operations_on_other_loops(void **st
     enders_free(e);
 }
 
+/* ---- Pipelines that are freed while the loop goes on ---- */
+
+enum { BRIEF = 50 };
+
+/* One stage on its own, which asks to be visited once more as it ends. */
+typedef struct brief {
+    weir_pipeline *pipeline;
+    weir_task task;
+    uint32_t *left; /* of all of them */
+} brief;
+
+static weir_status brief_open(weir_stage *stage, const void *config, void *state)
+{
+    (void)config;
+    (void)state;
+    weir_stage_hold(stage);
+    return WEIR_OK;
+}
+
+static void brief_on_drain(weir_stage *stage, void *state)
+{
+    (void)state;
+    weir_stage_release(stage);
+}
+
+static const weir_stage_type brief_type = {
+    .name = "brief",
+    .config_size = sizeof(pointer),
+    .inputs = WEIR_PORTS_NONE,
+    .outputs = WEIR_PORTS_NONE,
+    .open = brief_open,
+    .on_drain = brief_on_drain,
+};
+
+static void brief_free(weir_task *task, void *user)
+{
+    brief *b = user;
+    (void)task;
+    weir_loop *loop = weir_pipeline_loop(b->pipeline, 0);
+    weir_pipeline_free(b->pipeline);
+    if (--*b->left == 0)
+        weir_loop_stop(loop);
+}
+
+static void brief_finished(weir_pipeline *p, weir_status status, void *user)
+{
+    brief *b = user;
+    assert_int_equal(status, WEIR_OK);
+    b->task = (weir_task)WEIR_TASK(brief_free, b);
+    weir_post(weir_pipeline_loop(p, 0), &b->task);
+}
+
+static void a_pipeline_is_freed_though_turns_are_too_short_for_what_is_ready(void **state)
+{
+    (void)state;
+    brief all[BRIEF];
+    uint32_t left = BRIEF;
+    weir_loop *loop = weir_loop_new(&(weir_loop_config){ .turn_items_max = 1 });
+    for (int i = 0; i < BRIEF; i++) {
+        all[i] = (brief){ .pipeline = weir_pipeline_new(NULL), .left = &left };
+        weir_add(all[i].pipeline, spec(&brief_type, &all[i]));
+        assert_int_equal(weir_pipeline_start(all[i].pipeline, &loop, 1, brief_finished, &all[i]),
+                         WEIR_OK);
+        weir_pipeline_shutdown(all[i].pipeline, WEIR_DRAIN, 0);
+    }
+    assert_int_equal(weir_loop_run(loop), WEIR_OK);
+    assert_int_equal(left, 0);
+    weir_loop_free(loop);
+}
+
 /* ---- Adopted bases ---- */
 
 typedef struct adopter {
@@ -1121,6 +1191,7 @@ int main(void)
         cmocka_unit_test(a_shutdown_at_any_moment_ends_every_item_once),
         cmocka_unit_test(a_context_is_cancelled_while_watches_on_other_loops_stop),
         cmocka_unit_test(contexts_in_requests_outlive_the_operations_on_other_loops),
+        cmocka_unit_test(a_pipeline_is_freed_though_turns_are_too_short_for_what_is_ready),
         cmocka_unit_test(a_pipeline_runs_on_an_adopted_base),
         cmocka_unit_test(an_adopted_loop_and_one_of_our_own_share_a_pipeline),
         cmocka_unit_test(timers_fire_on_an_adopted_base),

@@ -37,7 +37,14 @@ while IFS=: read -r file included; do
         ;;
     '"'*)
         # A private header: of the same folder or its layer's, so that no layer looks inside another.
+        # Or of proto's, what is made of a .proto file.
         name=${included//\"/}
+        case $name in
+        google/*.pb-c.h | google/*.weir.h | grpc/*.pb-c.h | grpc/*.weir.h)
+            allowed $layer proto || wrong "$file ($layer) includes $included (proto)"
+            continue
+            ;;
+        esac
         { [ -e "$(dirname "$file")/$name" ] || [ -e "${file%%/*}/$name" ]; } &&
             [ "$name" = "${name##*/}" ] ||
             wrong "$file includes $included, which is neither beside it nor its layer's"

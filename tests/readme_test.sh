@@ -4,7 +4,7 @@
 # Usage: readme_test.sh SOURCE_DIR
 set -euo pipefail
 cd "$1"
-exec perl - tests/readme/*.c bench/services/*/*.c <<'PERL'
+exec perl - tests/readme/*.c tests/readme/*/*/*.proto bench/services/*/*.c <<'PERL'
 use strict;
 use warnings;
 
@@ -20,7 +20,7 @@ my %text = map { $_ => slurp($_) } @programs;
 my $readme = slurp('README.md');
 my ($blocks, $links, $failed) = (0, 0, 0);
 
-while ($readme =~ /^```c\n(.*?)^```$/gms) {
+while ($readme =~ /^```(?:c|proto)\n(.*?)^```$/gms) {
     my $code = $1;
     $blocks++;
     next if grep { index($text{$_}, $code) >= 0 } @programs;

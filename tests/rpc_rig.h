@@ -69,12 +69,13 @@ typedef struct client client;
 typedef struct rig {
     weir_loop *loop;
     weir_pipeline *pipeline;
+    weir_node *server;
     weir_rpc_server_config config;
     weir_rpc_handler handlers[METHODS];
     weir_rpc_service service;
-    const weir_rpc_service *services[1];
-    weir_stage_spec *sinks[4]; /* of the server's outputs */
-    weir_allocator allocator;  /* zeroed: the default */
+    const weir_rpc_service *services[4], *more[3]; /* more: beside the service */
+    weir_stage_spec *sinks[4];                     /* of the server's outputs */
+    weir_allocator allocator;                      /* zeroed: the default */
     uint64_t clock_ns;
     weir_env env;
     uint16_t port;
@@ -166,17 +167,19 @@ static inline weir_status rig_try_start(rig *r)
     r->services[0] = &r->service;
     r->config.services = r->services;
     r->config.service_count = 1;
+    for (int i = 0; i < 3 && r->more[i] != NULL; i++)
+        r->services[r->config.service_count++] = r->more[i];
     r->clock_ns = WEIR_SEC;
     r->env = (weir_env){ .allocator = r->allocator, .now_ns = rig_now, .user = &r->clock_ns };
     r->loop = weir_loop_new(&(weir_loop_config){ .env = &r->env });
     if (r->loop == NULL)
         return WEIR_ENOMEM;
     r->pipeline = weir_pipeline_new(&(weir_pipeline_config){ .env = &r->env });
-    weir_node *server = weir_add(r->pipeline, weir_rpc_server(&r->config));
+    r->server = weir_add(r->pipeline, weir_rpc_server(&r->config));
     if (r->pipeline == NULL)
         return WEIR_ENOMEM;
     for (uint32_t i = 0; i < 4 && r->sinks[i] != NULL; i++)
-        weir_link(server, i, weir_add(r->pipeline, r->sinks[i]), 0, NULL);
+        weir_link(r->server, i, weir_add(r->pipeline, r->sinks[i]), 0, NULL);
     return weir_pipeline_start(r->pipeline, &r->loop, 1, rig_finished, r);
 }
 

@@ -771,6 +771,17 @@ static void the_orders_of_clients_that_hang_up_are_given_up(void **state)
 
 /* ---- The rest of it ---- */
 
+static void of_an_option_given_twice_the_last_counts(void **state)
+{
+    service s;
+    static reply r;
+    (void)state;
+    service_start(&s, ARGS("--admin", "none", "--admin", "127.0.0.1:0"));
+    get(s.admin, "/live", &r);
+    assert_reply(&r, 200, "");
+    service_free(&s);
+}
+
 static void the_admin_listener_shows_metrics_probes_and_the_graph(void **state)
 {
     service s;
@@ -1025,6 +1036,7 @@ int main(void)
         cmocka_unit_test(a_second_signal_cuts_the_drain_short),
         cmocka_unit_test(on_sigterm_under_load_every_order_answered_201_is_stored),
         cmocka_unit_test(the_orders_of_clients_that_hang_up_are_given_up),
+        cmocka_unit_test(of_an_option_given_twice_the_last_counts),
         cmocka_unit_test(the_admin_listener_shows_metrics_probes_and_the_graph),
         cmocka_unit_test(a_wrong_command_line_is_answered_by_one_line),
         cmocka_unit_test(help_is_given),

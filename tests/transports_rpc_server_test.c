@@ -576,6 +576,32 @@ static void a_deadline_cuts_off_a_reader_that_takes_nothing(void **state)
     rig_stop(&r);
 }
 
+/* The window is used up to its last byte, and gRPC-Web's trailers are body. */
+static void a_deadline_ends_a_call_whose_reader_takes_not_even_the_end(void **state)
+{
+    enum { WINDOW = 64 * 1024, ENVELOPE = 5, FIELDS = 6 };
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = call_start(
+        c, ECHO,
+        &(weir_rpc_wire_options){ .protocol = WEIR_RPC_GRPC_WEB, .timeout_ns = 50 * WEIR_MS });
+    k->stingy = true;
+    send_data(k, 1, WINDOW - ENVELOPE - FIELDS);
+    TURN_UNTIL(&r, k->got.messages == 1);
+    pass_ms(&r, 60);
+    turns(&r, 20);
+    assert_int_equal(told.overs, 0);
+    assert_int_equal(told.code, WEIR_RPC_OK);
+    pass_ms(&r, 1100);
+    TURN_UNTIL(&r, told.overs == 1);
+    assert_int_equal(told.code, WEIR_RPC_DEADLINE_EXCEEDED);
+    call_free(k);
+    rig_stop(&r);
+}
+
 static void a_cancel_of_the_peer_reaches_the_context_at_once(void **state)
 {
     rig r = { 0 };
@@ -1418,6 +1444,7 @@ int main(void)
         cmocka_unit_test(a_deadline_ends_the_call),
         cmocka_unit_test(the_server_has_a_default_and_a_longest_deadline),
         cmocka_unit_test(a_deadline_cuts_off_a_reader_that_takes_nothing),
+        cmocka_unit_test(a_deadline_ends_a_call_whose_reader_takes_not_even_the_end),
         cmocka_unit_test(a_cancel_of_the_peer_reaches_the_context_at_once),
         cmocka_unit_test(a_peer_that_goes_away_cancels_its_calls),
         cmocka_unit_test(the_server_cancels_a_call),

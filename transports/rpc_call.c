@@ -1,6 +1,7 @@
 /* The life of a call: bound to its handler, let in by interceptors, opened, and over. */
 #include "rpc_internal.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* ---- The beginning ---- */
@@ -31,14 +32,26 @@ weir_status wi_rpc_call_bind(weir_rpc_call *call, const weir_rpc_handler *handle
 
 /* ---- Deadline and trace ---- */
 
+enum { TAKE_MS = 1000 }; /* for the peer to take the answer that it came too late for */
+
+/* On a server it comes again for an answer that nobody takes: side->fail gives it up then. */
 static void deadline_came(weir_timer *timer, void *user)
 {
     weir_rpc_call *call = user;
-    (void)timer;
+    wi_rpc_core *core = call->core;
+    const char *text = "deadline exceeded";
+    bool is_answered = call->failed && !core->side->is_client;
     weir_context_cancel(&call->context, WEIR_EDEADLINE);
     call->timed_out = true;
     wi_rpc_call_deafen(call);
-    wi_rpc_call_fail(call, WEIR_RPC_DEADLINE_EXCEEDED, "deadline exceeded");
+    if (is_answered) {
+        weir_rpc_error error = wi_rpc_error_of(WEIR_RPC_DEADLINE_EXCEEDED, text);
+        core->side->fail(call, &error);
+        return;
+    }
+    wi_rpc_call_fail(call, WEIR_RPC_DEADLINE_EXCEEDED, text);
+    if (!core->side->is_client && !call->is_over)
+        weir_timer_start(core->loop, timer, TAKE_MS * WEIR_MS, deadline_came, call);
 }
 
 static int hex_of(char c)
@@ -291,6 +304,7 @@ void weir_rpc_hold(weir_rpc_call *call)
 
 void weir_rpc_release(weir_rpc_call *call)
 {
+    assert(call->holds > 0);
     call->holds--;
     wi_rpc_call_maybe_free(call);
 }

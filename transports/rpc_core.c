@@ -158,6 +158,31 @@ void wi_rpc_call_maybe_free(weir_rpc_call *call)
         weir_timer_start(core->loop, &core->again, AGAIN_MS * WEIR_MS, look_again, core);
 }
 
+/* ---- Drain ---- */
+
+static void tell_drain(weir_rpc_call *call)
+{
+    if (call->opened && !call->mute && !call->is_over && !call->out_ended && !call->cancelled &&
+        call->handler->drain != NULL)
+        call->handler->drain(call, call->user);
+}
+
+/* What a handler does may free any call but the one it is told of and the next. */
+void wi_rpc_core_drain(wi_rpc_core *core)
+{
+    weir_rpc_call *call = core->calls;
+    if (call != NULL)
+        weir_rpc_hold(call);
+    while (call != NULL) {
+        tell_drain(call);
+        weir_rpc_call *next = call->next;
+        if (next != NULL)
+            weir_rpc_hold(next);
+        weir_rpc_release(call);
+        call = next;
+    }
+}
+
 /* ---- Open and close ---- */
 
 weir_status wi_rpc_core_open(wi_rpc_core *core)

@@ -68,12 +68,8 @@ struct wi_rpc_core {
     bool is_closed;
 };
 
-/* Figures of a method; any thread reads them. */
-typedef struct wi_rpc_figures {
-    const weir_rpc_method *method;
-    uint64_t started, by_code[17], messages_in, messages_out, bytes_in, bytes_out, in_flight;
-    uint64_t duration_ns, duration[WEIR_DURATION_BUCKETS];
-} wi_rpc_figures;
+/* Figures of a method; any thread reads them. All but the method are numbers. */
+typedef weir_rpc_method_figures wi_rpc_figures;
 
 static inline void wi_rpc_count(uint64_t *figure, uint64_t by)
 {
@@ -167,6 +163,8 @@ static inline bool wi_rpc_core_is_idle(const wi_rpc_core *core)
 {
     return core->live == 0 && !core->task.queued;
 }
+/* Tells `drain` to the handlers of all calls. Beneath no callback. */
+void wi_rpc_core_drain(wi_rpc_core *core);
 /* A call for `method` (NULL: an unknown one), all zero but its arenas, buffers, context (without a
  * deadline) and started_ns; it is on core->calls. NULL for want of memory. */
 weir_rpc_call *wi_rpc_call_new(wi_rpc_core *core, const weir_rpc_method *method);
@@ -217,7 +215,8 @@ void wi_rpc_call_room(weir_rpc_call *call);
 void wi_rpc_call_late_room(weir_rpc_call *call);
 /* Tells `room` for the first time, once the handler may send. */
 void wi_rpc_call_first_room(weir_rpc_call *call);
-/* Sends a message packed by wi_rpc_call_pack's rules, or packs `message`: one of the two. */
+/* Packs and sends `message`; or, if that is NULL, sends `n` bytes that are packed as wi_rpc_pack
+ * does it. */
 weir_status wi_rpc_call_put(weir_rpc_call *call, const ProtobufCMessage *message,
                             const void *packed, size_t n);
 /* Packs `message` behind what is in `buffer`, by `codec`. `guess`: bytes that may be enough. */

@@ -75,6 +75,7 @@ static void server_unshare(void *shared_)
     wi_port_done(&shared->port);
     wi_tls_free(shared->tls);
     weir_memory_free(shared->env, shared->figures);
+    weir_memory_free(shared->env, shared->own);
     wi_rpc_registry_done(&shared->registry, shared->env);
     weir_memory_free(shared->env, shared);
 }
@@ -99,7 +100,8 @@ static weir_status share_figures(wi_rpc_shared *shared)
     uint32_t count = shared->registry.count;
     size_t n = (size_t)shared->replicas * count;
     shared->figures = weir_memory_new(shared->env, (n + 1) * sizeof *shared->figures);
-    if (shared->figures == NULL)
+    shared->own = weir_memory_new(shared->env, shared->replicas * sizeof *shared->own);
+    if (shared->figures == NULL || shared->own == NULL)
         return WEIR_ENOMEM;
     for (size_t i = 0; i < n; i++)
         shared->figures[i].method = shared->registry.entries[i % count].method;
@@ -137,9 +139,19 @@ static weir_status server_share(const void *config_, const weir_env *env, uint32
 
 /* ---- Opening ---- */
 
+static void on_link_up(wi_link *link, void *user)
+{
+    wi_rpc_server *server = user;
+    (void)link;
+    wi_rpc_count(&server->own->connections, 1);
+    wi_rpc_count(&server->own->connections_open, 1);
+}
+
 static void on_link_over(wi_link *link, weir_status status, const char *why, void *user)
 {
     wi_rpc_server *server = user;
+    wi_rpc_count(&server->own->connections_open, (uint64_t)-1);
+    wi_rpc_count(&server->own->connections_over[-status], 1);
     uint64_t now = weir_loop_now(server->loop);
     char peer[64];
     if (status == WEIR_OK || status == WEIR_ECLOSED || status == WEIR_ECANCELED)
@@ -164,7 +176,9 @@ static void on_links_gone(void *user)
     wi_rpc_server_maybe_finish(server);
 }
 
-static const wi_link_events link_events = { .over = on_link_over, .gone = on_links_gone };
+static const wi_link_events link_events = { .up = on_link_up,
+                                            .over = on_link_over,
+                                            .gone = on_links_gone };
 
 static weir_status open_links(wi_rpc_server *server, const char **why)
 {
@@ -248,6 +262,7 @@ static weir_status server_open(weir_stage *stage, const void *config, void *stat
     server->config = &server->shared->config;
     server->figures = server->shared->figures +
                       weir_stage_replica(stage) * server->shared->registry.count;
+    server->own = server->shared->own + weir_stage_replica(stage);
     weir_status status = open_outputs(server);
     if (status == WEIR_OK)
         status = open_links(server, &why);
@@ -307,6 +322,7 @@ static void server_on_drain(weir_stage *stage, void *state)
     wi_rpc_server *server = state;
     (void)stage;
     stop(server);
+    wi_rpc_core_drain(&server->core);
     wi_links_drain(server->links);
 }
 
@@ -326,7 +342,7 @@ static void server_on_abort(weir_stage *stage, void *state)
     wi_links_close(server->links, WEIR_ECANCELED);
 }
 
-static const weir_stage_type server_type = {
+const weir_stage_type wi_rpc_server_type = {
     .name = "rpc_server",
     .config_size = sizeof(weir_rpc_server_config),
     .state_size = sizeof(wi_rpc_server),
@@ -350,5 +366,5 @@ static const weir_stage_type server_type = {
 
 weir_stage_spec *weir_rpc_server(const weir_rpc_server_config *config)
 {
-    return weir_stage_of(&server_type, config);
+    return weir_stage_of(&wi_rpc_server_type, config);
 }

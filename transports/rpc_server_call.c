@@ -8,11 +8,22 @@ static wi_rpc_server *server_of(const weir_rpc_call *call)
     return call->core->user;
 }
 
+static void count_refused(const weir_rpc_call *call, weir_rpc_refused why)
+{
+    wi_rpc_count(&server_of(call)->own->refused[why], 1);
+}
+
 /* ---- The side of the core ---- */
 
 static void admitted(weir_rpc_call *call)
 {
-    if (call->handler->output_plus_1 != 0)
+    const weir_rpc_handler *handler = call->handler;
+    if (handler->drain != NULL && server_of(call)->draining) {
+        count_refused(call, WEIR_RPC_REFUSED_DRAINING);
+        wi_rpc_call_fail(call, WEIR_RPC_UNAVAILABLE, "shutting down");
+        return;
+    }
+    if (handler->output_plus_1 != 0)
         wi_rpc_output_take(server_of(call), call);
     wi_rpc_call_open(call);
 }
@@ -99,8 +110,10 @@ static void answer_plainly(weir_rpc_call *call, const weir_http_head *head)
         weir_http_exchange_reset(call->exchange, status, H2_INTERNAL_ERROR);
 }
 
-static void refuse(weir_rpc_call *call, weir_rpc_code code, const char *why)
+static void refuse(weir_rpc_call *call, weir_rpc_refused reason, weir_rpc_code code,
+                   const char *why)
 {
+    count_refused(call, reason);
     wi_rpc_call_fail(call, code, why);
 }
 
@@ -127,18 +140,20 @@ static void begin(weir_rpc_call *call, const wi_rpc_entry *entry, uint64_t timeo
     static const weir_http_head not_supported = { .status = 505, .ends = true };
     wi_rpc_server *server = server_of(call);
     if (!fits_version(call)) {
+        count_refused(call, WEIR_RPC_REFUSED_NOT_A_CALL);
         answer_plainly(call, &not_supported);
         return;
     }
     count_start(call, entry);
     if (entry->handler == NULL)
-        refuse(call, WEIR_RPC_UNIMPLEMENTED, "this method is not served");
+        refuse(call, WEIR_RPC_REFUSED_UNKNOWN_METHOD, WEIR_RPC_UNIMPLEMENTED,
+               "this method is not served");
     else if (server->draining)
-        refuse(call, WEIR_RPC_UNAVAILABLE, "shutting down");
+        refuse(call, WEIR_RPC_REFUSED_DRAINING, WEIR_RPC_UNAVAILABLE, "shutting down");
     else if (server->core.live > server->config->calls_max)
-        refuse(call, WEIR_RPC_UNAVAILABLE, "too many calls");
+        refuse(call, WEIR_RPC_REFUSED_TOO_MANY, WEIR_RPC_UNAVAILABLE, "too many calls");
     else if (wi_rpc_call_bind(call, entry->handler, entry->service->user) != WEIR_OK)
-        refuse(call, WEIR_RPC_RESOURCE_EXHAUSTED, "no memory");
+        refuse(call, WEIR_RPC_REFUSED_NO_MEMORY, WEIR_RPC_RESOURCE_EXHAUSTED, "no memory");
     else {
         wi_rpc_call_contextualise(call, NULL, deadline_of(server, timeout_ns));
         wi_rpc_call_admit(call);
@@ -156,6 +171,9 @@ static void accept_head(weir_rpc_call *call, const weir_http_head *head)
     weir_status status = weir_rpc_wire_accept(&call->wire, core->pool_env, &core->wire_limits,
                                               core->gzip, head, call->method, &call->arena,
                                               &request, &refusal);
+    if (status != WEIR_OK)
+        count_refused(call, entry == NULL ? WEIR_RPC_REFUSED_UNKNOWN_METHOD
+                                          : WEIR_RPC_REFUSED_NOT_A_CALL);
     if (status == WEIR_EREJECTED) {
         answer_plainly(call, &refusal);
     } else if (status != WEIR_OK) {
@@ -173,7 +191,10 @@ static void on_head(weir_http_exchange *exchange, const weir_http_head *head, vo
     wi_rpc_server *server = wi_link_user(link);
     weir_rpc_call *call = wi_rpc_call_new(&server->core, NULL);
     weir_http_exchange_set_user(exchange, call);
+    wi_rpc_count(&server->own->streams, 1);
+    wi_rpc_count(&server->own->streams_open, 1);
     if (call == NULL) {
+        wi_rpc_count(&server->own->refused[WEIR_RPC_REFUSED_NO_MEMORY], 1);
         weir_http_exchange_reset(exchange, WEIR_ENOMEM, H2_REFUSED_STREAM);
         return;
     }
@@ -228,6 +249,9 @@ static void on_over(weir_http_exchange *exchange, weir_status status, uint32_t h
     (void)h2_code;
     if (user == wi_link_of(exchange)) /* its head was never told */
         return;
+    const wi_rpc_server *server = wi_link_user(wi_link_of(exchange));
+    wi_rpc_count(&server->own->streams_open, (uint64_t)-1);
+    wi_rpc_count(&server->own->streams_over[-status], 1);
     if (user != NULL)
         wi_rpc_call_over(user, code_of(user, status));
 }

@@ -59,7 +59,8 @@ typedef struct wi_rpc_shared {
     uint32_t connections_max; /* of one replica */
     wi_tls *tls;
     uint32_t replicas;
-    wi_rpc_figures *figures; /* of replica r, method m: [r * registry.count + m] */
+    wi_rpc_figures *figures;      /* of replica r, method m: [r * registry.count + m] */
+    weir_rpc_server_figures *own; /* of each replica */
 } wi_rpc_shared;
 
 struct wi_rpc_server {
@@ -69,6 +70,7 @@ struct wi_rpc_server {
     const wi_rpc_shared *shared;
     const weir_rpc_server_config *config;
     wi_rpc_figures *figures; /* of this replica */
+    weir_rpc_server_figures *own;
     wi_rpc_core core;
     wi_links *links;
     wi_rpc_output *outputs;
@@ -80,6 +82,8 @@ struct wi_rpc_server {
 
 /* ---- rpc_server.c ---- */
 
+extern const weir_stage_type wi_rpc_server_type;
+
 /* Lets the stage go once it drains and nothing is left. */
 void wi_rpc_server_maybe_finish(wi_rpc_server *server);
 
@@ -90,7 +94,7 @@ extern const wi_rpc_side wi_rpc_server_side;
 
 /* ---- rpc_server_figures.c ---- */
 
-enum { WI_RPC_SERVER_FAMILIES = 6 };
+enum { WI_RPC_SERVER_FAMILIES = 13 };
 extern const weir_figure_family wi_rpc_server_families[WI_RPC_SERVER_FAMILIES];
 bool wi_rpc_server_figure(const void *shared, size_t family, size_t index, weir_figure *ret_figure);
 

@@ -505,11 +505,6 @@ weir_http_session *wi_link_session(const wi_link *link)
     return link->session;
 }
 
-void wi_link_set_user(wi_link *link, void *user)
-{
-    link->user = user;
-}
-
 void *wi_link_user(const wi_link *link)
 {
     return link->user;

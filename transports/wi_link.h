@@ -107,7 +107,6 @@ static inline wi_link *wi_link_of(const weir_http_exchange *exchange)
 /* Something was asked of its session: output is handed out at the end of the turn, and input read
  * that was waited with. */
 void wi_link_touch(wi_link *link);
-void wi_link_set_user(wi_link *link, void *user);
 void *wi_link_user(const wi_link *link);
 wi_links *wi_link_links(const wi_link *link);
 /* "192.0.2.1:443" or "[2001:db8::1]:443"; its length, 0 if it does not fit or is unknown. */

@@ -84,7 +84,8 @@ static void server_method(wi_gen_text *text, const wi_gen_method *method)
     if (!one_response(method)) {
         wi_gen_put(text, "    void (*room)(weir_rpc_call *call, void *user);\n");
     }
-    wi_gen_put(text, "    void (*over)(weir_rpc_call *call, weir_rpc_code code, void *user);\n"
+    wi_gen_put(text, "    void (*drain)(weir_rpc_call *call, void *user);\n"
+                     "    void (*over)(weir_rpc_call *call, weir_rpc_code code, void *user);\n"
                      "    size_t state_size;\n");
     if (one_request(method)) {
         wi_gen_put(text, "    uint32_t output_plus_1;\n");

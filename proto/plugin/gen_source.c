@@ -149,6 +149,7 @@ static void put_handler(wi_gen_text *text, const wi_gen_method *method, size_t i
                    index, method->member);
     }
     wi_gen_put(text,
+               "        server->handlers[%1$zu].drain = server->%2$s.drain;\n"
                "        server->handlers[%1$zu].over = server->%2$s.over;\n"
                "        server->handlers[%1$zu].state_size = server->%2$s.state_size;\n"
                "        server->handlers[%1$zu].typed = &server->%2$s;\n"

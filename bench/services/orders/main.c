@@ -3,15 +3,10 @@
 
 #include <weir/http_server.h>
 
-#include <fcntl.h>
-#include <netdb.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -133,53 +128,6 @@ static void remove_temporary(const temporary *t)
     rmdir(t->dir);
 }
 
-/* The loops share the port among themselves, and so would another process of this user: whether the
- * port is free shows only when it is bound without sharing. */
-static bool port_is_free(const address *at)
-{
-    char port[8];
-    int on = 1;
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE }, *found = NULL;
-    snprintf(port, sizeof port, "%u", at->port);
-    if (at->port == 0 || getaddrinfo(at->host[0] ? at->host : NULL, port, &hints, &found) != 0)
-        return true; /* the server says what is wrong */
-    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    bool ok = fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) == 0;
-    if (!ok)
-        fprintf(stderr, "orders: --listen %s:%s: %m\n", at->host, port);
-    if (fd >= 0)
-        close(fd);
-    freeaddrinfo(found);
-    return ok;
-}
-
-/* Says in one line what is wrong with a file, rather than that a stage cannot open. */
-static bool may_write(const char *option, const char *scheme, const char *path)
-{
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (fd < 0)
-        fprintf(stderr, "orders: --%s %s:%s: %m\n", option, scheme, path);
-    else
-        close(fd);
-    return fd >= 0;
-}
-
-static bool files_are_fine(const options *o)
-{
-    return (o->store != STORE_SQLITE || may_write("store", "sqlite", o->store_at)) &&
-           (o->notify != NOTIFY_FILE || may_write("notify", "file", o->notify_at));
-}
-
-static void raise_descriptor_limit(void)
-{
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
-        return;
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
-}
-
 /* ---- Running ---- */
 
 static int run(service *s, const char *listen)
@@ -228,8 +176,7 @@ int main(int argc, char **argv)
     options_result result = options_read(argc, argv, &s.options);
     if (result != OPTIONS_RUN)
         return result == OPTIONS_HELP ? 0 : 2;
-    signal(SIGPIPE, SIG_IGN);
-    raise_descriptor_limit();
+    preflight_process();
     s.env.log = log_line;
     s.env.user = &s;
     pthread_mutex_init(&s.log_lock, NULL);
@@ -237,7 +184,7 @@ int main(int argc, char **argv)
     if (s.options.demo && !make_temporary(&s.options, &t))
         return 1;
     int code = 1;
-    if (files_are_fine(&s.options) && port_is_free(&s.options.listen)) {
+    if (preflight(&s.options)) {
         const address *at = &s.options.listen;
         snprintf(listen, sizeof listen, strchr(at->host, ':') ? "[%s]:%u" : "%s:%u", at->host,
                  at->port);

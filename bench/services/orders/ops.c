@@ -65,7 +65,7 @@ bool ops_new(service *s, ops **ret_ops)
     o->service = s;
     o->loop = weir_loop_new(&(weir_loop_config){ .env = &s->env, .spin_us_max = UINT32_MAX });
     if (o->loop == NULL || (s->options.pricing == PRICING_BUILTIN && !start_pricing(o))) {
-        fprintf(stderr, "orders: cannot start the pricing service: %s\n",
+        fprintf(stderr, "%s: cannot start the pricing service: %s\n", s->options.program,
                 o->pricing != NULL ? weir_pipeline_why(o->pricing) : "out of memory");
         ops_free(o);
         return false;
@@ -104,7 +104,7 @@ static bool start_admin(ops *o)
                                                .env = &s->env },
                          &o->admin, &why);
     if (status != WEIR_OK)
-        fprintf(stderr, "orders: --admin %s: %s (%s)\n", o->admin_listen, why,
+        fprintf(stderr, "%s: --admin %s: %s (%s)\n", s->options.program, o->admin_listen, why,
                 weir_status_text(status));
     return status == WEIR_OK;
 }
@@ -139,7 +139,7 @@ bool ops_start(ops *o)
     o->has_thread = pthread_create(&o->thread, NULL, run, o) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!o->has_thread)
-        fputs("orders: cannot start a thread\n", stderr);
+        fprintf(stderr, "%s: cannot start a thread\n", s->options.program);
     return o->has_thread;
 }
 

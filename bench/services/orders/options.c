@@ -4,7 +4,7 @@
 #include <weir/nats_proto.h>
 
 #include <errno.h>
-#include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,11 +42,17 @@ static const char help_text[] =
     "A second SIGTERM, or the end of the drain time, gives up what is under way.\n"
     "exit: 0 drained, 1 failed or gave up, 2 wrong command line\n";
 
+options_result options_wrong(const char *program, const char *option, const char *value,
+                             const char *why)
+{
+    fprintf(stderr, "%s: --%s %s: %s (see --help)\n", program, option, value, why);
+    return OPTIONS_WRONG;
+}
+
 static options_result wrong(const options *o, const char *option, const char *value,
                             const char *why)
 {
-    fprintf(stderr, "%s: --%s %s: %s (see --help)\n", o->program, option, value, why);
-    return OPTIONS_WRONG;
+    return options_wrong(o->program, option, value, why);
 }
 
 static bool read_number(const char *text, uint32_t low, uint32_t high, uint32_t *ret_number)
@@ -176,9 +182,11 @@ static options_result read_where(options *o, char option, const char *value)
         return OPTIONS_RUN;
     }
     bool is_admin = option == 'a';
+    o->has_admin |= is_admin; /* after a none, too */
     if (!read_address(value, is_admin ? &o->admin : &o->listen))
         return wrong(o, is_admin ? "admin" : "listen", value, "not of the form HOST:PORT");
     *(is_admin ? &o->admin_given : &o->listen_given) = true;
+    o->has_admin |= is_admin;
     return OPTIONS_RUN;
 }
 
@@ -214,45 +222,45 @@ static options_result read_one(options *o, int option, const char *value)
     }
 }
 
-options_result options_read(int argc, char **argv, options *ret_options)
+static const struct option table[] = {
+    { "listen", required_argument, NULL, 'l' },   { "admin", required_argument, NULL, 'a' },
+    { "store", required_argument, NULL, 's' },    { "pricing", required_argument, NULL, 'p' },
+    { "notify", required_argument, NULL, 'n' },   { "reply", required_argument, NULL, 'r' },
+    { "loops", required_argument, NULL, 'L' },    { "deadline-ms", required_argument, NULL, 'd' },
+    { "drain-ms", required_argument, NULL, 'D' }, { "demo", no_argument, NULL, 'm' },
+    { "help", no_argument, NULL, 'h' },
+};
+enum { TABLE = sizeof table / sizeof *table };
+
+static void fill_table(const options_program *program, struct option *to)
 {
-    static const struct option table[] = {
-        { "listen", required_argument, NULL, 'l' },
-        { "admin", required_argument, NULL, 'a' },
-        { "store", required_argument, NULL, 's' },
-        { "pricing", required_argument, NULL, 'p' },
-        { "notify", required_argument, NULL, 'n' },
-        { "reply", required_argument, NULL, 'r' },
-        { "loops", required_argument, NULL, 'L' },
-        { "deadline-ms", required_argument, NULL, 'd' },
-        { "drain-ms", required_argument, NULL, 'D' },
-        { "demo", no_argument, NULL, 'm' },
-        { "help", no_argument, NULL, 'h' },
-        { NULL, 0, NULL, 0 },
-    };
+    for (size_t i = 0; i < TABLE; i++)
+        if (program->without == NULL || strchr(program->without, table[i].val) == NULL)
+            *to++ = table[i];
+    for (size_t i = 0; program->more != NULL && program->more[i].name != NULL; i++)
+        *to++ = program->more[i];
+    *to = (struct option){ NULL, 0, NULL, 0 };
+}
+
+options_result options_read_for(const options_program *program, int argc, char **argv,
+                                options *ret_options)
+{
+    struct option all[TABLE + OPTIONS_MORE_MAX + 1];
     const char *slash = strrchr(argv[0], '/');
-    options o = {
-        .program = slash != NULL ? slash + 1 : argv[0],
-        .listen = { "127.0.0.1", 8080 },
-        .admin = { "127.0.0.1", 9090 },
-        .has_admin = true,
-        .store = STORE_SQLITE,
-        .store_at = "orders.db",
-        .pricing = PRICING_BUILTIN,
-        .notify = NOTIFY_FILE,
-        .notify_at = "orders.ndjson",
-        .deadline_ms = 2000,
-        .drain_ms = 5000,
-    };
-    for (int got; (got = getopt_long(argc, argv, "h", table, NULL)) != -1;) {
+    options o = program->defaults;
+    o.program = slash != NULL ? slash + 1 : argv[0];
+    fill_table(program, all);
+    for (int got; (got = getopt_long(argc, argv, "h", all, NULL)) != -1;) {
         if (got == 'h') {
-            fputs(help_text, stdout);
+            fputs(program->help, stdout);
             return OPTIONS_HELP;
         }
         if (got == '?')
             return OPTIONS_WRONG; /* getopt has said why */
-        if (read_one(&o, got, optarg) != OPTIONS_RUN)
-            return OPTIONS_WRONG;
+        options_result result = got > UCHAR_MAX ? program->read(got, optarg, argv, program->user)
+                                                : read_one(&o, got, optarg);
+        if (result != OPTIONS_RUN)
+            return result;
     }
     if (optind < argc) {
         fprintf(stderr, "%s: \"%s\" is not an option (see --help)\n", o.program, argv[optind]);
@@ -260,4 +268,22 @@ options_result options_read(int argc, char **argv, options *ret_options)
     }
     *ret_options = o;
     return OPTIONS_RUN;
+}
+
+options_result options_read(int argc, char **argv, options *ret_options)
+{
+    static const options_program orders = {
+        .help = help_text,
+        .defaults = { .listen = { "127.0.0.1", 8080 },
+                      .admin = { "127.0.0.1", 9090 },
+                      .has_admin = true,
+                      .store = STORE_SQLITE,
+                      .store_at = "orders.db",
+                      .pricing = PRICING_BUILTIN,
+                      .notify = NOTIFY_FILE,
+                      .notify_at = "orders.ndjson",
+                      .deadline_ms = 2000,
+                      .drain_ms = 5000 },
+    };
+    return options_read_for(&orders, argc, argv, ret_options);
 }

@@ -43,6 +43,10 @@ static void process_message(weir_rpc_call *call, const Streams__V1__ProcessReque
 {
     process *p = weir_rpc_call_state(call);
     (void)user;
+    if (request->fail_with < 0 || request->fail_with > WEIR_RPC_UNAUTHENTICATED) {
+        (void)weir_rpc_finish(call, WEIR_RPC_INVALID_ARGUMENT, "fail_with: no status code");
+        return;
+    }
     if (request->fail_with != 0) {
         (void)weir_rpc_finish(call, (weir_rpc_code)request->fail_with, request->text);
         return;
@@ -174,9 +178,8 @@ void calls_serve(streams_v1_streams_server *server)
     server->collect.begin = collect_begin;
     server->collect.message = collect_message;
     server->collect.end = collect_end;
-    server->echo.begin = echo_ask;
     server->echo.message = echo_message;
-    server->echo.room = echo_ask;
+    server->echo.room = echo_ask; /* at the beginning, too */
     server->echo.end = echo_end;
     server->compose.output_plus_1 = 1 + OUTPUT_COMPOSE;
 }

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { IN_FLIGHT = 1024, TARGET_BYTES = 64 };
+enum { IN_FLIGHT = 1024, TARGET_BYTES = 300 };
 
 typedef struct compose_config {
     streams *streams;
@@ -79,6 +79,8 @@ static void part_message(weir_rpc_call *call, const Streams__V1__ProcessResponse
     part *p = user;
     (void)call;
     p->text = kept(p->composition, response->text, strlen(response->text));
+    if (p->text == NULL && p->composition->code == WEIR_RPC_OK)
+        p->composition->code = WEIR_RPC_RESOURCE_EXHAUSTED;
 }
 
 static void part_over(weir_rpc_call *call, weir_rpc_code code, void *user)
@@ -95,17 +97,31 @@ static void part_over(weir_rpc_call *call, weir_rpc_code code, void *user)
     finish(c);
 }
 
-static bool connect(weir_op *op, composer *state)
+/* Where this process listens; an address that stands for all stands for the loopback. */
+static void find_self(const streams *s, char *ret_target, size_t cap)
 {
-    const streams *s = state->streams;
+    const char *host = s->orders.options.listen.host;
+    if (host[0] == '\0' || strcmp(host, "0.0.0.0") == 0)
+        host = "127.0.0.1";
+    else if (strcmp(host, "::") == 0)
+        host = "::1";
+    snprintf(ret_target, cap, strchr(host, ':') != NULL ? "%s://[%s]:%u" : "%s://%s:%u",
+             s->options.tls_cert != NULL ? "https" : "http", host,
+             (unsigned)atomic_load(&s->orders.port));
+}
+
+static bool connect_to_self(weir_op *op, composer *state)
+{
+    const streams_options *o = &state->streams->options;
     const char *why = "";
     if (state->channel != NULL)
         return true;
-    snprintf(state->target, sizeof state->target, "%s://127.0.0.1:%u",
-             s->options.tls_cert != NULL ? "https" : "http",
-             (unsigned)atomic_load(&s->orders.port));
+    find_self(state->streams, state->target, sizeof state->target);
     weir_rpc_channel_config config = {
-        .target = state->target, .tls_insecure = true, /* it is this process itself */
+        .target = state->target,
+        .tls_insecure = true, /* it is this process itself */
+        .tls_cert_file = o->tls_client_ca != NULL ? o->tls_cert : NULL,
+        .tls_key_file = o->tls_client_ca != NULL ? o->tls_key : NULL,
     };
     return weir_rpc_channel_new(weir_stage_loop(op->stage), &config, &state->channel, &why) ==
            WEIR_OK;
@@ -121,7 +137,7 @@ static void start(weir_op *op, void *state)
     const Streams__V1__ProcessRequest none = STREAMS__V1__PROCESS_REQUEST__INIT;
     const Streams__V1__ProcessRequest *asked[2] = { request->a, request->b };
     *c = (composition){ .op = op, .parts = { { c, NULL, NULL }, { c, NULL, NULL } } };
-    if (!connect(op, state)) {
+    if (!connect_to_self(op, state)) {
         c->code = WEIR_RPC_UNAVAILABLE;
         finish(c);
         return;

@@ -1,7 +1,8 @@
 /* The streams service (S11): calls of every kind by gRPC, gRPC-Web and Connect on one port, and the
  * order service's pipeline behind an RPC.
  *
- *   rpc -+- submit - price - store - notify - tell - hub - (a pipeline for each who watches)
+ *   rpc -+- submit - timeout - price - store - notify - tell - hub - (a pipeline for each who
+ * watches)
  *        +- compose
  */
 #include "service.h"
@@ -9,17 +10,10 @@
 #include <weir/rpc_server.h>
 #include <weir/stages.h>
 
-#include <fcntl.h>
-#include <pthread.h>
-#include <semaphore.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
-enum { SERVICES_MAX = 6, ARGS_MAX = 64 };
+enum { SERVICES_MAX = 6, ORDERS_UNDER_WAY_MAX = 1024 };
 
 static const char help_text[] =
     "streams: calls of every kind by gRPC, gRPC-Web and Connect on one port; orders by RPC\n"
@@ -30,15 +24,16 @@ static const char help_text[] =
     "\n"
     "  --listen HOST:PORT  where calls are taken; port 0: any free one (127.0.0.1:50051)\n"
     "  --tls CERT KEY      by TLS, with these PEM files; default: in clear\n"
-    "  --client-ca FILE    take clients only that have a certificate of these\n"
+    "  --client-ca FILE    take clients only that have a certificate of these; Compose calls this\n"
+    "                      very service with CERT, which must be one of them for that\n"
     "  --loops N           event loops, one thread each (as many as processors may be used)\n"
     "  --admin HOST:PORT   /metrics /live /ready /graph; or none (none)\n"
     "  --store WHAT        sqlite:FILE, postgresql://..., or none (none)\n"
     "  --pricing WHAT      builtin, http://HOST:PORT, or none (builtin)\n"
     "  --notify WHAT       file:FILE, nats://HOST:PORT, or none (none)\n"
-    "  --deadline-ms N     of a Submit that brings none (2000)\n"
+    "  --deadline-ms N     of a Submit, unless its caller's is sooner (2000)\n"
     "  --drain-ms N        time to finish what was begun, on SIGTERM (5000)\n"
-    "  --test              serves test.v1.Bombs too\n"
+    "  --test              serve test.v1.Bombs too\n"
     "  --help              this text\n"
     "\n"
     "  curl -H 'Content-Type: application/json' -d '{\"text\": \"hello\"}' \\\n"
@@ -69,18 +64,21 @@ static void listens(uint16_t port, void *user)
 
 /* ---- The command line ---- */
 
-static options_result read_ours(int argc, char **argv, int *at, streams_options *o)
+enum { OPTION_TLS = 256, OPTION_CLIENT_CA, OPTION_TEST };
+
+static options_result read_ours(int option, const char *value, char **argv, void *user)
 {
-    const char *name = argv[*at];
-    if (strcmp(name, "--test") == 0) {
+    streams_options *o = user;
+    if (option == OPTION_TEST) {
         o->test = true;
-    } else if (strcmp(name, "--tls") == 0 && *at + 2 < argc) {
-        o->tls_cert = argv[++*at];
-        o->tls_key = argv[++*at];
-    } else if (strcmp(name, "--client-ca") == 0 && *at + 1 < argc) {
-        o->tls_client_ca = argv[++*at];
+    } else if (option == OPTION_CLIENT_CA) {
+        o->tls_client_ca = value;
     } else {
-        return OPTIONS_HELP; /* none of ours */
+        o->tls_cert = value;
+        o->tls_key = argv[optind];
+        if (o->tls_key == NULL || o->tls_key[0] == '-')
+            return options_wrong("streams", "tls", value, "a key must follow the certificate");
+        optind++;
     }
     return OPTIONS_RUN;
 }
@@ -88,28 +86,35 @@ static options_result read_ours(int argc, char **argv, int *at, streams_options 
 /* What is not of RPC is the order service's, with defaults of our own. */
 static options_result read_options(int argc, char **argv, streams *s)
 {
-    static char listen[] = "--listen=127.0.0.1:50051", admin[] = "--admin=none",
-                store[] = "--store=none", notify[] = "--notify=none";
-    char *rest[ARGS_MAX] = { argv[0], listen, admin, store, notify };
-    int n = 5;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help_text, stdout);
-            return OPTIONS_HELP;
-        }
-        if (strcmp(argv[i], "--demo") == 0 || strncmp(argv[i], "--reply", 7) == 0 ||
-            n == ARGS_MAX - 1) {
-            fprintf(stderr, "streams: \"%s\" is not an option (see --help)\n", argv[i]);
-            return OPTIONS_WRONG;
-        }
-        if (read_ours(argc, argv, &i, &s->options) != OPTIONS_RUN)
-            rest[n++] = argv[i];
-    }
-    if (s->options.tls_client_ca != NULL && s->options.tls_cert == NULL) {
-        fputs("streams: --client-ca needs --tls (see --help)\n", stderr);
-        return OPTIONS_WRONG;
-    }
-    return options_read(n, rest, &s->orders.options);
+    static const struct option more[] = {
+        { "tls", required_argument, NULL, OPTION_TLS },
+        { "client-ca", required_argument, NULL, OPTION_CLIENT_CA },
+        { "test", no_argument, NULL, OPTION_TEST },
+        { NULL, 0, NULL, 0 },
+    };
+    const options_program program = {
+        .help = help_text,
+        .defaults = { .listen = { "127.0.0.1", 50051 },
+                      .pricing = PRICING_BUILTIN,
+                      .deadline_ms = 2000,
+                      .drain_ms = 5000 },
+        .without = "rm",
+        .more = more,
+        .read = read_ours,
+        .user = &s->options,
+    };
+    options_result result = options_read_for(&program, argc, argv, &s->orders.options);
+    if (result == OPTIONS_RUN && s->options.tls_client_ca != NULL && s->options.tls_cert == NULL)
+        return options_wrong("streams", "client-ca", s->options.tls_client_ca, "needs --tls");
+    return result;
+}
+
+static bool files_are_fine(const streams_options *o)
+{
+    return (o->tls_cert == NULL || (preflight_may_read("streams", "tls", o->tls_cert) &&
+                                    preflight_may_read("streams", "tls", o->tls_key))) &&
+           (o->tls_client_ca == NULL ||
+            preflight_may_read("streams", "client-ca", o->tls_client_ca));
 }
 
 /* ---- Wiring ---- */
@@ -132,6 +137,8 @@ static void wire(streams *s, const char *listen, const weir_rpc_service *const *
                                      "rpc"));
     weir_at(p, rpc); /* output OUTPUT_ORDERS */
     weir_via(p, submit_stage(s));
+    weir_via(p, weir_timeout(&(weir_timeout_config){ .timeout_ms = o->deadline_ms,
+                                                     .in_flight = ORDERS_UNDER_WAY_MAX }));
     if (o->pricing != PRICING_NONE)
         weir_via(p, pricing_stage(&s->orders));
     if (o->store != STORE_NONE)
@@ -158,6 +165,26 @@ static size_t list_services(streams *s, const weir_rpc_service **services)
     return n;
 }
 
+/* Health and reflection, of all that is in the list. Gives how many there are then; 0: no memory.
+ */
+static size_t list_standard(streams *s, const weir_rpc_service **services, size_t n)
+{
+    s->health = weir_rpc_health_new(&s->orders.env);
+    if (s->health == NULL)
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        if (weir_rpc_health_set(s->health, services[i]->type->name, WEIR_RPC_HEALTH_SERVING) !=
+            WEIR_OK)
+            return 0;
+    services[n++] = weir_rpc_health_service(s->health);
+    s->reflection = weir_rpc_reflection_new(&s->orders.env, services, n);
+    if (s->reflection == NULL)
+        return 0;
+    services[n++] = weir_rpc_reflection_service(s->reflection, WEIR_RPC_REFLECTION_V1);
+    services[n++] = weir_rpc_reflection_service(s->reflection, WEIR_RPC_REFLECTION_V1ALPHA);
+    return n;
+}
+
 /* ---- Running ---- */
 
 static int run(streams *s, const char *listen)
@@ -168,11 +195,11 @@ static int run(streams *s, const char *listen)
     int code = 1;
     if (!ops_new(&s->orders, &around))
         return 1;
-    size_t n = list_services(s, services);
+    size_t n = list_standard(s, services, list_services(s, services));
     s->receipts = weir_hub_new(&s->orders.env, &(weir_hub_config){ .alone_drops = true });
     s->orders.pipeline = weir_pipeline_new(&(weir_pipeline_config){
         .name = "streams", .env = &s->orders.env, .loops = o->loops, .drain_ms = o->drain_ms });
-    if (s->receipts == NULL || s->orders.pipeline == NULL) {
+    if (n == 0 || s->receipts == NULL || s->orders.pipeline == NULL) {
         fputs("streams: out of memory\n", stderr);
         goto done;
     }
@@ -191,16 +218,9 @@ done:
     ops_free(around);
     weir_pipeline_free(s->orders.pipeline);
     weir_hub_free(s->receipts);
+    weir_rpc_health_free(s->health);
+    weir_rpc_reflection_free(s->reflection);
     return code;
-}
-
-static void raise_descriptor_limit(void)
-{
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
-        return;
-    files.rlim_cur = files.rlim_max;
-    (void)setrlimit(RLIMIT_NOFILE, &files);
 }
 
 int main(int argc, char **argv)
@@ -210,8 +230,9 @@ int main(int argc, char **argv)
     options_result result = read_options(argc, argv, &s);
     if (result != OPTIONS_RUN)
         return result == OPTIONS_HELP ? 0 : 2;
-    signal(SIGPIPE, SIG_IGN);
-    raise_descriptor_limit();
+    preflight_process();
+    if (!preflight(&s.orders.options) || !files_are_fine(&s.options))
+        return 1;
     s.orders.env = (weir_env){ .log = log_line, .user = &s };
     const address *at = &s.orders.options.listen;
     snprintf(listen, sizeof listen, strchr(at->host, ':') ? "[%s]:%u" : "%s:%u", at->host,

@@ -4,6 +4,9 @@
 
 #include "../orders/ops.h"
 
+#include <weir/rpc_health.h>
+#include <weir/rpc_reflection.h>
+
 #include "orders/v1/orders.weir.h"
 #include "streams/v1/streams.weir.h"
 #include "test/v1/bombs.weir.h"
@@ -23,6 +26,8 @@ typedef struct streams {
     streams_v1_streams_server streams_server;
     orders_v1_orders_server orders_server;
     test_v1_bombs_server bombs_server;
+    weir_rpc_health *health;
+    weir_rpc_reflection *reflection;
 } streams;
 
 /* ---- calls.c: one handler each ---- */

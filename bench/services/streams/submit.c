@@ -168,9 +168,12 @@ static weir_item *tell(weir_stage *stage, weir_in *in, weir_item *item)
     work *w = work_of(item);
     stored(w);
     w->replied = true;
-    weir_item *told = weir_item_new(weir_stage_loop(stage), &receipt_type, sizeof(receipt));
+    weir_item *told =
+        NULL; /* also of one that was stored before; for want of memory it is missed */
+    if (!w->found)
+        told = weir_item_new(weir_stage_loop(stage), &receipt_type, sizeof(receipt));
     if (told == NULL) {
-        weir_drop(in, item); /* who watches misses it */
+        weir_drop(in, item);
         return NULL;
     }
     fill_receipt(w, weir_item_body(told));

@@ -11,6 +11,8 @@
  *   room      more may be sent, after weir_rpc_send said WEIR_EAGAIN or weir_rpc_room 0, or at the
  *             beginning: behind `begin`, or behind the one request; client: before `begin`. Only
  *             where many are sent.
+ *   drain     server: it takes no new calls, and waits for those under way. Calls without an end
+ *             of their own say what is to be said, and finish.
  *   over      the last: with the status of the call. Server: it is answered and that is sent, or
  *             it was cancelled. The call is gone when this returns, unless it is held.
  *
@@ -25,6 +27,7 @@
 #define WEIR_RPC_H
 
 #include <weir/http1.h>
+#include <weir/pipeline.h>
 #include <weir/protobuf.h>
 #include <weir/rpc_wire.h>
 #include <weir/stage.h>
@@ -43,6 +46,9 @@ typedef struct weir_rpc_handler {
     void (*message)(weir_rpc_call *call, const ProtobufCMessage *message, void *user);
     void (*end)(weir_rpc_call *call, void *user);
     void (*room)(weir_rpc_call *call, void *user);
+    /* Once, to each call that was told `begin` and is not finished. A handler that has it is not
+     * told of calls that an interceptor lets in later; those are refused. */
+    void (*drain)(weir_rpc_call *call, void *user);
     void (*over)(weir_rpc_call *call, weir_rpc_code code, void *user);
     size_t state_size; /* of weir_rpc_call_state */
     /* Server: each request, complete, is emitted as an item (see weir_rpc_item) on this output of
@@ -194,6 +200,18 @@ typedef struct weir_rpc_interceptor {
 } weir_rpc_interceptor;
 
 WEIR_API void weir_rpc_resume(weir_rpc_call *call);
+
+/* ---- Figures of a method; see weir_rpc_method_stats ---- */
+
+typedef struct weir_rpc_method_figures {
+    const weir_rpc_method *method;
+    uint64_t started, in_flight;
+    uint64_t by_code[WEIR_RPC_UNAUTHENTICATED + 1]; /* ended so */
+    uint64_t messages_in, messages_out;
+    uint64_t bytes_in, bytes_out; /* of messages, not compressed, without what the wire adds */
+    /* From the head to the end; see weir_duration_quantile for the buckets. */
+    uint64_t duration_ns, duration[WEIR_DURATION_BUCKETS];
+} weir_rpc_method_figures;
 
 #ifdef __cplusplus
 }

@@ -62,9 +62,50 @@ typedef struct weir_rpc_server_config {
  * memory. The stage fails as weir_http_server does, and with WEIR_EUNSUPPORTED in a build without
  * nghttp2.
  *
+ * A call whose deadline came is answered DEADLINE_EXCEEDED; if the peer does not take that within a
+ * second, or has not taken what went before, the call is reset.
+ *
  * Calls are served by the loop that has their connection. A drain says GOAWAY, lets the calls under
- * way end, and refuses new ones. */
+ * way end, telling their handlers (`drain`), and refuses new ones. */
 WEIR_API weir_stage_spec *weir_rpc_server(const weir_rpc_server_config *config);
+
+/* ---- Figures, of all replicas together ----
+ *
+ * weir_pipeline_metrics, and with it the admin's /metrics, shows them as weir_rpc_server_… by
+ * themselves, with the labels method (of those served, no other) and code. Here they are for
+ * programs. `node` is what weir_add gave for the server; any thread, from the start of the pipeline
+ * on, as for weir_node_shared. */
+
+/* Why a call was not let in. */
+#define WEIR_RPC_REFUSED_LIST(X)                                        \
+    X(NOT_A_CALL, "not_a_call")         /* content type, HTTP method */ \
+    X(UNKNOWN_METHOD, "unknown_method") /* also one without handler */  \
+    X(DRAINING, "draining")                                             \
+    X(TOO_MANY, "too_many") /* calls_max */                             \
+    X(NO_MEMORY, "no_memory")
+typedef enum weir_rpc_refused {
+#define WEIR_RPC_REFUSED_ENUM(name, text) WEIR_RPC_REFUSED_##name,
+    WEIR_RPC_REFUSED_LIST(WEIR_RPC_REFUSED_ENUM)
+#undef WEIR_RPC_REFUSED_ENUM
+        WEIR_RPC_REFUSED_COUNT
+} weir_rpc_refused;
+
+typedef struct weir_rpc_server_figures {
+    uint64_t connections, connections_open; /* with their handshake behind them */
+    /* How connections ended, by -status: 0: both sides were done; WEIR_ECLOSED: the peer closed;
+     * WEIR_EDEADLINE, WEIR_EPROTO, WEIR_ELIMIT: cut off; WEIR_ECANCELED: by an abort. */
+    uint64_t connections_over[WEIR_STATUS_COUNT];
+    uint64_t streams, streams_open; /* requests: HTTP/2 streams, and exchanges of HTTP/1.1 */
+    uint64_t streams_over[WEIR_STATUS_COUNT]; /* 0: whole; WEIR_ECANCELED: reset; and as above */
+    uint64_t refused[WEIR_RPC_REFUSED_COUNT];
+} weir_rpc_server_figures;
+
+/* WEIR_ENOTFOUND: not the node of a server that was started; or no method of this index: they are
+ * numbered in the order of the services. */
+WEIR_API weir_status weir_rpc_server_stats(const weir_node *node,
+                                           weir_rpc_server_figures *ret_figures) WEIR_MUST_USE;
+WEIR_API weir_status weir_rpc_method_stats(const weir_node *node, uint32_t index,
+                                           weir_rpc_method_figures *ret_figures) WEIR_MUST_USE;
 
 #ifdef __cplusplus
 }

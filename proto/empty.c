@@ -1,2 +1,0 @@
-/* Placeholder translation unit so that an empty layer links. */
-typedef int wi_proto_empty;
