@@ -21,10 +21,3 @@ weir_status weir_bytes_grow(weir_bytes *buffer, size_t more)
     buffer->cap = cap;
     return WEIR_OK;
 }
-
-void weir_bytes_done(weir_bytes *buffer)
-{
-    weir_memory_free(buffer->env, buffer->at);
-    buffer->at = NULL;
-    buffer->len = buffer->cap = 0;
-}

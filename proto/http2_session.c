@@ -134,9 +134,12 @@ static void stop_request(wi_http2 *h2, int32_t stream)
  * it, which RFC 9113 section 8.1 allows. */
 static void on_end_sent(wi_http2 *h2, int32_t stream)
 {
-    if (h2->session->config.is_client || nghttp2_session_get_stream_remote_close(h2->ng, stream))
+    if (h2->session->config.is_client)
         return;
     wi_http2_exchange *x = wi_http2_exchange_of(h2, stream);
+    if ((x != NULL && x->base.peer_ended) ||
+        nghttp2_session_get_stream_remote_close(h2->ng, stream))
+        return;
     if (x == NULL) {
         stop_request(h2, stream);
     } else if (!x->base.peer_ended) { /* or it ends beneath this very call */

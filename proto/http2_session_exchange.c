@@ -195,12 +195,12 @@ void wi_http2_written(weir_http_exchange *exchange)
 }
 
 /* One piece of memory: nghttp2's form of the fields, and their bytes. */
-static nghttp2_nv *copy_fields(const weir_env *env, const weir_http1_field *fields, size_t n)
+static nghttp2_nv *copy_fields(weir_http_pool *pool, const weir_http1_field *fields, size_t n)
 {
     size_t bytes = n * sizeof(nghttp2_nv);
     for (size_t i = 0; i < n; i++)
         bytes += fields[i].name.len + fields[i].value.len;
-    nghttp2_nv *nv = weir_memory_resize(env, NULL, bytes);
+    nghttp2_nv *nv = wi_http_pool_take(pool, bytes);
     if (nv == NULL)
         return NULL;
     uint8_t *at = (uint8_t *)(nv + n);
@@ -222,7 +222,7 @@ weir_status wi_http2_end(weir_http_exchange *exchange, const weir_http1_field *t
     if (wi_http2_fields_ok(trailers, n) != WEIR_OK)
         return WEIR_EINVAL;
     if (n > 0) {
-        x->trailers = copy_fields(exchange->session->env, trailers, n);
+        x->trailers = copy_fields(exchange->session->pool, trailers, n);
         if (x->trailers == NULL)
             return WEIR_ENOMEM;
         x->trailer_count = n;

@@ -182,6 +182,22 @@ static wi_http2_verdict look_at(wi_http2 *h2)
     }
 }
 
+/* As much of a frame's head as there is. */
+static inline size_t take_head(wi_http2_guard *g, const char *bytes, size_t n)
+{
+    if (g->have == 0 && n >= WI_FRAME_HEAD) {
+        memcpy(g->head, bytes, WI_FRAME_HEAD);
+        g->have = WI_FRAME_HEAD;
+        return WI_FRAME_HEAD;
+    }
+    size_t some = (size_t)WI_FRAME_HEAD - g->have;
+    if (some > n)
+        some = n;
+    memcpy(g->head + g->have, bytes, some);
+    g->have = (uint8_t)(g->have + some);
+    return some;
+}
+
 wi_http2_verdict wi_http2_guard_look(wi_http2 *h2, const char *bytes, size_t n, size_t *ret_fine)
 {
     wi_http2_guard *g = &h2->guard;
@@ -193,12 +209,8 @@ wi_http2_verdict wi_http2_guard_look(wi_http2 *h2, const char *bytes, size_t n, 
             at += skip;
             continue;
         }
-        size_t begin = at, some = WI_FRAME_HEAD - g->have;
-        if (some > n - at)
-            some = n - at;
-        memcpy(g->head + g->have, bytes + at, some);
-        g->have = (uint8_t)(g->have + some);
-        at += some;
+        size_t begin = at;
+        at += take_head(g, bytes + at, n - at);
         if (g->have < WI_FRAME_HEAD)
             break;
         g->have = 0;

@@ -96,12 +96,12 @@ static uint64_t number(weir_http1_span digits)
 /* nghttp2 has looked at which there are, that each comes once, and first. */
 static void take_pseudo(wi_http2_block *block, weir_http1_span name, weir_http1_span value)
 {
-    if (is(name, TEXT(":method")))
-        block->method = value;
-    else if (is(name, TEXT(":path")))
+    if (name.len == 5) /* ":path" */
         block->path = value;
-    else if (is(name, TEXT(":authority")))
+    else if (name.len == 10) /* ":authority" */
         block->authority = value;
+    else if (name.len == 7 && name.at[1] == 'm')
+        block->method = value;
     else if (is(name, TEXT(":scheme")))
         block->scheme = value;
     else if (is(name, TEXT(":status")))
@@ -145,6 +145,26 @@ static bool take_field(wi_http2 *h2, weir_http1_span name, weir_http1_span value
     return true;
 }
 
+/* Most names and values are short: a call for each would cost more than the copy. */
+static inline void copy(char *to, const uint8_t *from, size_t n)
+{
+    if (n >= 8 && n <= 16) {
+        uint64_t first, last;
+        memcpy(&first, from, 8);
+        memcpy(&last, from + n - 8, 8);
+        memcpy(to, &first, 8);
+        memcpy(to + n - 8, &last, 8);
+    } else if (n >= 4 && n < 8) {
+        uint32_t first, last;
+        memcpy(&first, from, 4);
+        memcpy(&last, from + n - 4, 4);
+        memcpy(to, &first, 4);
+        memcpy(to + n - 4, &last, 4);
+    } else if (n > 0) {
+        memcpy(to, from, n);
+    }
+}
+
 /* Copies them, which costs less than to hold nghttp2's. */
 static bool take(wi_http2 *h2, const uint8_t *name, size_t name_len, const uint8_t *value,
                  size_t value_len)
@@ -156,9 +176,8 @@ static bool take(wi_http2 *h2, const uint8_t *name, size_t name_len, const uint8
         text = h2->block.text;
     }
     char *at = text->at + text->len;
-    memcpy(at, name, name_len);
-    if (value_len > 0)
-        memcpy(at + name_len, value, value_len);
+    copy(at, name, name_len);
+    copy(at + name_len, value, value_len);
     text->len += name_len + value_len;
     weir_http1_span name_span = { at, name_len }, value_span = { at + name_len, value_len };
     if (name_len == 0 || at[0] != ':')
@@ -284,9 +303,23 @@ static bool value_ok(weir_http1_span value)
     return wi_http1_value_end(at, end) == end;
 }
 
+/* Eight bytes that are all lower-case letters or '-', as most names are made of. */
+static bool is_plain(const char *at)
+{
+    const uint64_t each = UINT64_C(0x0101010101010101), high = each * 0x80;
+    uint64_t word, dash;
+    memcpy(&word, at, 8);
+    dash = high - (word ^ each * '-'); /* a high bit stays where there is no difference */
+    uint64_t letter = (word + each * (0x80 - 'a')) & ~(word + each * (0x7f - 'z'));
+    return (word & high) == 0 && ((letter | dash) & high) == high;
+}
+
 static bool token_ok(weir_http1_span token)
 {
     unsigned all = WI_TOKEN;
+    if (token.len >= 8 && token.len <= 16 && is_plain(token.at) &&
+        is_plain(token.at + token.len - 8))
+        return true;
     for (size_t i = 0; i < token.len; i++)
         all &= wi_http1_class[(unsigned char)token.at[i]];
     return token.len > 0 && all != 0;

@@ -2,6 +2,9 @@
 #include "http_session_internal.h"
 
 #include <assert.h>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 /* Steps of 32 bytes up to 512, from there on 16 to each doubling up to 128 KiB; larger blocks are
  * not kept. */
@@ -16,7 +19,8 @@ enum {
     RESERVED,
     SHARED,
     RESERVE_BYTES = 4096,
-    KEEP_DEFAULT = 4 * 1024 * 1024
+    KEEP_DEFAULT = 4 * 1024 * 1024,
+    MUCH_BYTES = 16 * 1024 * 1024
 };
 
 /* In front of each block. Eight bytes: nothing in here is aligned to more. */
@@ -30,6 +34,7 @@ struct weir_http_pool {
     weir_env env; /* this pool as an allocator */
     const weir_env *below;
     size_t kept, keep_max;
+    size_t held, held_most; /* from below; the most since the last sweep */
     block *kept_of[CLASSES];
     block *shared; /* while somebody borrows it */
     size_t shared_bytes;
@@ -57,6 +62,24 @@ static size_t class_bytes(unsigned class)
     return ((size_t)1 << log) + ((size_t)(above % 16 + 1) << (log - 4));
 }
 
+/* The size of large ones stands beside the class, as far as it fits. */
+static uint64_t class_with(unsigned class, size_t size)
+{
+    return class | (uint64_t)(class != LARGE ? 0 : size < UINT32_MAX ? size : UINT32_MAX) << 32;
+}
+
+static size_t held_by(uint64_t class)
+{
+    return (unsigned)class == LARGE ? (size_t)(class >> 32) : class_bytes((unsigned)class);
+}
+
+static void hold(weir_http_pool *pool, uint64_t class)
+{
+    pool->held += held_by(class);
+    if (pool->held > pool->held_most)
+        pool->held_most = pool->held;
+}
+
 void *wi_http_pool_take(weir_http_pool *pool, size_t bytes)
 {
     unsigned class = class_of(bytes);
@@ -64,15 +87,17 @@ void *wi_http_pool_take(weir_http_pool *pool, size_t bytes)
     if (class < CLASSES && (b = pool->kept_of[class]) != NULL) {
         pool->kept_of[class] = b->next;
         pool->kept -= class_bytes(class);
-    } else {
-        size_t size = class == LARGE ? bytes : class_bytes(class);
-        if (size > SIZE_MAX - sizeof *b)
-            return NULL;
-        b = weir_memory_resize(pool->below, NULL, sizeof *b + size);
-        if (b == NULL)
-            return NULL;
+        b->class = class;
+        return b + 1;
     }
-    b->class = class;
+    size_t size = class == LARGE ? bytes : class_bytes(class);
+    if (size > SIZE_MAX - sizeof *b)
+        return NULL;
+    b = weir_memory_resize(pool->below, NULL, sizeof *b + size);
+    if (b == NULL)
+        return NULL;
+    b->class = class_with(class, size);
+    hold(pool, b->class);
     return b + 1;
 }
 
@@ -137,6 +162,7 @@ void wi_http_pool_give(weir_http_pool *pool, void *memory)
     }
     size_t size = class == LARGE ? 0 : class_bytes(class);
     if (class == LARGE || pool->kept + size > pool->keep_max) {
+        pool->held -= held_by(b->class);
         weir_memory_free(pool->below, b);
         return;
     }
@@ -160,7 +186,12 @@ static void *pool_resize(void *memory, size_t bytes, void *user)
         if (bytes > SIZE_MAX - sizeof *b)
             return NULL;
         b = weir_memory_resize(pool->below, b, sizeof *b + bytes);
-        return b == NULL ? NULL : b + 1;
+        if (b == NULL)
+            return NULL;
+        pool->held -= held_by(b->class);
+        b->class = class_with(LARGE, bytes);
+        hold(pool, b->class);
+        return b + 1;
     }
     size_t size = wi_http_pool_bytes(memory);
     if (class != LARGE && bytes <= size)
@@ -196,6 +227,19 @@ void weir_http_pool_free(weir_http_pool *pool)
             weir_memory_free(pool->below, b);
         }
     weir_memory_free(pool->below, pool);
+}
+
+/* What was freed lies between what is kept, and malloc() gives back by itself but what lies behind
+ * all of that: the most that ever was in use would stay ours. */
+void weir_http_pool_sweep(weir_http_pool *pool)
+{
+    if (pool->held_most - pool->held < MUCH_BYTES || pool->held > pool->held_most / 2)
+        return;
+    pool->held_most = pool->held;
+#if defined(__GLIBC__)
+    if (pool->below == NULL || pool->below->allocator.resize == NULL)
+        (void)malloc_trim(0);
+#endif
 }
 
 const weir_env *weir_http_pool_env(const weir_http_pool *pool)

@@ -313,9 +313,10 @@ void *weir_http_session_user(const weir_http_session *session)
 
 weir_http_exchange *wi_http_exchange_new(weir_http_session *session)
 {
-    weir_http_exchange *exchange = weir_memory_new(session->env, session->ops->exchange_bytes);
+    weir_http_exchange *exchange = wi_http_pool_take(session->pool, session->ops->exchange_bytes);
     if (exchange == NULL)
         return NULL;
+    memset(exchange, 0, session->ops->exchange_bytes);
     exchange->session = session;
     exchange->user = session->config.user;
     exchange->body = (weir_bytes){ .env = session->env, .bytes_max = SIZE_MAX };
@@ -346,7 +347,7 @@ static void free_unlinked(weir_http_exchange *exchange)
     weir_http_session *session = exchange->session;
     session->ops->exchange_done(exchange);
     weir_bytes_done(&exchange->body);
-    weir_memory_free(session->env, exchange);
+    wi_http_pool_give(session->pool, exchange);
 }
 
 void wi_http_exchange_free(weir_http_exchange *exchange)

@@ -1,4 +1,5 @@
 /* HTTP/2 sessions: a client and a server in memory, by the public interface alone. */
+#include "effort.h"
 #include "http2_frames.h"
 #include "http_session_rig.h"
 
@@ -146,7 +147,7 @@ static void what_nobody_consumes_closes_the_window_and_consuming_opens_it(void *
     rig_exchange *at = p.server->x[0];
     assert_int_equal(at->body_bytes, 65536);
     assert_true(weir_http_exchange_room(x->exchange) > 0);
-    assert_int_equal(x->rooms, 0); /* not worth while yet */
+    assert_int_equal(x->rooms, 0);                 /* not worth while yet */
     weir_http_exchange_consume(at->exchange, 100); /* none is left: told at once */
     pump(p.client, p.server);
     assert_int_equal(at->body_bytes, 65636);
@@ -649,6 +650,43 @@ static void sessions_may_share_a_pool(void **state)
     weir_http_pool_free(pool);
 }
 
+static size_t resident_bytes(void)
+{
+    size_t all = 0, resident = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+    assert_non_null(statm);
+    assert_int_equal(fscanf(statm, "%zu %zu", &all, &resident), 2);
+    fclose(statm);
+    return resident * 4096;
+}
+
+/* Blocks of 60 KiB with small ones between, which stay. */
+static void a_pool_that_is_swept_gives_back_what_was_in_use(void **state)
+{
+    enum { BLOCKS = 1000, BYTES = 60 * 1024 };
+    static void *large[BLOCKS], *small[BLOCKS];
+    (void)state;
+    if (IS_SANITIZED)
+        skip(); /* memory is not malloc()'s own then */
+    weir_http_pool *pool = weir_http_pool_new(NULL, 0);
+    const weir_env *env = weir_http_pool_env(pool);
+    for (int i = 0; i < BLOCKS; i++) {
+        large[i] = weir_memory_resize(env, NULL, BYTES);
+        small[i] = weir_memory_resize(env, NULL, 2048);
+        memset(large[i], i, BYTES);
+    }
+    size_t most = resident_bytes();
+    weir_http_pool_sweep(pool);
+    assert_true(resident_bytes() >= most);
+    for (int i = 0; i < BLOCKS; i++)
+        weir_memory_free(env, large[i]);
+    weir_http_pool_sweep(pool);
+    assert_true(resident_bytes() < most - (size_t)BLOCKS * BYTES / 2);
+    for (int i = 0; i < BLOCKS; i++)
+        weir_memory_free(env, small[i]);
+    weir_http_pool_free(pool);
+}
+
 /* Runs with the nth allocation of a side failing; false: there were not as many. */
 static bool runs_with_failure(size_t nth, bool of_server, bool for_good)
 {
@@ -752,6 +790,7 @@ int main(void)
         cmocka_unit_test(the_preface_tells_http_2_however_it_is_cut),
         cmocka_unit_test(calls_in_steady_state_allocate_nothing),
         cmocka_unit_test(sessions_may_share_a_pool),
+        cmocka_unit_test(a_pool_that_is_swept_gives_back_what_was_in_use),
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(without_the_preface_it_is_http_1),
     };

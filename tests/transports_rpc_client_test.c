@@ -911,6 +911,52 @@ static void messages_wait_for_the_connection_within_bounds(void **state)
     weir_loop_free(r.loop);
 }
 
+/* ---- Calls as stages ---- */
+
+static bool piped;
+
+static void pipe_over(weir_pipeline *pipeline, weir_status status, void *user)
+{
+    (void)pipeline;
+    (void)user;
+    assert_int_equal(status, WEIR_OK);
+    piped = true;
+}
+
+static const ProtobufCMessage *same(const weir_item *item, void *user)
+{
+    (void)user;
+    return weir_rpc_message_of(item)->message;
+}
+
+static void what_one_call_brings_goes_into_another(void **state)
+{
+    rig r = { 0 };
+    caller from = { 0 }, to = { 0 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    piped = false;
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    stream_of(&from, &r, channel, 2000, 1000);
+    weir_rpc_handler only_over = { .begin = on_begin, .message = on_message, .over = on_over };
+    to.r = &r;
+    assert_int_equal(
+        weir_rpc_start(channel, &streams_methods[COLLECT], NULL, &only_over, &to, &to.call),
+        WEIR_OK);
+    weir_pipeline *pipeline = weir_pipeline_new(&(weir_pipeline_config){ .env = &r.env });
+    weir_from(pipeline, weir_rpc_messages(from.call));
+    weir_into(pipeline, weir_rpc_replies(to.call, same, NULL));
+    assert_int_equal(weir_pipeline_start(pipeline, &r.loop, 1, pipe_over, NULL), WEIR_OK);
+    TURN_UNTIL(&r, piped);
+    expect(&from, WEIR_RPC_OK);
+    expect(&to, WEIR_RPC_OK);
+    assert_int_equal(to.collected, 2000);
+    assert_int_equal(from.messages, 0);
+    weir_pipeline_free(pipeline);
+    stop(&r, channel);
+}
+
 /* ---- The end of a channel ---- */
 
 static void free_channel_at_over(weir_rpc_call *call, weir_rpc_code code, void *user)
@@ -1238,6 +1284,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_is_not_asked_for_stays_with_the_server),
         cmocka_unit_test(what_the_server_does_not_take_leaves_no_room),
         cmocka_unit_test(messages_wait_for_the_connection_within_bounds),
+        cmocka_unit_test(what_one_call_brings_goes_into_another),
         cmocka_unit_test(a_channel_is_freed_with_calls_running),
         cmocka_unit_test(interceptors_may_add_wait_and_refuse),
         cmocka_unit_test(wrong_configurations_are_refused),

@@ -252,6 +252,15 @@ static void tell_over(weir_rpc_call *call)
     }
 }
 
+/* An item that was answered, and goes on, was not given up; nor is what came of a client's call
+ * that ended well. */
+static bool goes_on_well(const weir_rpc_call *call)
+{
+    if (call->core->side->is_client)
+        return call->code == WEIR_RPC_OK;
+    return call->item_live && call->out_ended && !call->failed && !call->cancelled;
+}
+
 void wi_rpc_call_over(weir_rpc_call *call, weir_rpc_code code)
 {
     if (call->over_told)
@@ -263,8 +272,7 @@ void wi_rpc_call_over(weir_rpc_call *call, weir_rpc_code code)
     call->waits = false;
     wi_rpc_call_deafen(call);
     weir_timer_stop(call->core->loop, &call->deadline);
-    /* An item that was answered, and goes on, was not given up. */
-    if (!call->item_live || !call->out_ended || call->failed || call->cancelled)
+    if (!goes_on_well(call))
         weir_context_cancel(&call->context, WEIR_ECANCELED);
     count_over(call);
     call->holds++; /* until all were told */

@@ -80,12 +80,13 @@ static void keep_error(weir_rpc_call *call, const weir_rpc_error *error)
 }
 
 /* The caller's context may go as soon as it knows that the call is over. */
-static void leave_context(weir_rpc_call *call)
+static void leave_context(weir_rpc_call *call, weir_rpc_code code)
 {
     unwatch(call);
     if (!weir_context_is_bare(&call->context))
         return;
-    weir_context_cancel(&call->context, WEIR_ECANCELED);
+    if (code != WEIR_RPC_OK)
+        weir_context_cancel(&call->context, WEIR_ECANCELED);
     weir_context_done(&call->context);
 }
 
@@ -98,7 +99,7 @@ static void settle(weir_rpc_call *call, const weir_rpc_error *error)
     call->trailers = weir_rpc_wire_trailers(&call->wire, &call->trailer_count);
     wi_rpc_client_withdraw(call);
     weir_timer_stop(channel->loop, &t->again);
-    leave_context(call);
+    leave_context(call, error->code);
     if (!t->counted)
         return;
     t->counted = false;
@@ -253,7 +254,7 @@ static void drop(weir_rpc_call *call)
     call->is_over = call->over_told = true;
     if (call->side_data != NULL) {
         weir_timer_stop(call->core->loop, &call->deadline);
-        leave_context(call);
+        leave_context(call, WEIR_RPC_CANCELLED);
     }
     wi_rpc_call_maybe_free(call);
 }

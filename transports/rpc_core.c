@@ -190,7 +190,7 @@ weir_status wi_rpc_core_open(wi_rpc_core *core)
     core->task = (weir_task)WEIR_TASK(run, core);
     if (core->pool_env == NULL)
         core->pool_env = core->env;
-    if (core->wire_limits.no_gzip)
+    if (core->wire_limits.no_gzip || !WEIR_HAVE_ZLIB)
         return WEIR_OK;
     core->gzip = weir_rpc_gzip_new(core->env);
     return core->gzip != NULL ? WEIR_OK : WEIR_ENOMEM;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 enum { METHODS_MAX = 65536 };
+#define MIX UINT64_C(0x9e3779b97f4a7c15)
 
 static bool is_served(const weir_rpc_handler *handler)
 {
@@ -15,14 +16,17 @@ static bool is_served(const weir_rpc_handler *handler)
 static uint32_t hash_of(const char *at, size_t n)
 {
     uint64_t hash = n, word = 0;
-    for (; n >= 8; at += 8, n -= 8) {
-        memcpy(&word, at, 8);
-        hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
-        hash ^= hash >> 32;
+    if (n < 8) {
+        memcpy(&word, at, n);
+        return (uint32_t)(((hash ^ word) * MIX) >> 32);
     }
-    word = 0;
-    memcpy(&word, at, n);
-    hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+    memcpy(&word, at + n - 8, 8); /* the rest, and some that was there before */
+    hash ^= word;
+    for (; n > 8; at += 8, n -= 8) {
+        memcpy(&word, at, 8);
+        hash = (hash << 7 | hash >> 57) ^ word;
+    }
+    hash = (hash ^ hash >> 32) * MIX;
     return (uint32_t)(hash >> 32);
 }
 

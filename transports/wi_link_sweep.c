@@ -73,6 +73,7 @@ static void sweep(weir_timer *timer, void *user)
         next = link->next;
         sweep_one(link, now);
     }
+    weir_http_pool_sweep(links->pool);
     if (links->first != NULL)
         weir_timer_start(links->loop, timer, interval_of(&links->config), sweep, links);
 }

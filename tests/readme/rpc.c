@@ -81,7 +81,9 @@ static weir_status authenticate(weir_rpc_call *call, void *user)
 
 typedef struct app {
     numbers_v1_numbers_server numbers;
-    const weir_rpc_service *services[1];
+    weir_rpc_health *health;
+    weir_rpc_reflection *reflection;
+    const weir_rpc_service *services[3];
     weir_rpc_interceptor auth;
     const weir_rpc_interceptor *interceptors[1];
     weir_pipeline *pipeline;
@@ -95,6 +97,14 @@ typedef struct app {
     int under_way;
 } app;
 
+static void *must(void *made)
+{
+    if (made != NULL)
+        return made;
+    fputs("numbers: out of memory\n", stderr);
+    exit(1);
+}
+
 static void wire(app *a, weir_rpc_server_config config)
 {
     a->numbers = (numbers_v1_numbers_server){
@@ -103,14 +113,25 @@ static void wire(app *a, weir_rpc_server_config config)
         .halve = { .output_plus_1 = 1 },
     };
     a->services[0] = numbers_v1_numbers_service_of(&a->numbers);
+    a->health = must(weir_rpc_health_new(NULL));
+    a->services[1] = weir_rpc_health_service(a->health);
+    a->reflection = must(weir_rpc_reflection_new(NULL, a->services, 2));
+    a->services[2] = weir_rpc_reflection_service(a->reflection, WEIR_RPC_REFLECTION_V1);
     config.services = a->services;
-    config.service_count = 1;
+    config.service_count = 3;
 
     weir_pipeline *p = a->pipeline = weir_pipeline_new(NULL);
     weir_node *server = weir_add(p, weir_rpc_server(&config));
     weir_at(p, server); /* what follows stands at its output 0, which is 1 in output_plus_1 */
     weir_via(p, weir_rate_limit(&(weir_rate_limit_config){ .rate = 1000, .enforce = true }));
     weir_into(p, weir_for_each(halve, NULL));
+}
+
+static void unwire(app *a)
+{
+    weir_pipeline_free(a->pipeline);
+    weir_rpc_reflection_free(a->reflection);
+    weir_rpc_health_free(a->health);
 }
 
 static int serve(app *a, const char *listen, const char *token)
@@ -124,7 +145,7 @@ static int serve(app *a, const char *listen, const char *token)
     weir_status status = weir_run(a->pipeline); /* one loop per core, until SIGTERM */
     if (status != WEIR_OK)
         fprintf(stderr, "numbers: %s\n", weir_pipeline_why(a->pipeline));
-    weir_pipeline_free(a->pipeline);
+    unwire(a);
     return status == WEIR_OK ? 0 : 1;
 }
 
@@ -253,7 +274,7 @@ static int call_itself(app *a)
         fprintf(stderr, "numbers: %s\n", weir_pipeline_why(a->pipeline));
     else
         event_base_dispatch(a->base);
-    weir_pipeline_free(a->pipeline);
+    unwire(a);
     weir_loop_free(a->loop);
     event_base_free(a->base);
     printf("numbers: 12 squared is %llu, counted to %llu, half of 42 is %llu, of 7: %s\n",

@@ -48,6 +48,11 @@ static void log_line(weir_log_level level, const char *line, void *user)
         fprintf(stderr, "streams: %s\n", line);
 }
 
+static void print_address(const address *at, uint16_t port)
+{
+    printf(strchr(at->host, ':') != NULL ? "[%s]:%u" : "%s:%u", at->host, port);
+}
+
 /* Each loop says so; the first is enough. */
 static void listens(uint16_t port, void *user)
 {
@@ -55,9 +60,12 @@ static void listens(uint16_t port, void *user)
     unsigned none = 0;
     if (!atomic_compare_exchange_strong(&s->orders.port, &none, port))
         return;
-    printf("streams: listening on %s:%u", s->orders.options.listen.host, port);
-    if (s->orders.admin_port != 0)
-        printf(", admin on %s:%u", s->orders.options.admin.host, s->orders.admin_port);
+    printf("streams: listening on ");
+    print_address(&s->orders.options.listen, port);
+    if (s->orders.admin_port != 0) {
+        printf(", admin on ");
+        print_address(&s->orders.options.admin, s->orders.admin_port);
+    }
     putchar('\n');
     fflush(stdout);
 }

@@ -39,7 +39,7 @@ static void fill_receipt(const work *w, receipt *r)
     memcpy(r->currency, w->order.currency, sizeof r->currency);
     r->message.id = r->id;
     r->message.currency = r->currency;
-    r->message.total = w->order.amount;
+    r->message.total = w->price >= 0 ? w->price : w->order.amount;
     r->message.status = w->service->options.store != STORE_NONE ? "stored" : "taken";
 }
 

@@ -42,7 +42,13 @@ static inline weir_status weir_bytes_append(weir_bytes *buffer, const void *byte
     return WEIR_OK;
 }
 /* Frees the bytes; it is an empty buffer of the same limit then. */
-WEIR_API void weir_bytes_done(weir_bytes *buffer);
+static inline void weir_bytes_done(weir_bytes *buffer)
+{
+    if (buffer->at != NULL)
+        weir_memory_free(buffer->env, buffer->at);
+    buffer->at = NULL;
+    buffer->len = buffer->cap = 0;
+}
 
 #ifdef __cplusplus
 }

@@ -103,6 +103,9 @@ typedef struct weir_http_session_config {
  * Free it after its sessions. */
 WEIR_API weir_http_pool *weir_http_pool_new(const weir_env *env, size_t keep_bytes_max);
 WEIR_API void weir_http_pool_free(weir_http_pool *pool);
+/* Has memory go back to the system, if much less is in use than was (by half, and by 16 MiB) and
+ * the allocator is malloc(): call it about once a second. */
+WEIR_API void weir_http_pool_sweep(weir_http_pool *pool);
 /* The pool as an allocator, for what belongs to exchanges; on its thread only. */
 WEIR_API const weir_env *weir_http_pool_env(const weir_http_pool *pool);
 

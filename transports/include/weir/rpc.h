@@ -72,8 +72,8 @@ WEIR_API weir_rpc_protocol weir_rpc_call_protocol(const weir_rpc_call *call);
 WEIR_API weir_loop *weir_rpc_call_loop(const weir_rpc_call *call);
 /* With its deadline and its trace (of the caller's "traceparent", or a new one, in a span of its
  * own); cancelled when the peer cancels, or the call is over; not if an item was answered and goes
- * on. What is below it (contexts, watches, calls of clients) may end later than the call: its
- * memory waits for that. */
+ * on, nor on the client by an end that is OK. What is below it (contexts, watches, calls of
+ * clients) may end later than the call: its memory waits for that. */
 WEIR_API weir_context *weir_rpc_call_context(weir_rpc_call *call);
 /* handler.state_size zeroed bytes. */
 WEIR_API void *weir_rpc_call_state(const weir_rpc_call *call);
