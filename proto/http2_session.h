@@ -57,6 +57,7 @@ typedef struct wi_http2_block {
 typedef struct wi_http2 {
     nghttp2_session *ng;
     weir_http_session *session;
+    struct wi_http2_exchange *recent; /* that was asked for last; frames of one come in a row */
     weir_bytes *out; /* beneath output */
     size_t out_end;  /* where it is enough */
     wi_http2_guard guard;

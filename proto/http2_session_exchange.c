@@ -17,8 +17,13 @@ static wi_http2 *h2_of(const weir_http_exchange *exchange)
 
 wi_http2_exchange *wi_http2_exchange_of(wi_http2 *h2, int32_t stream)
 {
+    if (h2->recent != NULL && h2->recent->stream == stream)
+        return h2->recent;
     void *user = nghttp2_session_get_stream_user_data(h2->ng, stream);
-    return user == &wi_http2_disowned ? NULL : user;
+    if (user == NULL || user == &wi_http2_disowned)
+        return NULL;
+    h2->recent = user;
+    return user;
 }
 
 /* A call of nghttp2 failed that nobody can be told of. */
@@ -172,6 +177,7 @@ int wi_http2_refuse(wi_http2 *h2, wi_http2_exchange *x, const char *status)
                       .namelen = 7,
                       .value = (uint8_t *)(uintptr_t)status,
                       .valuelen = 3 };
+    h2->recent = NULL;
     must(h2, nghttp2_session_set_stream_user_data(h2->ng, stream, &wi_http2_disowned));
     wi_http_exchange_free(&x->base);
     must(h2, nghttp2_submit_response(h2->ng, stream, &nv, 1, NULL));
@@ -251,6 +257,7 @@ void wi_http2_reset(weir_http_exchange *exchange, uint32_t h2_code)
 {
     wi_http2 *h2 = h2_of(exchange);
     int32_t stream = x_of(exchange)->stream;
+    h2->recent = NULL;
     (void)nghttp2_session_set_stream_user_data(h2->ng, stream, &wi_http2_disowned);
     must(h2, nghttp2_submit_rst_stream(h2->ng, NGHTTP2_FLAG_NONE, stream, h2_code));
 }
@@ -260,6 +267,8 @@ void wi_http2_exchange_done(weir_http_exchange *exchange)
     wi_http2_exchange *x = x_of(exchange);
     wi_http2 *h2 = h2_of(exchange);
     h2->idle_ns = exchange->session->now_ns;
+    if (h2->recent == x)
+        h2->recent = NULL;
     if (exchange->session->exchanges == 0 && h2->block.stream == 0)
         wi_http2_block_end(h2); /* gives its room back */
     weir_memory_free(exchange->session->env, x->trailers);

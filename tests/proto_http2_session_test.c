@@ -687,6 +687,62 @@ static void a_pool_that_is_swept_gives_back_what_was_in_use(void **state)
     weir_http_pool_free(pool);
 }
 
+/* One buffer for frames serves all servers of a pool, so what one has said in part is not what
+ * another says next. */
+static void servers_of_a_pool_may_speak_by_turns(void **state)
+{
+    static char body[40000], text[20000];
+    enum { N = 3 };
+    pair p[N];
+    rig_exchange *x[N];
+    weir_http_pool *pool = weir_http_pool_new(NULL, 0);
+    const weir_http1_field field = { SPAN("x-long"), { text, sizeof text } };
+    (void)state;
+    assert_non_null(pool);
+    for (int i = 0; i < N; i++) {
+        side *client = side_new(true), *server = side_new(false);
+        client->config.pool = server->config.pool = pool;
+        client->config.head_bytes_max = 64 * 1024;
+        p[i] = pair_of(client, server);
+        x[i] = rig_open(client, true);
+        pump(client, server);
+    }
+    for (int i = 0; i < N; i++) {
+        weir_http_exchange *exchange = p[i].server->x[0]->exchange;
+        weir_http_head head = { .status = 200, .fields = &field, .field_count = 1 };
+        head.content_length = UINT64_MAX;
+        memset(text, 'a' + i, sizeof text);
+        memset(body, 'A' + i, sizeof body);
+        assert_int_equal(weir_http_exchange_respond(exchange, &head), WEIR_OK);
+        assert_int_equal(rig_write(exchange, body, sizeof body), WEIR_OK);
+        assert_int_equal(
+            weir_http_exchange_end(exchange, &(weir_http1_field){ SPAN("t"), { text, 9 } }, 1),
+            WEIR_OK);
+    }
+    for (bool some = true; some;) {
+        some = false;
+        for (int i = 0; i < N; i++) { /* a frame, or a part of a head, of each */
+            weir_bytes *out = &p[i].server->out;
+            out->len = 0;
+            assert_int_equal(weir_http_session_output(p[i].server->session, out, 1, 1), WEIR_OK);
+            some = some || out->len > 0;
+            assert_int_equal(side_feed(p[i].client, out->at, out->len), WEIR_OK);
+            out->len = 0;
+        }
+    }
+    for (int i = 0; i < N; i++) {
+        char trailers[] = "t=aaaaaaaaa;";
+        memset(body, 'A' + i, sizeof body);
+        memset(trailers + 2, 'a' + i, 9);
+        assert_int_equal(x[i]->status, WEIR_OK);
+        assert_string_equal(x[i]->trailers, trailers);
+        assert_int_equal(x[i]->body_bytes, sizeof body);
+        assert_memory_equal(x[i]->body, body, sizeof body);
+        pair_free(p[i]);
+    }
+    weir_http_pool_free(pool);
+}
+
 /* Runs with the nth allocation of a side failing; false: there were not as many. */
 static bool runs_with_failure(size_t nth, bool of_server, bool for_good)
 {
@@ -791,6 +847,7 @@ int main(void)
         cmocka_unit_test(calls_in_steady_state_allocate_nothing),
         cmocka_unit_test(sessions_may_share_a_pool),
         cmocka_unit_test(a_pool_that_is_swept_gives_back_what_was_in_use),
+        cmocka_unit_test(servers_of_a_pool_may_speak_by_turns),
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(without_the_preface_it_is_http_1),
     };
