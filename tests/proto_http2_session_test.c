@@ -711,7 +711,7 @@ static void servers_of_a_pool_may_speak_by_turns(void **state)
         weir_http_exchange *exchange = p[i].server->x[0]->exchange;
         weir_http_head head = { .status = 200, .fields = &field, .field_count = 1 };
         head.content_length = UINT64_MAX;
-        memset(text, 'a' + i, sizeof text);
+        memset(text, '{' + i, sizeof text); /* which HPACK's code makes no shorter */
         memset(body, 'A' + i, sizeof body);
         assert_int_equal(weir_http_exchange_respond(exchange, &head), WEIR_OK);
         assert_int_equal(rig_write(exchange, body, sizeof body), WEIR_OK);
@@ -733,7 +733,7 @@ static void servers_of_a_pool_may_speak_by_turns(void **state)
     for (int i = 0; i < N; i++) {
         char trailers[] = "t=aaaaaaaaa;";
         memset(body, 'A' + i, sizeof body);
-        memset(trailers + 2, 'a' + i, 9);
+        memset(trailers + 2, '{' + i, 9);
         assert_int_equal(x[i]->status, WEIR_OK);
         assert_string_equal(x[i]->trailers, trailers);
         assert_int_equal(x[i]->body_bytes, sizeof body);
