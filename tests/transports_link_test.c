@@ -157,6 +157,26 @@ static void a_reset_is_noticed_while_nothing_is_read(void **state)
     rig_stop(r);
 }
 
+/* The socket tells both at once, and there is nothing to be sent that would fail. */
+static void a_reset_is_noticed_that_comes_along_with_a_request(void **state)
+{
+    static const struct linger hard = { .l_onoff = 1 };
+    rig *r = rig_new();
+    (void)state;
+    r->at_server.waits = true;
+    rig_start(r, NULL);
+    int fd = raw_dial(r);
+    UNTIL(r, r->at_server.ups == 1);
+    settle(r);
+    raw_say(fd, GET);
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    close(fd);
+    UNTIL(r, r->at_server.overs == 1);
+    assert_int_equal(r->at_server.heads, 1);
+    assert_int_equal(r->at_server.exchange_over, WEIR_ECLOSED);
+    rig_stop(r);
+}
+
 static void a_reset_of_ours_ends_the_connection(void **state)
 {
     rig *r = rig_new();
@@ -462,6 +482,7 @@ int main(void)
         cmocka_unit_test(a_bad_request_is_answered_before_the_end),
         cmocka_unit_test(a_peer_that_ended_its_side_is_still_answered),
         cmocka_unit_test(a_reset_is_noticed_while_nothing_is_read),
+        cmocka_unit_test(a_reset_is_noticed_that_comes_along_with_a_request),
         cmocka_unit_test(a_reset_of_ours_ends_the_connection),
         cmocka_unit_test(a_peer_that_never_reads_is_cut_off_and_holds_little),
         cmocka_unit_test(a_window_that_is_full_stops_the_peer),

@@ -49,6 +49,7 @@ struct wi_link {
     uint8_t phase;
     bool accepted, is_dirty;
     bool readable;   /* the socket may have more */
+    bool unsure;     /* it was not asked since a read that seemed to be the last */
     bool blocked;    /* the socket takes no more */
     bool peer_ended; /* the peer sends no more */
     bool told_end;   /* the session knows that */

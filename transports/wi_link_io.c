@@ -47,8 +47,10 @@ static void read_some(wi_link *link)
         return;
     }
     /* Edge-triggered: a short read has emptied the socket, but for an end that came before it. */
-    if (link->tls == NULL && n < WI_LINK_READ_BYTES && !link->hup)
+    if (link->tls == NULL && n < WI_LINK_READ_BYTES && !link->hup) {
         link->readable = false;
+        link->unsure = true;
+    }
     feed(link, links->scratch, n);
 }
 
@@ -131,6 +133,7 @@ static size_t transmit(wi_link *link, const char *at, size_t n)
         if (write_failed(link, io))
             break;
         sent += some;
+        link->unsure = false; /* it would have failed */
         link->wrote_ns = weir_loop_now(link->links->loop);
     }
     return sent;
@@ -177,6 +180,21 @@ static bool send_portion(wi_link *link)
     return false;
 }
 
+/* A reset that came along with what was read last is no event of its own, and libevent does not
+ * tell it from readiness (EPOLLERR). */
+static void look_for_reset(wi_link *link)
+{
+    char next;
+    if (!link->unsure)
+        return;
+    link->unsure = false;
+    ssize_t n = recv(link->fd, &next, 1, MSG_PEEK);
+    if (n >= 0)
+        link->readable = true;
+    else if (errno != EAGAIN && errno != EINTR)
+        wi_link_kill(link, WEIR_ECLOSED, "the connection broke");
+}
+
 /* Everything was said that will be. */
 static void wind_down(wi_link *link)
 {
@@ -201,6 +219,9 @@ void wi_link_send(wi_link *link)
         wind_down(link);
         return;
     }
+    look_for_reset(link);
+    if (link->phase != WI_LINK_UP)
+        return;
     bool more_out = portions == WI_LINK_WRITES_MAX;
     bool more_in = (link->in.len != 0 || link->readable || (link->peer_ended && !link->told_end)) &&
                    weir_http_session_wants_input(link->session);
