@@ -2,6 +2,8 @@
  * deadlines, cancels, limits, interceptors, items, drain. */
 #include "rpc_rig.h"
 
+#include <weir/stages.h>
+
 /* ---- Handlers ---- */
 
 static void expect_taken(weir_status status)
@@ -1078,6 +1080,74 @@ static void a_call_is_a_source_and_a_sink(void **state)
     rig_stop(&r);
 }
 
+/* Two that stream, and one whose messages go to both: the very same items. */
+static weir_rpc_call *listeners[2];
+static int listener_count;
+
+static void listen_by_stages(weir_rpc_call *call, void *user)
+{
+    (void)user;
+    listeners[listener_count++] = call;
+}
+
+static void speak_by_stages(weir_rpc_call *call, void *user)
+{
+    weir_loop *loop = weir_rpc_call_loop(call);
+    (void)user;
+    inner_finished = false;
+    inner = weir_pipeline_new(NULL);
+    weir_from(inner, weir_rpc_messages(call));
+    weir_node *all = weir_via(inner, weir_broadcast(WEIR_SLOW_LEG_HOLDS));
+    for (uint32_t i = 0; i < 2; i++)
+        weir_link(all, i, weir_add(inner, weir_rpc_replies(listeners[i], same, NULL)), 0, NULL);
+    assert_int_equal(weir_pipeline_start(inner, &loop, 1, inner_over, NULL), WEIR_OK);
+}
+
+static void items_wait_for_the_room_of_several_calls(void **state)
+{
+    enum { MESSAGES = 40, BYTES = 10000 };
+    static uint8_t payload[BYTES];
+    rig r = { .config.no_gzip = true };
+    rcall *k[2];
+    (void)state;
+    serve_all(&r);
+    listener_count = 0;
+    r.handlers[STREAM_DATA] = (weir_rpc_handler){ .begin = listen_by_stages, .over = note_over };
+    r.handlers[COLLECT] = (weir_rpc_handler){ .begin = speak_by_stages };
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    for (int i = 0; i < 2; i++) {
+        k[i] = call_start(c, STREAM_DATA, NULL);
+        k[i]->stingy = true;
+        send_count(k[i], 1, 1);
+        TURN_UNTIL(&r, listener_count == i + 1);
+    }
+    rcall *speaker = call_start(c, COLLECT, NULL);
+    Streams__V1__Data data = STREAMS__V1__DATA__INIT;
+    data.payload = (ProtobufCBinaryData){ BYTES, payload };
+    for (int i = 0; i < MESSAGES; i++) {
+        data.sequence = (uint64_t)i;
+        call_send(speaker, &data.base);
+    }
+    call_end(speaker);
+    TURN_UNTIL(&r, k[0]->got.messages > 4 && k[1]->got.messages > 4);
+    turns(&r, 200);
+    assert_true(k[0]->got.messages < MESSAGES);
+    for (int i = 0; i < 2; i++) {
+        k[i]->stingy = false;
+        weir_http_exchange_consume(k[i]->exchange, k[i]->unconsumed);
+        TURN_UNTIL(&r, k[i]->got.over);
+        assert_int_equal(k[i]->got.code, WEIR_RPC_OK);
+        assert_int_equal(k[i]->got.messages, MESSAGES);
+    }
+    TURN_UNTIL(&r, inner_finished);
+    weir_pipeline_free(inner);
+    call_free(speaker);
+    call_free(k[0]);
+    call_free(k[1]);
+    rig_stop(&r);
+}
+
 static void stages_of_a_call_end_when_the_peer_leaves(void **state)
 {
     rig r = { 0 };
@@ -1458,6 +1528,7 @@ int main(void)
         cmocka_unit_test(an_abort_cuts_calls_off),
         cmocka_unit_test(the_trace_of_the_caller_is_the_contexts),
         cmocka_unit_test(a_call_is_a_source_and_a_sink),
+        cmocka_unit_test(items_wait_for_the_room_of_several_calls),
         cmocka_unit_test(stages_of_a_call_end_when_the_peer_leaves),
         cmocka_unit_test(a_call_may_be_finished_while_the_caller_still_sends),
         cmocka_unit_test(a_unary_call_without_a_response_is_internal),

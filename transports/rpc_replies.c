@@ -12,8 +12,9 @@ typedef struct replies_config {
 typedef struct sink {
     const weir_env *env;
     replies_config config;
-    weir_stage *stage;       /* NULL: not open */
-    weir_item *first, *last; /* wait for room */
+    weir_stage *stage;         /* NULL: not open */
+    weir_item *waiting[LEVEL]; /* for room; a ring, as others may hold the items too */
+    uint32_t first, n;
     weir_status end;
     bool input_over, stage_held;
 } sink;
@@ -80,22 +81,23 @@ static void let_go(sink *s)
 
 static void ask(sink *s)
 {
-    if (s->first == NULL && !s->input_over && weir_rpc_room(s->config.call) > 0)
+    if (s->n == 0 && !s->input_over && weir_rpc_room(s->config.call) > 0)
         weir_request_to(weir_stage_in(s->stage), s->config.call->one_out ? 1 : LEVEL);
+}
+
+static weir_item *pop(sink *s)
+{
+    weir_item *item = s->waiting[s->first];
+    s->first = (s->first + 1) % LEVEL;
+    s->n--;
+    return item;
 }
 
 static void flush(sink *s)
 {
-    while (s->first != NULL) {
-        weir_item *item = s->first, *next = item->next;
-        item->next = NULL;
-        if (!try_send(s, item)) {
-            item->next = next;
+    for (; s->n > 0; (void)pop(s))
+        if (!try_send(s, s->waiting[s->first]))
             return;
-        }
-        s->first = next;
-    }
-    s->last = NULL;
     if (s->input_over) {
         end_call(s);
         let_go(s);
@@ -116,13 +118,8 @@ static void on_room(weir_rpc_call *call, void *user)
 
 static void drop(sink *s)
 {
-    while (s->first != NULL) {
-        weir_item *item = s->first;
-        s->first = item->next;
-        item->next = NULL;
-        weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
-    }
-    s->last = NULL;
+    while (s->n > 0)
+        weir_item_end(pop(s), WEIR_ABORTED, WEIR_ECANCELED);
 }
 
 static void on_over(weir_rpc_call *call, weir_rpc_code code, void *user)
@@ -211,14 +208,12 @@ static weir_status on_items(weir_stage *stage, weir_in *in, weir_item **items, s
     (void)in;
     (void)state;
     for (size_t i = 0; i < n; i++) {
-        if (s->first == NULL && try_send(s, items[i]))
+        if (s->n == 0 && try_send(s, items[i]))
             continue;
-        items[i]->next = NULL;
-        if (s->first == NULL)
-            s->first = items[i];
-        else
-            s->last->next = items[i];
-        s->last = items[i];
+        if (s->n < LEVEL)
+            s->waiting[(s->first + s->n++) % LEVEL] = items[i];
+        else /* one that is tried again, beside all that were asked for */
+            weir_fail(stage, items[i], WEIR_EAGAIN, "the call has no room");
     }
     ask(s);
     return WEIR_OK;

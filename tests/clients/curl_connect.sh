@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Judges a server of streams.v1 by curl: Connect and gRPC-Web, over HTTP/1.1 and HTTP/2 with prior
-# knowledge. Prints a line for each check; exits with 0 if all passed, 1 if one failed, 77 without curl.
+# knowledge, or by TLS if WEIR_TLS_CA names the server's certificate. Prints a line for each check; exits
+# with 0 if all passed, 1 if one failed, 77 without curl.
 # Usage: curl_connect.sh HOST:PORT [SKIPPED_CHECK...]
 set -euo pipefail
 
-[ $# -ge 1 ] || { sed -n '2,4s/^# //p' "$0"; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,5s/^# //p' "$0"; exit 2; }
 address=$1
 shift
 skipped=" $* "
@@ -13,14 +14,16 @@ curl --version | grep -q HTTP2 || { echo "skipped: this curl has no HTTP/2"; exi
 
 home=$(mktemp -d "${TMPDIR:-/tmp}/weir-curl-XXXXXX")
 trap 'rm -rf "$home"' EXIT
-service=http://$address/streams.v1.Streams
+scheme=http tls=() versions=(--http1.1 --http2-prior-knowledge)
+[ -z "${WEIR_TLS_CA:-}" ] || { scheme=https; tls=(--cacert "$WEIR_TLS_CA"); versions=(--http1.1 --http2); }
+service=$scheme://$address/streams.v1.Streams
 failed=0
 why=
 http=
 
 # Sends a request; what comes back stands in $code, $home/body and $home/head.
 ask() { # curl's arguments
-    code=$(curl -sS "$http" --max-time 20 -o "$home/body" -D "$home/head" -w '%{http_code}' "$@" 2>"$home/error") ||
+    code=$(curl -sS "$http" "${tls[@]}" --max-time 20 -o "$home/body" -D "$home/head" -w '%{http_code}' "$@" 2>"$home/error") ||
         { why="curl: $(cat "$home/error")"; return 1; }
 }
 post() { # method content-type body-file [curl's arguments]
@@ -176,7 +179,7 @@ check_an_error_of_grpc_web() {
     grep -aqi '^grpc-status: *5$' "$home/answer" && grep -aqi '^grpc-message: *no$' "$home/answer" ||
         { why="no grpc-status: 5 with its message"; return 1; }
 }
-check_an_unknown_path_is_404() { ask "http://$address/nowhere" && is status "$code" 404; }
+check_an_unknown_path_is_404() { ask "$scheme://$address/nowhere" && is status "$code" 404; }
 check_an_unknown_method_is_404_or_501() {
     json Missing '{}' && case $code in 404 | 501) ;; *) is status "$code" 404 ;; esac
 }
@@ -191,12 +194,12 @@ check_a_hundred_calls_on_one_connection() {
     for _ in $(seq 100); do urls+=("$service/Process" -o /dev/null); done
     printf '{"text":"again"}' >"$home/request"
     local codes
-    codes=$(curl -sS "$http" --max-time 20 -H 'content-type: application/json' --data-binary "@$home/request" \
+    codes=$(curl -sS "$http" "${tls[@]}" --max-time 20 -H 'content-type: application/json' --data-binary "@$home/request" \
         -w '%{http_code} %{num_connects}\n' "${urls[@]}" | sort -r | uniq -c | tr -s ' ' | paste -sd,)
     is 'codes and connections' "$codes" ' 1 200 1, 99 200 0'
 }
 
-for http in --http1.1 --http2-prior-knowledge; do
+for http in "${versions[@]}"; do
     for check in $(declare -F | sed -n 's/^declare -f check_//p'); do
         name="${http#--}: ${check//_/ }"
         case $skipped in *" $check "*) echo "skip $name"; continue ;; esac

@@ -7,7 +7,8 @@ one failed and 77 if grpcio, protobuf or protoc is not installed. A service that
 is skipped with a line, but at least one must be there. Names of checks that follow are skipped too.
 
 Beyond the comments in the .proto files it wants that Process sends metadata whose key begins with `echo-`
-back, before or behind the answer, and that Watch sends its metadata at once.
+back, before or behind the answer, and that Watch sends its metadata at once. By TLS if WEIR_TLS_CA names the
+server's certificate.
 """
 
 import concurrent.futures
@@ -46,6 +47,16 @@ def messages_of(protos):
         sys.path.insert(0, home)
         return (importlib.import_module("streams.v1.streams_pb2"),
                 importlib.import_module("orders.v1.orders_pb2"))
+
+
+def channel_to(address, options=None, compression=None):
+    """By TLS if there is a certificate to trust."""
+    trusted = os.environ.get("WEIR_TLS_CA")
+    if not trusted:
+        return grpc.insecure_channel(address, options, compression)
+    with open(trusted, "rb") as file:
+        credentials = grpc.ssl_channel_credentials(file.read())
+    return grpc.secure_channel(address, credentials, options, compression)
 
 
 class Service:
@@ -100,7 +111,7 @@ class Judge:
     def __init__(self, address, pb):
         self.address = address
         self.pb = pb
-        self.channel = grpc.insecure_channel(address)
+        self.channel = channel_to(address)
         self.streams = streams_of(self.channel, pb)
 
     def process(self, text="hello", **more):
@@ -226,14 +237,14 @@ class Judge:
     def gzip_goes_both_ways(self):
         text = "squeeze me " * 5000
         equal(self.process(text, compression=grpc.Compression.Gzip).text, text, "text")
-        with grpc.insecure_channel(self.address, compression=grpc.Compression.Gzip) as channel:
+        with channel_to(self.address, compression=grpc.Compression.Gzip) as channel:
             echo = streams_of(channel, self.pb).Echo
             data = [self.pb.Data(sequence=i, payload=b"z" * 3000) for i in range(100)]
             equal(list(echo(iter(data), timeout=DEADLINE_S)), data, "messages of a compressed stream")
 
     def a_message_over_4_mib_is_resource_exhausted(self):
         options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-        with grpc.insecure_channel(self.address, options) as channel:
+        with channel_to(self.address, options) as channel:
             process = streams_of(channel, self.pb).Process
             request = self.pb.ProcessRequest(text="x" * (FOUR_MIB + 1))
             refused(lambda: process(request, timeout=DEADLINE_S), grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -253,7 +264,7 @@ class Judge:
             door.bind(("127.0.0.1", 0))
             options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 100),
                        ("grpc.enable_http_proxy", 0)]
-            with grpc.insecure_channel(f"127.0.0.1:{door.getsockname()[1]}", options) as channel:
+            with channel_to(f"127.0.0.1:{door.getsockname()[1]}", options) as channel:
                 process = streams_of(channel, self.pb).Process
                 request = self.pb.ProcessRequest(text="patient")
                 refused(lambda: process(request, timeout=DEADLINE_S), grpc.StatusCode.UNAVAILABLE,
@@ -314,7 +325,7 @@ class OrdersJudge:
 
     def __init__(self, address, pb):
         self.pb = pb
-        self.channel = grpc.insecure_channel(address)
+        self.channel = channel_to(address)
         self.orders = orders_of(self.channel, pb)
         self.number = os.getpid() * 1000
 
@@ -347,7 +358,7 @@ class OrdersJudge:
 
 def has_service(address, method):
     """Whether the server knows the service: it answers something other than UNIMPLEMENTED."""
-    with grpc.insecure_channel(address) as channel:
+    with channel_to(address) as channel:
         try:
             channel.unary_unary(method)(b"", timeout=DEADLINE_S, wait_for_ready=True)
         except grpc.RpcError as error:

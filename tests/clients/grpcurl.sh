@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Judges a server of streams.v1, with health and reflection, by grpcurl. Prints a line for each check;
 # exits with 0 if all passed, 1 if one failed, 77 if there is no grpcurl and no Go to build it with. It is
-# kept in WEIR_TOOLS, or else in the user's cache.
+# kept in WEIR_TOOLS, or else in the user's cache. By TLS if WEIR_TLS_CA names the server's certificate.
 # Usage: grpcurl.sh HOST:PORT [SKIPPED_CHECK...]
 set -euo pipefail
 
@@ -24,11 +24,13 @@ fi
 
 failed=0
 out=
+how=(-plaintext)
+[ -z "${WEIR_TLS_CA:-}" ] || how=(-cacert "$WEIR_TLS_CA")
 # Runs grpcurl; what it prints, errors too, stands in $out. Its exit code is 64 and the status of the call.
 ask() { # expected exit code, arguments
     local wanted=$1 code=0
     shift
-    out=$("$grpcurl" -plaintext -max-time 20 "$@" 2>&1) || code=$?
+    out=$("$grpcurl" "${how[@]}" -max-time 20 "$@" 2>&1) || code=$?
     [ "$code" -eq "$wanted" ] || { out="exit $code instead of $wanted: $out"; return 1; }
 }
 has() {

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SERVICES_MAX = 6, ORDERS_UNDER_WAY_MAX = 1024 };
+enum { SERVICES_MAX = 6, ORDERS_UNDER_WAY_MAX = 1024, WATCHERS_MAX = 1024 };
 
 static const char help_text[] =
     "streams: calls of every kind by gRPC, gRPC-Web and Connect on one port; orders by RPC\n"
@@ -204,7 +204,8 @@ static int run(streams *s, const char *listen)
     if (!ops_new(&s->orders, &around))
         return 1;
     size_t n = list_standard(s, services, list_services(s, services));
-    s->receipts = weir_hub_new(&s->orders.env, &(weir_hub_config){ .alone_drops = true });
+    s->receipts = weir_hub_new(
+        &s->orders.env, &(weir_hub_config){ .outlets_max = WATCHERS_MAX, .alone_drops = true });
     s->orders.pipeline = weir_pipeline_new(&(weir_pipeline_config){
         .name = "streams", .env = &s->orders.env, .loops = o->loops, .drain_ms = o->drain_ms });
     if (n == 0 || s->receipts == NULL || s->orders.pipeline == NULL) {
