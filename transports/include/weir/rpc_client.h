@@ -151,10 +151,11 @@ typedef struct weir_rpc_call_config {
     bool unordered;
     uint32_t timeout_ms; /* 30,000 */
 } weir_rpc_call_config;
-/* An asynchronous stage (weir_async_of): config is copied, what it points at stays borrowed until
- * the pipeline is freed. demand    as many as may be in flight, ahead. order     kept; `unordered`:
- * as the calls end. cancel    cancels the calls under way; their items end as aborted. An item's
- * own context is its call's: deadline, cancel, trace. */
+/* An asynchronous stage (weir_async_of). config is copied; what it points at stays borrowed until
+ * the pipeline is freed.
+ *   demand    as many as may be in flight, ahead.
+ *   order     kept; `unordered`: as the calls end.
+ *   cancel    cancels the calls under way. A call has its item's deadline, cancel and trace. */
 WEIR_API weir_stage_spec *weir_rpc_call_stage(const weir_rpc_call_config *config);
 
 #ifdef __cplusplus
