@@ -8,6 +8,27 @@ typedef struct tls_case {
     bool required, good;
 } tls_case;
 
+static char subject[256], peer[64];
+
+static void note_peer(weir_rpc_call *call, void *user)
+{
+    (void)user;
+    snprintf(subject, sizeof subject, "%s", weir_rpc_call_peer_subject(call));
+    assert_in_range(weir_rpc_call_peer(call, peer, sizeof peer), 1, sizeof peer - 1);
+    assert_int_equal(weir_rpc_call_peer(call, NULL, 0), strlen(peer));
+}
+
+/* Whose certificate the server has seen. */
+static void expect_peer(const tls_case *t)
+{
+    bool shown = t->channel.tls_cert_file != NULL && t->client_ca != NULL;
+    assert_non_null(strstr(peer, ":"));
+    if (shown)
+        assert_non_null(strstr(subject, "client"));
+    else
+        assert_string_equal(subject, "");
+}
+
 static void try(const tls_case *t)
 {
     rig r = { .config = { .tls_cert_file = of_server.cert,
@@ -18,6 +39,7 @@ static void try(const tls_case *t)
     char target[64];
     weir_rpc_channel_config config = t->channel;
     serve_all(&r);
+    r.handlers[PROCESS].begin = note_peer;
     rig_start(&r);
     snprintf(target, sizeof target, "https://localhost:%u", r.port);
     config.target = target;
@@ -32,6 +54,7 @@ static void try(const tls_case *t)
         ask(&d, &r, channel, "y", 0, NULL);
         expect(&d, WEIR_RPC_OK);
         assert_int_equal(stats_of(channel).connects, 1);
+        expect_peer(t);
     } else {
         assert_string_not_equal(c.error, "");
     }

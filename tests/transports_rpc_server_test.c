@@ -1223,6 +1223,50 @@ static void a_unary_call_without_a_response_is_internal(void **state)
     rig_stop(&r);
 }
 
+static void reply_without_a_json_form(weir_rpc_call *call, const ProtobufCMessage *message,
+                                      void *user)
+{
+    Streams__V1__ProcessResponse response = STREAMS__V1__PROCESS_RESPONSE__INIT;
+    char text[] = "\xff";
+    (void)message;
+    (void)user;
+    response.text = text;
+    assert_int_equal(weir_rpc_reply(call, &response.base), WEIR_EINVAL);
+}
+
+static void reply_with_the_protocols_metadata(weir_rpc_call *call, const ProtobufCMessage *message,
+                                              void *user)
+{
+    const Streams__V1__ProcessResponse response = STREAMS__V1__PROCESS_RESPONSE__INIT;
+    (void)message;
+    (void)user;
+    assert_int_equal(weir_rpc_add_metadata(call, "grpc-status", "0", 1), WEIR_OK);
+    (void)weir_rpc_reply(call, &response.base);
+}
+
+static void a_response_that_cannot_be_sent_ends_its_call(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS].message = reply_without_a_json_form;
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = ask_process(c, "x", 0, &(weir_rpc_wire_options){ .codec = WEIR_RPC_JSON });
+    expect_code(k, WEIR_RPC_INTERNAL);
+    call_free(k);
+    rig_stop(&r);
+    r = (rig){ 0 };
+    serve_all(&r);
+    r.handlers[PROCESS].message = reply_with_the_protocols_metadata;
+    rig_start(&r);
+    c = client_new(&r, WEIR_HTTP_2);
+    k = ask_process(c, "x", 0, NULL);
+    expect_code(k, WEIR_RPC_INTERNAL);
+    call_free(k);
+    rig_stop(&r);
+}
+
 static void refuse_with_metadata(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
 {
     static const weir_rpc_detail detail = { { "google.rpc.RetryInfo", 20 }, "\x0a\x02\x08\x01", 4 };
@@ -1532,6 +1576,7 @@ int main(void)
         cmocka_unit_test(stages_of_a_call_end_when_the_peer_leaves),
         cmocka_unit_test(a_call_may_be_finished_while_the_caller_still_sends),
         cmocka_unit_test(a_unary_call_without_a_response_is_internal),
+        cmocka_unit_test(a_response_that_cannot_be_sent_ends_its_call),
         cmocka_unit_test(errors_have_details_and_trailers),
         cmocka_unit_test(a_calls_memory_waits_for_what_is_below_its_context),
         cmocka_unit_test(an_interceptor_may_finish_the_call),

@@ -364,8 +364,9 @@ weir_status wi_rpc_call_answer(weir_rpc_call *call, const ProtobufCMessage *mess
         return WEIR_ECLOSED;
     if (call->out_ended)
         return WEIR_EEXIST;
+    bool second = call->one_out && call->sent_one;
     weir_status status = wi_rpc_call_put(call, message, packed, n);
-    if (status == WEIR_EINVAL || status == WEIR_EAGAIN)
+    if (second || status == WEIR_EAGAIN)
         return status;
     if (status == WEIR_OK)
         return weir_rpc_finish(call, WEIR_RPC_OK, NULL);

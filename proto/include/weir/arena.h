@@ -52,7 +52,7 @@ static inline void *weir_arena_take(weir_arena *arena, size_t bytes)
     arena->budget -= rounded;
     return memory;
 }
-/* Copies `n` bytes, and a NUL behind them. */
+/* Gives a copy of `n` bytes, and a NUL behind them; NULL as weir_arena_take. */
 WEIR_API char *weir_arena_copy(weir_arena *arena, const void *bytes, size_t n);
 
 #ifdef __cplusplus

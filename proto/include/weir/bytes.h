@@ -32,6 +32,7 @@ static inline weir_status weir_bytes_reserve(weir_bytes *buffer, size_t more)
         return weir_bytes_grow(buffer, more);
     return WEIR_OK;
 }
+/* Copies `n` bytes behind the last one. Errors as weir_bytes_reserve. */
 static inline weir_status weir_bytes_append(weir_bytes *buffer, const void *bytes, size_t n)
 {
     weir_status status = weir_bytes_reserve(buffer, n);

@@ -81,9 +81,9 @@ WEIR_API const void *weir_rpc_call_typed(const weir_rpc_call *call);
 WEIR_API void *weir_rpc_call_user(const weir_rpc_call *call);
 /* Memory that lasts as long as the call, within its budget. */
 WEIR_API weir_arena *weir_rpc_call_arena(weir_rpc_call *call);
-/* "127.0.0.1:5000", as snprintf. */
+/* "127.0.0.1:5000", as snprintf; "" while there is no connection, and once the call is over. */
 WEIR_API size_t weir_rpc_call_peer(const weir_rpc_call *call, char *buffer, size_t cap);
-/* The subject of the peer's certificate, verified; "" if it has none. */
+/* The subject of the peer's certificate, verified; "" if it has none, and as above. */
 WEIR_API const char *weir_rpc_call_peer_subject(const weir_rpc_call *call);
 
 /* Metadata that came: the request's on the server, the response's on the client. Names are in lower
@@ -108,15 +108,17 @@ WEIR_API void weir_rpc_request(weir_rpc_call *call, uint64_t n);
 /* ---- Sending ---- */
 
 /* Metadata of ours, before the first message: server: of the response; client: only from within an
- * interceptor (see weir_rpc_options for those of a call). Copies. WEIR_EINVAL: a name or value that
- * may not be sent; WEIR_EEXIST: too late; WEIR_ELIMIT; WEIR_ENOMEM. */
+ * interceptor (see weir_rpc_options for those of a call). Copies. WEIR_EINVAL: a name that is no
+ * token, or a value that is no text; WEIR_EEXIST: too late; WEIR_ELIMIT; WEIR_ENOMEM. One that is
+ * the protocol's own (weir/rpc_wire.h) shows when it is sent: the call is INTERNAL. */
 WEIR_API weir_status weir_rpc_add_metadata(weir_rpc_call *call, const char *name, const void *value,
                                            size_t n) WEIR_MUST_USE;
 /* Server: sends the metadata at the end of the turn, rather than with the first message; what was
  * added so far. Connect's unary calls have theirs with the answer, and nothing is done.
  * WEIR_EEXIST: they are sent; WEIR_ECLOSED; WEIR_ENOMEM. */
 WEIR_API weir_status weir_rpc_send_metadata(weir_rpc_call *call);
-/* Server, before the end: metadata behind the response. */
+/* Server, before the end: metadata behind the response. The errors of weir_rpc_add_metadata;
+ * WEIR_EINVAL on the client. */
 WEIR_API weir_status weir_rpc_add_trailer(weir_rpc_call *call, const char *name, const void *value,
                                           size_t n) WEIR_MUST_USE;
 
@@ -124,25 +126,31 @@ WEIR_API weir_status weir_rpc_add_trailer(weir_rpc_call *call, const char *name,
 WEIR_API size_t weir_rpc_room(const weir_rpc_call *call);
 /* Packs and sends `message`, which it borrows. A message is taken whole if there is any room.
  * WEIR_EAGAIN: no room, nothing was taken, `room` will tell; WEIR_ECLOSED: the call is over, or our
- * side was ended; WEIR_EINVAL: not of the method's type, or a second one where the kind has one;
- * WEIR_ELIMIT: larger than message_send_bytes_max; WEIR_ENOMEM. It goes out at the end of the turn.
- */
+ * side was ended; WEIR_EINVAL: not of the method's type, without a JSON form where JSON is spoken,
+ * or a second one where the kind has one; WEIR_ELIMIT: larger than message_send_bytes_max;
+ * WEIR_ENOMEM. After these our side is as it was. It goes out at the end of the turn. */
 WEIR_API weir_status weir_rpc_send(weir_rpc_call *call,
                                    const ProtobufCMessage *message) WEIR_MUST_USE;
-/* Client: no more messages from us. */
+/* Client: no more messages from us. WEIR_ECLOSED: ended already, or the call is over; WEIR_EINVAL:
+ * the one request was not sent, or a server's call; WEIR_ENOMEM. */
 WEIR_API weir_status weir_rpc_send_end(weir_rpc_call *call) WEIR_MUST_USE;
-/* Server: ends the call. Messages sent before arrive before. `text` may be NULL. WEIR_EEXIST: ended
- * already; WEIR_ECLOSED: the peer is gone. A unary call that is finished with OK and no message is
- * answered INTERNAL. */
+/* Server: ends the call. Messages sent before arrive before. Borrows; `text` (UTF-8) may be NULL.
+ * WEIR_EEXIST: ended already; WEIR_ECLOSED: the peer is gone; WEIR_EINVAL: a client's call;
+ * WEIR_ENOMEM: the call was reset. One that owes a response and is finished with OK and without it
+ * is answered INTERNAL. `over` follows, not beneath this. */
 WEIR_API weir_status weir_rpc_finish(weir_rpc_call *call, weir_rpc_code code, const char *text);
 WEIR_API weir_status weir_rpc_finish_with(weir_rpc_call *call, const weir_rpc_error *error);
-/* Server: sends the one response and finishes with OK, whatever room there is. */
+/* Server: sends the one response, which it borrows, and finishes with OK, whatever room there is.
+ * WEIR_EEXIST, WEIR_ECLOSED: as weir_rpc_finish. One that cannot be sent (no JSON form, metadata
+ * that may not be sent, too large, no memory) ends the call all the same, with INTERNAL or
+ * RESOURCE_EXHAUSTED; only a message of another type, and a second one, are WEIR_EINVAL and no
+ * more. */
 WEIR_API weir_status weir_rpc_reply(weir_rpc_call *call, const ProtobufCMessage *message);
 /* Gives the call up: client: cancels it there, server: as finish with CANCELLED. Idempotent. `over`
  * follows, not beneath this. */
 WEIR_API void weir_rpc_cancel(weir_rpc_call *call);
 
-/* Keeps the memory of the call beyond `over`; pairs. */
+/* Keeps the memory of the call beyond `over`; in pairs, on the call's loop. */
 WEIR_API void weir_rpc_hold(weir_rpc_call *call);
 WEIR_API void weir_rpc_release(weir_rpc_call *call);
 
@@ -158,24 +166,27 @@ typedef struct weir_rpc_message {
 /* Server: gives the call's request as an item, to go through stages, on any loop; for methods with
  * one request, from `message` on, once. Whatever is made of it keeps the call alive. It is answered
  * by weir_rpc_item_reply or _fail, or else by how it ends: acked or filtered: an empty message for
- * unary, the end of a server stream; rejected, aborted, or failed with WEIR_EOVERLOAD: UNAVAILABLE;
- * failed otherwise: weir_rpc_code_of its status. cost: its packed bytes; context: the call's. NULL
- * for want of memory. */
+ * unary, the end of a server stream; rejected or aborted: UNAVAILABLE, or with WEIR_EDEADLINE
+ * DEADLINE_EXCEEDED; failed: weir_rpc_code_of its status. cost: its packed bytes; context: the
+ * call's. NULL: no memory, a client's call, or none can be had of it now. */
 WEIR_API weir_item *weir_rpc_item(weir_rpc_call *call);
 /* The call's message that `item` is, or is made of; NULL if none. */
 WEIR_API const weir_rpc_message *weir_rpc_message_of(const weir_item *item);
 /* Answers the request that `item` is made of; on whatever loop has the item. Packs at once, borrows
  * all. From another loop than the call's the answer travels with the item, and goes out when it has
- * ended at home. WEIR_EEXIST: answered; WEIR_EINVAL: not made of a request; WEIR_ENOMEM. */
+ * ended at home. WEIR_EEXIST: answered; WEIR_ECLOSED: the call is over, or its deadline came;
+ * WEIR_EINVAL: not made of a request, another type of message, or the code OK; WEIR_ELIMIT: larger
+ * than message_send_bytes_max; WEIR_ENOMEM. */
 WEIR_API weir_status weir_rpc_item_reply(weir_item *item, const ProtobufCMessage *message);
 WEIR_API weir_status weir_rpc_item_fail(weir_item *item, weir_rpc_code code, const char *text);
 
-/* A call as stages of a pipeline that runs on the call's loop; start it there, from `begin`, and
- * free it there, before or after the call is over. The messages that come, as items, by demand (an
- * item that ends unacked cancels the call); and a sink of items whose message `message_of` gives
- * (NULL: the body is the message, packed, of `cost` bytes), each acked when the transport has taken
- * it. The source ends with the peer's side; the sink ends ours as its input ends: OK, or the error
- * of the input. Each once per call; the handler is told `begin` and `over` only. */
+/* A call as stages of a pipeline that runs on the call's loop; start it there, from `begin` (the
+ * sink alone: also from `message`), and free it there, before or after the call is over. The
+ * messages that come, as items, by demand (one that ends neither acked nor filtered cancels the
+ * call; a drain of the pipeline ends the source); and a sink of items whose message `message_of`
+ * gives (NULL: the body is the message, packed, of `cost` bytes), each acked when the transport has
+ * taken it. The source ends with the peer's side; the sink ends ours as its input ends: OK, or the
+ * error of the input. Each once per call; the handler is told `begin` and `over` only. */
 WEIR_API weir_stage_spec *weir_rpc_messages(weir_rpc_call *call);
 WEIR_API weir_stage_spec *
 weir_rpc_replies(weir_rpc_call *call,
@@ -199,6 +210,8 @@ typedef struct weir_rpc_interceptor {
     void *user;
 } weir_rpc_interceptor;
 
+/* Goes on with the next interceptor, not beneath this. On the call's loop. The call may be over
+ * meanwhile: hold it (weir_rpc_hold) until this was called. */
 WEIR_API void weir_rpc_resume(weir_rpc_call *call);
 
 /* ---- Figures of a method; see weir_rpc_method_stats ---- */

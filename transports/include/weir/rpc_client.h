@@ -34,9 +34,11 @@ typedef enum weir_rpc_balance {
  * and its messages so far are still kept (buffer_bytes_max). Throttled by a budget as
  * weir_error_policy has it: 20 % and 10 a second. "grpc-retry-pushback-ms" among the trailers says
  * when instead, or never.
- * https://github.com/grpc/proposal/blob/master/A6-client-retries.md What never reached the service
- * (a refused stream, above a GOAWAY's last) is tried again once without any of this; so is a call
- * of an idempotent method whose connection is lost before its response. */
+ * https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+ *
+ * What never reached the service (a refused stream, above a GOAWAY's last) is tried again once
+ * without any of this; so is a call of an idempotent method whose connection is lost before its
+ * response. */
 typedef struct weir_rpc_retry {
     uint32_t attempts_max;     /* in all, up to 5; 0 or 1: never */
     uint32_t backoff_ms;       /* doubled each time, jittered; 0: 100 */
@@ -61,9 +63,9 @@ typedef struct weir_rpc_channel_config {
     size_t interceptor_count;
     const struct weir_protobuf_types *types; /* that an Any may hold in JSON */
 
-    uint32_t connections_max;   /* HTTP/1.1 per address; a call each at a time: 64 */
-    uint32_t calls_max;         /* at once, waiting ones too; more: RESOURCE_EXHAUSTED: 65,536 */
-    uint32_t message_bytes_max; /* that comes: 4 MiB */
+    uint32_t connections_max;         /* HTTP/1.1 per address; a call each at a time: 64 */
+    uint32_t calls_max;               /* at once, waiting ones too; more: WEIR_ELIMIT: 65,536 */
+    uint32_t message_bytes_max;       /* that comes: 4 MiB */
     uint32_t message_send_bytes_max;  /* UINT32_MAX */
     uint32_t message_memory_max;      /* of an unpacked message: 16 MiB */
     uint32_t metadata_bytes_max;      /* 16 KiB */
@@ -116,7 +118,9 @@ WEIR_API weir_status weir_rpc_start(weir_rpc_channel *channel, const weir_rpc_me
                                     const weir_rpc_options *options,
                                     const weir_rpc_handler *handler, void *user,
                                     weir_rpc_call **ret_call) WEIR_MUST_USE;
-/* The same for a method with one request: sends it, and ends our side. */
+/* The same for a method with one request, which it borrows: sends it, and ends our side. Also
+ * WEIR_EINVAL: a method with many, or a request of another type; WEIR_ELIMIT:
+ * message_send_bytes_max. */
 WEIR_API weir_status weir_rpc_ask(weir_rpc_channel *channel, const weir_rpc_method *method,
                                   const weir_rpc_options *options, const ProtobufCMessage *request,
                                   const weir_rpc_handler *handler, void *user,
@@ -135,7 +139,8 @@ WEIR_API void weir_rpc_channel_stats_get(const weir_rpc_channel *channel,
 typedef struct weir_rpc_call_config {
     weir_rpc_channel_config channel; /* one channel is made per replica */
     const weir_rpc_method *method;   /* unary */
-    /* Makes the request for `item`, in `arena`. NULL with `*ret_status` fails the item. */
+    /* Makes the request for `item`, in `arena`, which is reset when this is sent. NULL with
+     * `*ret_status` fails the item. Required. */
     const ProtobufCMessage *(*request)(const weir_item *item, weir_arena *arena,
                                        weir_status *ret_status, void *user);
     /* Takes the response over into `item`; a status that is not WEIR_OK fails it. An error of the
@@ -146,6 +151,11 @@ typedef struct weir_rpc_call_config {
     bool unordered;
     uint32_t timeout_ms; /* 30,000 */
 } weir_rpc_call_config;
+/* An asynchronous stage (weir_async_of). config is copied; what it points at stays borrowed until
+ * the pipeline is freed.
+ *   demand    as many as may be in flight, ahead.
+ *   order     kept; `unordered`: as the calls end.
+ *   cancel    cancels the calls under way. A call has its item's deadline, cancel and trace. */
 WEIR_API weir_stage_spec *weir_rpc_call_stage(const weir_rpc_call_config *config);
 
 #ifdef __cplusplus

@@ -36,7 +36,7 @@ enum {
     WEIR_RPC_HEALTH_NAME_MAX = 255
 };
 
-/* Gives it, or NULL for want of memory, and always in a build without RPC (see weir_rpc_server).
+/* Gives it, or NULL for want of memory, and in a build without nghttp2, zlib or protoc.
  * env is borrowed; NULL: the defaults. Any thread. It may be served by several servers. */
 WEIR_API weir_rpc_health *weir_rpc_health_new(const weir_env *env);
 /* Takes it. The pipelines that serve it must have been freed. NULL is fine. */

@@ -36,7 +36,7 @@ enum { WEIR_RPC_REFLECTION_FILES_MAX = 4096 };
 
 /* Gives the reflection of `services`, of which it borrows the types; one without a file is listed
  * and no more. Do not name those of weir_rpc_reflection_service. NULL: no memory, too many files, a
- * file that is malformed, or a build without RPC (see weir_rpc_server). env is borrowed; NULL: the
+ * file that is malformed, or a build without nghttp2, zlib or protoc. env is borrowed; NULL: the
  * defaults. Any thread; it may be served by several servers. */
 WEIR_API weir_rpc_reflection *
 weir_rpc_reflection_new(const weir_env *env, const weir_rpc_service *const *services, size_t count);

@@ -7,8 +7,9 @@
  * It is a stage without inputs: one output for each that the handlers name (weir_rpc_handler),
  * often none, and then it stands alone in its pipeline:
  *
- *   weir_rpc_server_config config = { .listen = ":50051", .services = services, .service_count = 1
- * }; weir_add(p, weir_rpc_server(&config)); weir_run(p); */
+ *   weir_add(p, weir_rpc_server(&(weir_rpc_server_config){
+ *                   .listen = ":50051", .services = services, .service_count = 1 }));
+ *   status = weir_run(p); */
 #ifndef WEIR_RPC_SERVER_H
 #define WEIR_RPC_SERVER_H
 
@@ -21,7 +22,8 @@ extern "C" {
 /* Zero is the default that is given; pointers stay borrowed until the pipeline is freed. */
 typedef struct weir_rpc_server_config {
     const char *listen; /* as for weir_http_server; NULL: "127.0.0.1:50051" */
-    void (*listening)(uint16_t port, void *user); /* told the port, once per replica. Optional */
+    void (*listening)(uint16_t port, void *user); /* told the port, once per replica, on its loop.
+                                                     Optional */
     void *user;
     const weir_rpc_service *const *services;
     size_t service_count;
@@ -42,7 +44,7 @@ typedef struct weir_rpc_server_config {
     uint32_t stream_window_bytes;     /* that a stream may send unasked: 64 KiB */
     uint32_t connection_window_bytes; /* 1 MiB */
     uint32_t deadline_ms_default;     /* of a call that brings none; 0: none */
-    uint32_t deadline_ms_max;         /* cuts a longer one; 0: none */
+    uint32_t deadline_ms_max;         /* cuts a longer one, and none at all; 0: does not */
     uint32_t header_timeout_ms;       /* preface or head, and a TLS handshake: 10,000 */
     uint32_t idle_timeout_ms;         /* a connection without calls is closed: 300,000 */
     uint32_t write_timeout_ms;        /* a peer took nothing; the connection is cut: 60,000 */
@@ -59,8 +61,8 @@ typedef struct weir_rpc_server_config {
 } weir_rpc_server_config;
 
 /* The server. config is copied; NULL: all defaults, which answers UNIMPLEMENTED. NULL for want of
- * memory. The stage fails as weir_http_server does, and with WEIR_EUNSUPPORTED in a build without
- * nghttp2.
+ * memory. The stage fails as weir_http_server does. A build without nghttp2 serves HTTP/1.1, and so
+ * no gRPC; one without zlib does as if no_gzip were set.
  *
  * A call whose deadline came is answered DEADLINE_EXCEEDED; if the peer does not take that within a
  * second, or has not taken what went before, the call is reset.
