@@ -222,19 +222,23 @@ static void put_text_of_real(wi_pbj_sink *sink, const char *text, size_t n)
 static void put_double(wi_pbj_sink *sink, double value)
 {
     char text[WI_JSON_DOUBLE_BYTES];
-    if (isfinite(value))
-        put_text_of_real(sink, text, wi_json_from_double(value, text));
-    else
+    if (!isfinite(value)) {
         put_odd_real(sink, value);
+        return;
+    }
+    size_t n = wi_json_from_double(value, text);
+    put_text_of_real(sink, text, n);
 }
 
 static void put_float(wi_pbj_sink *sink, float value)
 {
     char text[WI_JSON_DOUBLE_BYTES];
-    if (isfinite(value))
-        put_text_of_real(sink, text, wi_json_from_float(value, text));
-    else
+    if (!isfinite(value)) {
         put_odd_real(sink, (double)value);
+        return;
+    }
+    size_t n = wi_json_from_float(value, text);
+    put_text_of_real(sink, text, n);
 }
 
 static const char *name_of(const ProtobufCEnumDescriptor *type, int32_t number)
