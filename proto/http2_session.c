@@ -52,6 +52,7 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
         if (x == NULL)
             return fail_by(h2, NGHTTP2_ERR_NOMEM), NGHTTP2_ERR_CALLBACK_FAILURE;
         x->stream = stream;
+        h2->recent = x;
         nghttp2_session_set_stream_user_data(ng, stream, x);
         nghttp2_session_change_extpri_stream_priority(ng, stream, &in_turn, 1);
     }
@@ -72,15 +73,16 @@ static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t stream, con
                          size_t n, void *user)
 {
     wi_http2 *h2 = user;
-    (void)flags;
     int rv = nghttp2_session_consume_connection(ng, n);
     if (rv != 0) {
         fail_by(h2, rv);
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     }
     wi_http2_exchange *x = wi_http2_exchange_of(h2, stream);
-    if (x != NULL && !x->finished && in_window(h2, x, n))
+    if (x != NULL && !x->finished && in_window(h2, x, n)) {
+        x->last_data = (flags & NGHTTP2_FLAG_END_STREAM) != 0;
         wi_http_tell_body(&x->base, (const char *)bytes, n);
+    }
     return wi_http2_go_on(h2);
 }
 

@@ -57,9 +57,9 @@ typedef struct wi_http2_block {
 typedef struct wi_http2 {
     nghttp2_session *ng;
     weir_http_session *session;
-    struct wi_http2_exchange *recent; /* that was asked for last; frames of one come in a row */
-    weir_bytes *out; /* beneath output */
-    size_t out_end;  /* where it is enough */
+    weir_bytes *out;                  /* beneath output */
+    size_t out_end;                   /* where it is enough */
+    struct wi_http2_exchange *recent; /* the last one looked up, or NULL */
     wi_http2_guard guard;
     wi_http2_block block;
     uint64_t received_ns, ping_ns, idle_ns; /* idle: since then without exchanges */
@@ -76,10 +76,11 @@ typedef struct wi_http2_exchange {
     uint32_t unreturned; /* consumed, and not told by a WINDOW_UPDATE */
     nghttp2_nv *trailers;
     size_t trailer_count;
-    bool has_head; /* the peer's was told */
-    bool deferred; /* nghttp2 waits for resume_data */
-    bool violated; /* the peer made nghttp2 reset it */
-    bool finished; /* server: the response is out, what is left of the request is not wanted */
+    bool has_head;  /* the peer's was told */
+    bool deferred;  /* nghttp2 waits for resume_data */
+    bool violated;  /* the peer made nghttp2 reset it */
+    bool last_data; /* the peer's last frame of DATA comes: its window is of no use any more */
+    bool finished;  /* server: the response is out, what is left of the request is not wanted */
     uint64_t finished_ns;
 } wi_http2_exchange;
 
@@ -90,8 +91,15 @@ static inline wi_http2 *wi_http2_of(const weir_http_session *session)
 {
     return session->impl;
 }
+wi_http2_exchange *wi_http2_exchange_look_up(wi_http2 *h2, int32_t stream);
+
 /* The exchange of a stream, or NULL: there is no such stream, or it is disowned. */
-wi_http2_exchange *wi_http2_exchange_of(wi_http2 *h2, int32_t stream);
+static inline wi_http2_exchange *wi_http2_exchange_of(wi_http2 *h2, int32_t stream)
+{
+    if (h2->recent != NULL && h2->recent->stream == stream)
+        return h2->recent;
+    return wi_http2_exchange_look_up(h2, stream);
+}
 
 /* Cuts the connection off; GOAWAY says `code` and why. Returns the session's failure. */
 weir_status wi_http2_fail(wi_http2 *h2, weir_status status, uint32_t code, const char *why);

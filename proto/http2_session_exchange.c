@@ -15,15 +15,12 @@ static wi_http2 *h2_of(const weir_http_exchange *exchange)
     return wi_http2_of(exchange->session);
 }
 
-wi_http2_exchange *wi_http2_exchange_of(wi_http2 *h2, int32_t stream)
+wi_http2_exchange *wi_http2_exchange_look_up(wi_http2 *h2, int32_t stream)
 {
-    if (h2->recent != NULL && h2->recent->stream == stream)
-        return h2->recent;
     void *user = nghttp2_session_get_stream_user_data(h2->ng, stream);
     if (user == NULL || user == &wi_http2_disowned)
         return NULL;
-    h2->recent = user;
-    return user;
+    return h2->recent = user;
 }
 
 /* A call of nghttp2 failed that nobody can be told of. */
@@ -244,6 +241,8 @@ void wi_http2_consume(weir_http_exchange *exchange, size_t n)
     if (exchange->peer_ended || x->finished)
         return;
     x->unreturned += (uint32_t)n;
+    if (x->last_data)
+        return;
     int32_t window = (int32_t)exchange->session->config.stream_window_bytes;
     if (x->unreturned < (uint32_t)window / 2 &&
         nghttp2_session_get_stream_effective_recv_data_length(h2->ng, x->stream) < window)
