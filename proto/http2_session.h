@@ -142,14 +142,16 @@ int wi_http2_on_headers(wi_http2 *h2, const nghttp2_frame *frame);
 
 /* Fields of ours. */
 enum { WI_NV_MORE = 6 }; /* pseudo-header fields and a length */
-/* Checks fields to be sent; WEIR_EINVAL. */
-weir_status wi_http2_fields_ok(const weir_http1_field *fields, size_t n);
-/* The same of what a request needs besides. */
+/* So many may be sent. */
+bool wi_http2_fields_count_ok(const weir_http1_field *fields, size_t n);
+/* Fills nghttp2's form of fields; false: one may not be sent. What is marked with
+ * NGHTTP2_NV_FLAG_NO_COPY_NAME has a name that is a literal. */
+bool wi_http2_fields_nv(const weir_http1_field *fields, size_t n, nghttp2_nv *nv);
+/* Checks what a request needs besides fields; WEIR_EINVAL. */
 weir_status wi_http2_request_ok(const weir_http_head *head);
 /* Fills nghttp2's form of a head, with WI_NV_MORE places more than its fields; returns how many
- * there are. `digits` is room for 40 bytes. */
+ * there are, or 0: one may not be sent. `digits` is room for 40 bytes. */
 size_t wi_http2_head_nv(const weir_http_head *head, bool is_request, nghttp2_nv *nv, char *digits);
-void wi_http2_fields_nv(const weir_http1_field *fields, size_t n, nghttp2_nv *nv);
 
 /* ---- http2_session_exchange.c ---- */
 weir_status wi_http2_open(weir_http_session *session, const weir_http_head *head, void *user,

@@ -103,6 +103,8 @@ static int submit(wi_http2 *h2, wi_http2_exchange *x, const weir_http_head *head
     char digits[DIGITS];
     bool is_request = h2->session->config.is_client;
     size_t n = wi_http2_head_nv(head, is_request, nv, digits);
+    if (n == 0)
+        return NGHTTP2_ERR_INVALID_ARGUMENT;
     nghttp2_data_provider data = { .source.ptr = x, .read_callback = read_data };
     nghttp2_data_provider *provider = head->ends ? NULL : &data;
     if (is_request)
@@ -114,6 +116,8 @@ static int submit_head(wi_http2 *h2, wi_http2_exchange *x, const weir_http_head 
 {
     nghttp2_nv few[NV_ON_STACK];
     const weir_env *env = h2->session->env;
+    if (!wi_http2_fields_count_ok(head->fields, head->field_count))
+        return NGHTTP2_ERR_INVALID_ARGUMENT;
     if (head->field_count + WI_NV_MORE <= NV_ON_STACK)
         return submit(h2, x, head, few);
     nghttp2_nv *many = weir_memory_new(env, (head->field_count + WI_NV_MORE) * sizeof *many);
@@ -135,8 +139,7 @@ weir_status wi_http2_open(weir_http_session *session, const weir_http_head *head
                           weir_http_exchange **ret_exchange)
 {
     wi_http2 *h2 = wi_http2_of(session);
-    if (wi_http2_request_ok(head) != WEIR_OK ||
-        wi_http2_fields_ok(head->fields, head->field_count) != WEIR_OK)
+    if (wi_http2_request_ok(head) != WEIR_OK)
         return WEIR_EINVAL;
     weir_http_exchange *exchange = wi_http_exchange_new(session);
     if (exchange == NULL)
@@ -161,8 +164,6 @@ weir_status wi_http2_open(weir_http_session *session, const weir_http_head *head
 
 weir_status wi_http2_respond(weir_http_exchange *exchange, const weir_http_head *head)
 {
-    if (wi_http2_fields_ok(head->fields, head->field_count) != WEIR_OK)
-        return WEIR_EINVAL;
     int rv = submit_head(h2_of(exchange), x_of(exchange), head);
     return rv < 0 ? status_of(rv) : wi_http2_go_on(h2_of(exchange)) != 0 ? WEIR_ENOMEM : WEIR_OK;
 }
@@ -197,41 +198,54 @@ void wi_http2_written(weir_http_exchange *exchange)
     resume(exchange);
 }
 
-/* One piece of memory: nghttp2's form of the fields, and their bytes. */
-static nghttp2_nv *copy_fields(weir_http_pool *pool, const weir_http1_field *fields, size_t n)
+/* One piece of memory: nghttp2's form of the fields, and the bytes that are not ours. */
+static nghttp2_nv *copy_nv(weir_http_pool *pool, const nghttp2_nv *from, size_t n)
 {
     size_t bytes = n * sizeof(nghttp2_nv);
     for (size_t i = 0; i < n; i++)
-        bytes += fields[i].name.len + fields[i].value.len;
+        bytes += from[i].namelen + from[i].valuelen;
     nghttp2_nv *nv = wi_http_pool_take(pool, bytes);
     if (nv == NULL)
         return NULL;
     uint8_t *at = (uint8_t *)(nv + n);
     for (size_t i = 0; i < n; i++) {
-        const weir_http1_field *f = &fields[i];
-        nv[i] = (nghttp2_nv){ at, at + f->name.len, f->name.len, f->value.len, 0 };
-        memcpy(at, f->name.at, f->name.len);
-        at += f->name.len;
-        if (f->value.len > 0)
-            memcpy(at, f->value.at, f->value.len);
-        at += f->value.len;
+        nv[i] = from[i];
+        if ((nv[i].flags & NGHTTP2_NV_FLAG_NO_COPY_NAME) == 0) {
+            nv[i].name = memcpy(at, from[i].name, from[i].namelen);
+            at += from[i].namelen;
+        }
+        if (from[i].valuelen > 0)
+            nv[i].value = memcpy(at, from[i].value, from[i].valuelen);
+        at += from[i].valuelen;
     }
     return nv;
 }
 
+static weir_status note_trailers(wi_http2_exchange *x, const weir_http1_field *fields, size_t n)
+{
+    nghttp2_nv few[NV_ON_STACK], *nv = few;
+    const weir_env *env = x->base.session->env;
+    if (!wi_http2_fields_count_ok(fields, n))
+        return WEIR_EINVAL;
+    if (n > NV_ON_STACK && (nv = weir_memory_new(env, n * sizeof *nv)) == NULL)
+        return WEIR_ENOMEM;
+    weir_status status = WEIR_EINVAL;
+    if (wi_http2_fields_nv(fields, n, nv)) {
+        x->trailers = copy_nv(x->base.session->pool, nv, n);
+        x->trailer_count = n;
+        status = x->trailers == NULL ? WEIR_ENOMEM : WEIR_OK;
+    }
+    if (nv != few)
+        weir_memory_free(env, nv);
+    return status;
+}
+
 weir_status wi_http2_end(weir_http_exchange *exchange, const weir_http1_field *trailers, size_t n)
 {
-    wi_http2_exchange *x = x_of(exchange);
-    if (wi_http2_fields_ok(trailers, n) != WEIR_OK)
-        return WEIR_EINVAL;
-    if (n > 0) {
-        x->trailers = copy_fields(exchange->session->pool, trailers, n);
-        if (x->trailers == NULL)
-            return WEIR_ENOMEM;
-        x->trailer_count = n;
-    }
-    resume(exchange);
-    return WEIR_OK;
+    weir_status status = n == 0 ? WEIR_OK : note_trailers(x_of(exchange), trailers, n);
+    if (status == WEIR_OK)
+        resume(exchange);
+    return status;
 }
 
 void wi_http2_consume(weir_http_exchange *exchange, size_t n)

@@ -325,14 +325,64 @@ static bool token_ok(weir_http1_span token)
     return token.len > 0 && all != 0;
 }
 
-weir_status wi_http2_fields_ok(const weir_http1_field *fields, size_t n)
+static nghttp2_nv nv_of(const char *name, size_t name_len, weir_http1_span value)
 {
-    if (n > SENT_FIELDS_MAX || (n > 0 && fields == NULL))
-        return WEIR_EINVAL;
+    return (nghttp2_nv){ .name = (uint8_t *)(uintptr_t)name,
+                         .namelen = name_len,
+                         .value = (uint8_t *)(uintptr_t)value.at,
+                         .valuelen = value.len };
+}
+
+#define IF_KNOWN(name, text)                            \
+    if (memcmp((name).at, text, sizeof(text) - 1) == 0) \
+    return text
+
+/* Names that stand in nearly every answer: what is found here needs no check, and no copy. */
+static const char *known(weir_http1_span name)
+{
+    switch (name.len) {
+    case 11:
+        IF_KNOWN(name, "grpc-status");
+        return NULL;
+    case 12:
+        IF_KNOWN(name, "content-type");
+        IF_KNOWN(name, "grpc-message");
+        IF_KNOWN(name, "grpc-timeout");
+        return NULL;
+    case 13:
+        IF_KNOWN(name, "grpc-encoding");
+        return NULL;
+    case 20:
+        IF_KNOWN(name, "grpc-accept-encoding");
+        return NULL;
+    default:
+        return NULL;
+    }
+}
+
+static bool field_nv(const weir_http1_field *field, nghttp2_nv *nv)
+{
+    weir_http1_span name = field->name;
+    const char *text = known(name);
+    if (!value_ok(field->value))
+        return false;
+    *nv = nv_of(text != NULL ? text : name.at, name.len, field->value);
+    if (text != NULL)
+        nv->flags = NGHTTP2_NV_FLAG_NO_COPY_NAME;
+    return text != NULL || (token_ok(name) && !is_ours(name));
+}
+
+bool wi_http2_fields_count_ok(const weir_http1_field *fields, size_t n)
+{
+    return n <= SENT_FIELDS_MAX && (n == 0 || fields != NULL);
+}
+
+bool wi_http2_fields_nv(const weir_http1_field *fields, size_t n, nghttp2_nv *nv)
+{
     for (size_t i = 0; i < n; i++)
-        if (!token_ok(fields[i].name) || !value_ok(fields[i].value) || is_ours(fields[i].name))
-            return WEIR_EINVAL;
-    return WEIR_OK;
+        if (!field_nv(&fields[i], &nv[i]))
+            return false;
+    return true;
 }
 
 weir_status wi_http2_request_ok(const weir_http_head *head)
@@ -350,20 +400,6 @@ weir_status wi_http2_request_ok(const weir_http_head *head)
     if (head->authority.len == 0 || !value_ok(head->authority))
         return WEIR_EINVAL;
     return WEIR_OK;
-}
-
-static nghttp2_nv nv_of(const char *name, size_t name_len, weir_http1_span value)
-{
-    return (nghttp2_nv){ .name = (uint8_t *)(uintptr_t)name,
-                         .namelen = name_len,
-                         .value = (uint8_t *)(uintptr_t)value.at,
-                         .valuelen = value.len };
-}
-
-void wi_http2_fields_nv(const weir_http1_field *fields, size_t n, nghttp2_nv *nv)
-{
-    for (size_t i = 0; i < n; i++)
-        nv[i] = nv_of(fields[i].name.at, fields[i].name.len, fields[i].value);
 }
 
 /* Of a response: 200…599. */
@@ -386,20 +422,39 @@ static weir_http1_span decimal(uint64_t n, char digits[20])
     return (weir_http1_span){ digits + at, 20 - at };
 }
 
+/* Of a field whose name is a literal of ours. */
+static nghttp2_nv nv_said(const char *name, size_t name_len, weir_http1_span value)
+{
+    nghttp2_nv nv = nv_of(name, name_len, value);
+    nv.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME;
+    return nv;
+}
+
+static nghttp2_nv status_nv(unsigned status, char *digits)
+{
+    static const weir_http1_span ok = { TEXT("200") };
+    if (status != 200)
+        return nv_said(TEXT(":status"), status_text(status, digits));
+    nghttp2_nv nv = nv_said(TEXT(":status"), ok);
+    nv.flags |= NGHTTP2_NV_FLAG_NO_COPY_VALUE;
+    return nv;
+}
+
 size_t wi_http2_head_nv(const weir_http_head *head, bool is_request, nghttp2_nv *nv, char *digits)
 {
     size_t n = 0;
     if (is_request) {
-        nv[n++] = nv_of(TEXT(":method"), head->method);
-        nv[n++] = nv_of(TEXT(":scheme"), head->scheme);
-        nv[n++] = nv_of(TEXT(":authority"), head->authority);
-        nv[n++] = nv_of(TEXT(":path"), head->path);
+        nv[n++] = nv_said(TEXT(":method"), head->method);
+        nv[n++] = nv_said(TEXT(":scheme"), head->scheme);
+        nv[n++] = nv_said(TEXT(":authority"), head->authority);
+        nv[n++] = nv_said(TEXT(":path"), head->path);
     } else {
-        nv[n++] = nv_of(TEXT(":status"), status_text(head->status, digits));
+        nv[n++] = status_nv(head->status, digits);
     }
-    bool known = head->content_length != UINT64_MAX;
-    if (known && (!head->ends || head->content_length > 0))
-        nv[n++] = nv_of(TEXT("content-length"), decimal(head->content_length, digits + 20));
-    wi_http2_fields_nv(head->fields, head->field_count, nv + n);
+    bool known_length = head->content_length != UINT64_MAX;
+    if (known_length && (!head->ends || head->content_length > 0))
+        nv[n++] = nv_said(TEXT("content-length"), decimal(head->content_length, digits + 20));
+    if (!wi_http2_fields_nv(head->fields, head->field_count, nv + n))
+        return 0;
     return n + head->field_count;
 }
