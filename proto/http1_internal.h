@@ -14,7 +14,8 @@ enum {
     WI_REGNAME = 8, /* unreserved and sub-delims: a registered name without '%' */
     WI_HEX = 16,
     WI_DIGIT = 32,
-    WI_QUOTED = 64, /* qdtext, RFC 9110 section 5.6.4 */
+    WI_QUOTED = 64,     /* qdtext, RFC 9110 section 5.6.4 */
+    WI_AUTHORITY = 128, /* host, port and user information: RFC 3986 section 3.2 */
 };
 extern const uint8_t wi_http1_class[256];
 

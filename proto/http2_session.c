@@ -56,7 +56,7 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
         nghttp2_session_set_stream_user_data(ng, stream, x);
         nghttp2_session_change_extpri_stream_priority(ng, stream, &in_turn, 1);
     }
-    return wi_http2_block_begin(h2, stream);
+    return wi_http2_block_begin(h2, frame);
 }
 
 /* nghttp2 resets a stream whose window is overrun, and tells the bytes nevertheless. A peer that
@@ -79,21 +79,30 @@ static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t stream, con
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     }
     wi_http2_exchange *x = wi_http2_exchange_of(h2, stream);
+    if (x != NULL && x->counts && !x->finished && n > x->expected) {
+        x->expected = 0;
+        return wi_http2_reject(h2, stream);
+    }
     if (x != NULL && !x->finished && in_window(h2, x, n)) {
+        x->expected -= x->counts ? n : 0;
         x->last_data = (flags & NGHTTP2_FLAG_END_STREAM) != 0;
         wi_http_tell_body(&x->base, (const char *)bytes, n);
     }
     return wi_http2_go_on(h2);
 }
 
-static void on_data_frame(wi_http2 *h2, const nghttp2_frame *frame)
+static int on_data_frame(wi_http2 *h2, const nghttp2_frame *frame)
 {
     bool ends = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (!ends && frame->data.padlen > 0 && frame->hd.length == frame->data.padlen)
         wi_http2_count_control(h2);
     wi_http2_exchange *x = ends ? wi_http2_exchange_of(h2, frame->hd.stream_id) : NULL;
-    if (x != NULL && !x->finished)
-        wi_http_tell_end(&x->base, NULL, 0);
+    if (x == NULL || x->finished)
+        return 0;
+    if (x->counts && x->expected > 0)
+        return wi_http2_reject(h2, x->stream);
+    wi_http_tell_end(&x->base, NULL, 0);
+    return 0;
 }
 
 static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
@@ -102,7 +111,8 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
     (void)ng;
     switch (frame->hd.type) {
     case NGHTTP2_DATA:
-        on_data_frame(h2, frame);
+        if (on_data_frame(h2, frame) != 0)
+            return NGHTTP2_ERR_CALLBACK_FAILURE;
         break;
     case NGHTTP2_HEADERS:
         if (wi_http2_on_headers(h2, frame) != 0)
@@ -330,6 +340,8 @@ static nghttp2_option *new_option(const weir_http_session_config *config)
     nghttp2_option_set_no_auto_window_update(o, 1);
     nghttp2_option_set_no_closed_streams(o, 1);
     nghttp2_option_set_max_outbound_ack(o, config->control_burst);
+    if (!config->is_client)
+        nghttp2_option_set_no_http_messaging(o, 1); /* http2_session_rules.c does that */
     if (!config->is_client)
         nghttp2_option_set_max_deflate_dynamic_table_size(o, SERVER_DEFLATE_BYTES);
 #if WEIR_NGHTTP2_RESET_RATE

@@ -49,8 +49,11 @@ typedef struct wi_http2_block {
     weir_http1_span method, path, authority, scheme, host;
     uint64_t content_length;
     unsigned status;
-    bool too_large, bad;
-    int32_t stream; /* 0: none is under way */
+    bool too_large;
+    bool ruled;        /* here, a request's; otherwise nghttp2 has done so */
+    bool trailers;     /* of a request */
+    bool fields_begun; /* no pseudo-header field may follow */
+    int32_t stream;    /* 0: none is under way */
     uint64_t start_ns;
 } wi_http2_block;
 
@@ -76,11 +79,13 @@ typedef struct wi_http2_exchange {
     uint32_t unreturned; /* consumed, and not told by a WINDOW_UPDATE */
     nghttp2_nv *trailers;
     size_t trailer_count;
-    bool has_head;  /* the peer's was told */
-    bool deferred;  /* nghttp2 waits for resume_data */
-    bool violated;  /* the peer made nghttp2 reset it */
-    bool last_data; /* the peer's last frame of DATA comes: its window is of no use any more */
-    bool finished;  /* server: the response is out, what is left of the request is not wanted */
+    bool has_head;     /* the peer's was told */
+    bool deferred;     /* nghttp2 waits for resume_data */
+    bool counts;       /* server: the request told a length, of which */
+    uint64_t expected; /* so much is still to come */
+    bool violated;     /* the peer made nghttp2 reset it */
+    bool last_data;    /* the peer's last frame of DATA comes: its window is of no use any more */
+    bool finished;     /* server: the response is out, what is left of the request is not wanted */
     uint64_t finished_ns;
 } wi_http2_exchange;
 
@@ -131,8 +136,19 @@ static inline void wi_http2_earn(wi_http2 *h2)
         h2->guard.earned += 3;
 }
 
+/* ---- http2_session_rules.c ---- */
+/* Whether a request's next field may be, before it is taken into the block. Pseudo-header fields
+ * come first, once each, and say something. */
+bool wi_http2_pseudo_ok(const wi_http2_block *block, const weir_http1_field *field);
+bool wi_http2_field_ok(const wi_http2_block *block, const weir_http1_field *field);
+/* Whether the block has what a request needs. */
+bool wi_http2_request_whole(const wi_http2_block *block);
+/* What a field's value may be, and its name but for the case. */
+bool wi_http2_value_ok(weir_http1_span value);
+bool wi_http2_token_ok(weir_http1_span token);
+
 /* ---- http2_session_head.c ---- */
-int wi_http2_block_begin(wi_http2 *h2, int32_t stream);
+int wi_http2_block_begin(wi_http2 *h2, const nghttp2_frame *frame);
 void wi_http2_block_end(wi_http2 *h2);
 int wi_http2_on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name,
                        size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
@@ -164,6 +180,8 @@ void wi_http2_reset(weir_http_exchange *exchange, uint32_t h2_code);
 void wi_http2_exchange_done(weir_http_exchange *exchange);
 int wi_http2_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *head, size_t n,
                        nghttp2_data_source *source, void *user);
+/* Resets the stream of a malformed request, as its peer's fault. What a callback returns. */
+int wi_http2_reject(wi_http2 *h2, int32_t stream);
 /* Answers with a status and nothing else; the stream is disowned. */
 int wi_http2_refuse(wi_http2 *h2, wi_http2_exchange *x, const char *status);
 

@@ -20,14 +20,18 @@ static bool is(weir_http1_span span, const char *text, size_t n)
 
 /* ---- In ---- */
 
-int wi_http2_block_begin(wi_http2 *h2, int32_t stream)
+int wi_http2_block_begin(wi_http2 *h2, const nghttp2_frame *frame)
 {
     wi_http2_block *block = &h2->block;
-    wi_http2_block_end(h2);
+    bool is_server = !h2->session->config.is_client;
+    if (block->stream != 0)
+        wi_http2_block_end(h2);
     *block = (wi_http2_block){ .fields = block->fields,
                                .cap = block->cap,
                                .text = block->text,
-                               .stream = stream,
+                               .stream = frame->hd.stream_id,
+                               .ruled = is_server,
+                               .trailers = is_server && frame->headers.cat != NGHTTP2_HCAT_REQUEST,
                                .start_ns = h2->session->now_ns,
                                .content_length = UINT64_MAX };
     return 0;
@@ -93,7 +97,7 @@ static uint64_t number(weir_http1_span digits)
     return n;
 }
 
-/* nghttp2 has looked at which there are, that each comes once, and first. */
+/* Which there are, that each comes once, and first, was looked at. */
 static void take_pseudo(wi_http2_block *block, weir_http1_span name, weir_http1_span value)
 {
     if (name.len == 5) /* ":path" */
@@ -112,12 +116,11 @@ static void take_pseudo(wi_http2_block *block, weir_http1_span name, weir_http1_
 static bool take_known(wi_http2_block *block, weir_http1_span name, weir_http1_span value)
 {
     switch (name.len) {
-    case 2: /* hop by hop; nghttp2 lets "trailers" through only */
+    case 2: /* hop by hop; it says "trailers" */
         return is(name, TEXT("te"));
     case 4:
         if (!is(name, TEXT("host")))
             return false;
-        block->bad = block->bad || block->host.at != NULL;
         block->host = value;
         return true;
     case 14:
@@ -186,6 +189,30 @@ static bool take(wi_http2 *h2, const uint8_t *name, size_t name_len, const uint8
     return true;
 }
 
+int wi_http2_reject(wi_http2 *h2, int32_t stream)
+{
+    if (nghttp2_submit_rst_stream(h2->ng, NGHTTP2_FLAG_NONE, stream, NGHTTP2_PROTOCOL_ERROR) == 0)
+        return wi_http2_go_on(h2);
+    (void)wi_http2_fail(h2, WEIR_ENOMEM, NGHTTP2_INTERNAL_ERROR, "out of memory");
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+static int malformed(wi_http2 *h2)
+{
+    int rv = wi_http2_reject(h2, h2->block.stream);
+    return rv != 0 ? rv : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* nothing more of this head */
+}
+
+static bool may_be(wi_http2_block *block, const weir_http1_field *field)
+{
+    if (!block->ruled)
+        return true;
+    if (field->name.len > 0 && field->name.at[0] == ':')
+        return wi_http2_pseudo_ok(block, field);
+    block->fields_begun = true;
+    return wi_http2_field_ok(block, field);
+}
+
 int wi_http2_on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name,
                        size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                        void *user)
@@ -203,7 +230,13 @@ int wi_http2_on_header(nghttp2_session *ng, const nghttp2_frame *frame, const ui
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     }
     block->too_large = block->too_large || block->bytes > max;
-    if (block->too_large || take(h2, name, name_len, value, value_len))
+    if (block->too_large)
+        return 0;
+    const weir_http1_field field = { { (const char *)name, name_len },
+                                     { (const char *)value, value_len } };
+    if (!may_be(block, &field))
+        return malformed(h2);
+    if (take(h2, name, name_len, value, value_len))
         return 0;
     (void)wi_http2_fail(h2, WEIR_ENOMEM, NGHTTP2_INTERNAL_ERROR, "out of memory");
     return NGHTTP2_ERR_CALLBACK_FAILURE;
@@ -232,10 +265,16 @@ static int on_request(wi_http2 *h2, wi_http2_exchange *x, bool ends)
     wi_http2_block *block = &h2->block;
     if (block->too_large)
         return wi_http2_refuse(h2, x, "431");
+    bool is_short = ends && block->content_length != UINT64_MAX && block->content_length > 0;
+    bool is_connect = is(block->method, TEXT("CONNECT"));
+    if (!wi_http2_request_whole(block) || (is_short && !is_connect))
+        return wi_http2_reject(h2, x->stream);
     bool differs = block->host.at != NULL && block->authority.at != NULL &&
                    !is(block->host, block->authority.at, block->authority.len);
-    if (block->bad || differs || block->path.len == 0 || is(block->method, TEXT("CONNECT")))
+    if (differs || is_connect)
         return wi_http2_refuse(h2, x, "400");
+    x->counts = block->content_length != UINT64_MAX;
+    x->expected = block->content_length;
     tell_head(h2, x, ends);
     return 0;
 }
@@ -264,6 +303,8 @@ int wi_http2_on_headers(wi_http2 *h2, const nghttp2_frame *frame)
         rv = h2->session->config.is_client ? on_response(h2, x, ends) : on_request(h2, x, ends);
     else if (h2->block.too_large)
         weir_http_exchange_reset(&x->base, WEIR_ELIMIT, NGHTTP2_ENHANCE_YOUR_CALM);
+    else if (h2->block.trailers && (!ends || (x->counts && x->expected > 0)))
+        rv = wi_http2_reject(h2, x->stream);
     else
         wi_http_tell_end(&x->base, h2->block.fields, h2->block.count);
     wi_http2_block_end(h2);
@@ -291,38 +332,6 @@ static bool is_ours(weir_http1_span name)
     default:
         return false;
     }
-}
-
-static bool value_ok(weir_http1_span value)
-{
-    if (value.len == 0)
-        return true;
-    const unsigned char *at = (const unsigned char *)value.at, *end = at + value.len;
-    if (*at == ' ' || *at == '\t' || end[-1] == ' ' || end[-1] == '\t')
-        return false;
-    return wi_http1_value_end(at, end) == end;
-}
-
-/* Eight bytes that are all lower-case letters or '-', as most names are made of. */
-static bool is_plain(const char *at)
-{
-    const uint64_t each = UINT64_C(0x0101010101010101), high = each * 0x80;
-    uint64_t word, dash;
-    memcpy(&word, at, 8);
-    dash = high - (word ^ each * '-'); /* a high bit stays where there is no difference */
-    uint64_t letter = (word + each * (0x80 - 'a')) & ~(word + each * (0x7f - 'z'));
-    return (word & high) == 0 && ((letter | dash) & high) == high;
-}
-
-static bool token_ok(weir_http1_span token)
-{
-    unsigned all = WI_TOKEN;
-    if (token.len >= 8 && token.len <= 16 && is_plain(token.at) &&
-        is_plain(token.at + token.len - 8))
-        return true;
-    for (size_t i = 0; i < token.len; i++)
-        all &= wi_http1_class[(unsigned char)token.at[i]];
-    return token.len > 0 && all != 0;
 }
 
 static nghttp2_nv nv_of(const char *name, size_t name_len, weir_http1_span value)
@@ -364,12 +373,12 @@ static bool field_nv(const weir_http1_field *field, nghttp2_nv *nv)
 {
     weir_http1_span name = field->name;
     const char *text = known(name);
-    if (!value_ok(field->value))
+    if (!wi_http2_value_ok(field->value))
         return false;
     *nv = nv_of(text != NULL ? text : name.at, name.len, field->value);
     if (text != NULL)
         nv->flags = NGHTTP2_NV_FLAG_NO_COPY_NAME;
-    return text != NULL || (token_ok(name) && !is_ours(name));
+    return text != NULL || (wi_http2_token_ok(name) && !is_ours(name));
 }
 
 bool wi_http2_fields_count_ok(const weir_http1_field *fields, size_t n)
@@ -388,7 +397,7 @@ bool wi_http2_fields_nv(const weir_http1_field *fields, size_t n, nghttp2_nv *nv
 weir_status wi_http2_request_ok(const weir_http_head *head)
 {
     const weir_http1_span *path = &head->path;
-    if (!token_ok(head->method) || is(head->method, TEXT("CONNECT")))
+    if (!wi_http2_token_ok(head->method) || is(head->method, TEXT("CONNECT")))
         return WEIR_EINVAL;
     if (path->len == 0 || (path->at[0] != '/' && !is(*path, TEXT("*"))))
         return WEIR_EINVAL;
@@ -397,7 +406,7 @@ weir_status wi_http2_request_ok(const weir_http_head *head)
             return WEIR_EINVAL;
     if (!is(head->scheme, TEXT("http")) && !is(head->scheme, TEXT("https")))
         return WEIR_EINVAL;
-    if (head->authority.len == 0 || !value_ok(head->authority))
+    if (head->authority.len == 0 || !wi_http2_value_ok(head->authority))
         return WEIR_EINVAL;
     return WEIR_OK;
 }
