@@ -112,32 +112,9 @@ static void take_pseudo(wi_http2_block *block, weir_http1_span name, weir_http1_
         block->status = (unsigned)number(value);
 }
 
-/* Those that are said otherwise. */
-static bool take_known(wi_http2_block *block, weir_http1_span name, weir_http1_span value)
-{
-    switch (name.len) {
-    case 2: /* hop by hop; it says "trailers" */
-        return is(name, TEXT("te"));
-    case 4:
-        if (!is(name, TEXT("host")))
-            return false;
-        block->host = value;
-        return true;
-    case 14:
-        if (!is(name, TEXT("content-length")))
-            return false;
-        block->content_length = number(value);
-        return true;
-    default:
-        return false;
-    }
-}
-
 static bool take_field(wi_http2 *h2, weir_http1_span name, weir_http1_span value)
 {
     wi_http2_block *block = &h2->block;
-    if (take_known(block, name, value))
-        return true;
     if (block->count == h2->session->config.fields_max) {
         block->too_large = true;
         return true;
@@ -149,7 +126,7 @@ static bool take_field(wi_http2 *h2, weir_http1_span name, weir_http1_span value
 }
 
 /* Most names and values are short: a call for each would cost more than the copy. */
-static inline void copy(char *to, const uint8_t *from, size_t n)
+static inline void copy(char *to, const char *from, size_t n)
 {
     if (n >= 8 && n <= 16) {
         uint64_t first, last;
@@ -168,24 +145,44 @@ static inline void copy(char *to, const uint8_t *from, size_t n)
     }
 }
 
-/* Copies them, which costs less than to hold nghttp2's. */
-static bool take(wi_http2 *h2, const uint8_t *name, size_t name_len, const uint8_t *value,
-                 size_t value_len)
+static char *room(wi_http2 *h2, size_t bytes)
 {
     wi_http2_text *text = h2->block.text;
-    if (text == NULL || name_len + value_len > text->cap - text->len) {
-        if (!more_text(h2, name_len + value_len))
-            return false;
+    if (text == NULL || bytes > text->cap - text->len) {
+        if (!more_text(h2, bytes))
+            return NULL;
         text = h2->block.text;
     }
     char *at = text->at + text->len;
-    copy(at, name, name_len);
-    copy(at + name_len, value, value_len);
-    text->len += name_len + value_len;
-    weir_http1_span name_span = { at, name_len }, value_span = { at + name_len, value_len };
-    if (name_len == 0 || at[0] != ':')
-        return take_field(h2, name_span, value_span);
-    take_pseudo(&h2->block, name_span, value_span);
+    text->len += bytes;
+    return at;
+}
+
+/* Copies what is told, which costs less than to hold nghttp2's. */
+static bool take(wi_http2 *h2, weir_http1_span name, weir_http1_span value)
+{
+    wi_http2_block *block = &h2->block;
+    bool is_pseudo = name.len > 0 && name.at[0] == ':', is_host = is(name, TEXT("host"));
+    if (is(name, TEXT("te"))) /* hop by hop; it says "trailers" */
+        return true;
+    if (is(name, TEXT("content-length"))) {
+        block->content_length = number(value);
+        return true;
+    }
+    size_t told = is_pseudo || is_host ? 0 : name.len;
+    char *at = room(h2, told + value.len);
+    if (at == NULL)
+        return false;
+    copy(at + told, value.at, value.len);
+    value.at = at + told;
+    if (is_pseudo) {
+        take_pseudo(block, name, value);
+    } else if (is_host) {
+        block->host = value;
+    } else {
+        copy(at, name.at, name.len);
+        return take_field(h2, (weir_http1_span){ at, name.len }, value);
+    }
     return true;
 }
 
@@ -236,7 +233,7 @@ int wi_http2_on_header(nghttp2_session *ng, const nghttp2_frame *frame, const ui
                                      { (const char *)value, value_len } };
     if (!may_be(block, &field))
         return malformed(h2);
-    if (take(h2, name, name_len, value, value_len))
+    if (take(h2, field.name, field.value))
         return 0;
     (void)wi_http2_fail(h2, WEIR_ENOMEM, NGHTTP2_INTERNAL_ERROR, "out of memory");
     return NGHTTP2_ERR_CALLBACK_FAILURE;

@@ -3,6 +3,10 @@
 #include "http1_internal.h"
 #include "http2_session.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #define IS(span, text) \
     ((span).len == sizeof(text) - 1 && memcmp((span).at, text, sizeof(text) - 1) == 0)
 
@@ -17,20 +21,38 @@ static bool word_below(const char *at, unsigned char least)
     return ((((word - ones * least) & ~word) | ((del - ones) & ~del)) & ones * 0x80) != 0;
 }
 
+#if defined(__SSE2__)
+static bool vector_below(const char *at, __m128i most)
+{
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)at);
+    __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(v, most), v);
+    return _mm_movemask_epi8(_mm_or_si128(low, _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7f)))) != 0;
+}
+#endif
+
 /* Whether no byte is below `least`, or DEL. */
 static bool none_below(weir_http1_span span, unsigned char least)
 {
     const char *at = span.at, *end = at + span.len;
-    if (span.len < 8) {
-        bool bad = false;
-        for (; at < end; at++)
-            bad |= (unsigned char)*at < least || *at == 0x7f;
-        return !bad;
+#if defined(__SSE2__)
+    if (span.len >= 16) {
+        const __m128i most = _mm_set1_epi8((char)(least - 1));
+        for (; end - at > 16; at += 16)
+            if (vector_below(at, most))
+                return false;
+        return !vector_below(end - 16, most);
     }
-    for (; end - at > 8; at += 8)
-        if (word_below(at, least))
-            return false;
-    return !word_below(end - 8, least);
+#endif
+    if (span.len >= 8) {
+        for (; end - at > 8; at += 8)
+            if (word_below(at, least))
+                return false;
+        return !word_below(end - 8, least);
+    }
+    bool bad = false;
+    for (; at < end; at++)
+        bad |= (unsigned char)*at < least || *at == 0x7f;
+    return !bad;
 }
 
 bool wi_http2_value_ok(weir_http1_span value)
