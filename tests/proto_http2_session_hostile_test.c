@@ -450,6 +450,28 @@ static void bad_heads_reset_their_stream(void **state)
     }
 }
 
+static void a_host_or_a_length_among_trailers_resets_the_stream(void **state)
+{
+    static const char *const names[] = { "host", "content-length", ":path", "x" };
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        hand *h = hand_new();
+        frames block = { 0 };
+        seen_frame frame;
+        put_request(&h->f, 1, 0);
+        put_field(&block, names[i], "0");
+        put_frame(&h->f, FRAME_HEADERS, END_HEADERS | END_STREAM, 1, block.at, block.len);
+        assert_int_equal(send_all(h), WEIR_OK);
+        if (i < 3)
+            assert_stream_reset(h, 1, H2_PROTOCOL_ERROR);
+        else
+            assert_int_equal(said(h, FRAME_RST_STREAM, 1, &frame), 0);
+        assert_int_equal(h->s->x[0]->ends, i < 3 ? 0 : 1);
+        free(block.at);
+        hand_free(h);
+    }
+}
+
 static void connect_and_two_hosts_are_answered_400(void **state)
 {
     bool told;
@@ -808,6 +830,7 @@ int main(void)
         cmocka_unit_test(as_many_fields_as_allowed_pass_and_one_more_is_answered_431),
         cmocka_unit_test(a_bomb_of_indexed_fields_is_cut_off),
         cmocka_unit_test(bad_heads_reset_their_stream),
+        cmocka_unit_test(a_host_or_a_length_among_trailers_resets_the_stream),
         cmocka_unit_test(connect_and_two_hosts_are_answered_400),
         cmocka_unit_test(a_head_without_a_path_resets_its_stream),
         cmocka_unit_test(a_stream_that_was_skipped_cannot_be_opened),
