@@ -287,7 +287,7 @@ static void watchers_are_told_of_the_currency_they_ask_for(void **state)
 
 static void a_watcher_that_does_not_read_misses_and_harms_nobody(void **state)
 {
-    enum { ORDERS = 4000, WATCHERS = 90, GROWTH_KB_MAX = 24 * 1024 };
+    enum { ORDERS = 4000, WATCHERS = 90, GROWTH_KB_MAX = GROWTH_KB(24 * 1024) };
     static caller slow[WATCHERS];
     streams s;
     caller quick = { .asks = 64 }, c;

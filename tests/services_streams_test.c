@@ -68,9 +68,7 @@ static void a_deadline_ends_a_process_and_frees_its_work(void **state)
     Streams__V1__ProcessRequest request = process_of("late", LONG_MS, 0);
     (void)state;
     streams_start(&s, NULL);
-    start_process(&c, &s, &(Streams__V1__ProcessRequest)STREAMS__V1__PROCESS_REQUEST__INIT, NULL);
-    expect(&c, WEIR_RPC_OK); /* so that connecting takes nothing of the deadline */
-    c = (caller){ 0 };
+    assert_serves(&s); /* so that connecting takes nothing of the deadline */
     start_process(&c, &s, &request, &(weir_rpc_options){ .timeout_ms = 500 });
     expect(&c, WEIR_RPC_DEADLINE_EXCEEDED);
     await_in_flight(&s, "Streams/Process", 0);
@@ -150,7 +148,7 @@ static void a_caller_whose_connection_breaks_frees_its_work(void **state)
 
 /* ---- Slow readers ---- */
 
-enum { READERS = 100, GROWTH_KB_MAX = 32 * 1024, HELD_BYTES_MAX = 512 * 1024 };
+enum { READERS = 100, GROWTH_KB_MAX = GROWTH_KB(32 * 1024), HELD_BYTES_MAX = 512 * 1024 };
 
 static double sent_by(const streams *s, const char *method)
 {
@@ -466,7 +464,7 @@ static void what_was_begun_is_finished_after_sigterm(void **state)
     caller unary = { 0 }, data = { 0 }, collect = { .to_send = 10, .payload = 10, .stays = true },
            echo = { .asks = 1, .to_send = 10, .payload = 10, .stays = true }, composed = { 0 },
            late = { 0 }, watch = { .asks = 1 };
-    Streams__V1__ProcessRequest slow = process_of("slow", 300, 0), fast = process_of("fast", 0, 0);
+    Streams__V1__ProcessRequest slow = process_of("slow", 2000, 0), fast = process_of("fast", 0, 0);
     (void)state;
     streams_start(&s, ARGS("--drain-ms", "20000"));
     start_watch(&watch, &s, "");
@@ -476,9 +474,9 @@ static void what_was_begun_is_finished_after_sigterm(void **state)
     RUN_UNTIL(&s, data.begins == 1 && watch.begins == 1 && echo.messages == 10);
     start_process(&unary, &s, &slow, NULL);
     start_compose(&composed, &s, &slow, &fast, NULL);
-    await_completed(&s, "Streams/Process", "OK", 0);
     RUN_UNTIL(&s, collect.sent == 10);
     assert_serves(&s);
+    await_in_flight(&s, "Streams/Process", 2); /* that of the composition, too */
     uint64_t began = server_now_ms();
     kill(s.pid, SIGTERM);
     expect(&watch, WEIR_RPC_OK); /* there will be no more orders to tell of */

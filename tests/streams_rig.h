@@ -153,6 +153,13 @@ static inline void streams_discard(streams *s)
     server_dir_remove(s->dir);
 }
 
+/* What memory may grow by, in kilobytes; sanitizers keep what was freed. */
+#ifdef __SANITIZE_ADDRESS__
+#define GROWTH_KB(kb) (8 * (kb))
+#else
+#define GROWTH_KB(kb) (kb)
+#endif
+
 /* Kilobytes of memory that it has. */
 static inline long streams_rss(const streams *s)
 {
