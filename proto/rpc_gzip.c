@@ -69,7 +69,7 @@ static bool start_inflating(weir_rpc_gzip *gzip)
  * empty. */
 static weir_status inflate_some(z_stream *z, weir_bytes *out, size_t max, int *ret_result)
 {
-    Bytef beyond;
+    Bytef beyond = 0;
     size_t room = max - out->len;
     if (room > 0 && out->cap == out->len) {
         weir_status status = weir_bytes_reserve(out, room < 256 ? room : 256);
