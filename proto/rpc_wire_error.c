@@ -85,10 +85,11 @@ static weir_status percent_decode(weir_http1_span text, weir_arena *arena,
     for (size_t i = 0; i < text.len; i++) {
         bool escape = text.at[i] == '%' && text.len - i > 2 && wi_rpc_hex_of(text.at[i + 1]) >= 0 &&
                       wi_rpc_hex_of(text.at[i + 2]) >= 0;
-        out[len++] = escape ? (char)(unsigned char)(wi_rpc_hex_of(text.at[i + 1]) << 4 |
-                                                    wi_rpc_hex_of(text.at[i + 2]))
-                            : text.at[i];
-        i += escape ? 2 : 0;
+        out[len++] = text.at[i];
+        if (!escape)
+            continue;
+        out[len - 1] = (char)(wi_rpc_hex_of(text.at[i + 1]) << 4 | wi_rpc_hex_of(text.at[i + 2]));
+        i += 2;
     }
     return wi_rpc_utf8((weir_http1_span){ out, len }, arena, ret_text);
 }
