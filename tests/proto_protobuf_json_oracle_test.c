@@ -1,5 +1,7 @@
 /* Compares protobuf's JSON with Google's Python library (protobuf_json_oracle.py) on random
  * messages, both ways. Skipped where there is no Python or no google.protobuf. */
+#include "servers.h"
+
 #include "protobuf_json_rig.h"
 
 #include <weir/protobuf.h>
@@ -87,12 +89,12 @@ static void answer(FILE *in, FILE *out)
 static void random_messages_are_the_same_to_googles_python(void **state)
 {
     (void)state;
-    char folder[] = "/tmp/weir-oracle-XXXXXX", asked[64], answers[64];
+    char folder[SERVER_PATH_MAX], asked[SERVER_PATH_MAX + 8], answers[SERVER_PATH_MAX + 8];
     if (ORACLE_PYTHON[0] == '\0' || !run("%s -c 'import google.protobuf' 2>&1", ORACLE_PYTHON)) {
         print_message("skipped: no Python with google.protobuf\n");
         skip();
     }
-    assert_non_null(mkdtemp(folder));
+    assert_true(server_dir_new(folder));
     (void)snprintf(asked, sizeof asked, "%s/asked", folder);
     (void)snprintf(answers, sizeof answers, "%s/answers", folder);
     assert_true(run("%s -I %s/protos --python_out=%s json_kinds.proto json_old.proto",

@@ -4,15 +4,17 @@
 #ifndef TLS_IDENTITIES_H
 #define TLS_IDENTITIES_H
 
+#include "servers.h"
+
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
 typedef struct identity {
-    char cert[64], key[64];
+    char cert[SERVER_PATH_MAX + 32], key[SERVER_PATH_MAX + 32];
 } identity;
 
-static char dir[] = "/tmp/weir-tls-XXXXXX";
+static char dir[SERVER_PATH_MAX];
 static identity of_server, of_client, of_stranger;
 
 /* A certificate that vouches for itself. */
@@ -43,7 +45,7 @@ static inline void make(identity *id, const char *name)
 static inline int make_all(void **state)
 {
     (void)state;
-    assert_non_null(mkdtemp(dir));
+    assert_true(server_dir_new(dir));
     make(&of_server, "localhost");
     make(&of_client, "client");
     make(&of_stranger, "stranger");

@@ -17,8 +17,8 @@ struct channel_entry {
 
 bool channels_init(channels *all, weir_loop *loop)
 {
-    *all = (channels){ .loop = loop, .folder = "/tmp/weir-conformance-XXXXXX" };
-    return mkdtemp(all->folder) != NULL;
+    *all = (channels){ .loop = loop };
+    return server_dir_new(all->folder);
 }
 
 void channels_done(channels *all)

@@ -3,6 +3,8 @@
 #ifndef CONFORMANCE_CLIENT_CHANNELS_H
 #define CONFORMANCE_CLIENT_CHANNELS_H
 
+#include "servers.h"
+
 #include "common.h"
 
 #include <connectrpc/conformance/v1/client_compat.weir.h>
@@ -14,7 +16,7 @@ typedef struct channel_entry channel_entry;
 typedef struct channels {
     weir_loop *loop;
     channel_entry *first;
-    char folder[64]; /* for certificates, while a channel is made */
+    char folder[SERVER_PATH_MAX]; /* for certificates, while a channel is made */
 } channels;
 
 /* Borrows `loop` until channels_done. */

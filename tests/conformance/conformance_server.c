@@ -1,5 +1,6 @@
 /* The server that the conformance tests ask: it is told what to be on standard input, says where it
  * listens on standard output, and serves until SIGTERM. */
+#include "servers.h"
 #include "server_service.h"
 
 #include <weir/pipeline.h>
@@ -15,7 +16,7 @@ typedef Connectrpc__Conformance__V1__ServerCompatRequest compat_request;
 typedef Connectrpc__Conformance__V1__ServerCompatResponse compat_response;
 
 typedef struct files {
-    char folder[64];
+    char folder[SERVER_PATH_MAX];
     char *cert, *key, *client_ca;
 } files;
 
@@ -47,8 +48,7 @@ static bool make_files(program *p)
     files *made = &p->files;
     if (!request->use_tls)
         return true;
-    snprintf(made->folder, sizeof made->folder, "/tmp/weir-conformance-XXXXXX");
-    if (request->server_creds == NULL || mkdtemp(made->folder) == NULL) {
+    if (request->server_creds == NULL || !server_dir_new(made->folder)) {
         made->folder[0] = '\0';
         return false;
     }

@@ -55,7 +55,7 @@ typedef struct weir_rpc_handler {
      * the server's stage, in the place of all callbacks: 1 + its index; 0: callbacks. For methods
      * with one request. */
     uint32_t output_plus_1;
-    const void *typed; /* what the stubs of protoc-gen-weir keep; weir_rpc_call_typed */
+    const void *typed; /* what the typed code of protoc-gen-weir keeps; weir_rpc_call_typed */
 } weir_rpc_handler;
 
 /* A service to be served. */
