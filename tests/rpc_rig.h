@@ -12,6 +12,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <event2/event.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
@@ -155,6 +156,30 @@ static inline void rig_finished(weir_pipeline *pipeline, weir_status status, voi
 static inline uint64_t rig_now(void *user)
 {
     return *(const uint64_t *)user;
+}
+
+/* libevent's allocations on the hook that the rig's allocator is; before anything else in main. */
+static void *(*rig_resize)(void *memory, size_t bytes, void *user);
+
+static inline void *rig_event_realloc(void *memory, size_t bytes)
+{
+    return rig_resize(memory, bytes != 0 ? bytes : 1, NULL);
+}
+
+static inline void *rig_event_malloc(size_t bytes)
+{
+    return rig_event_realloc(NULL, bytes);
+}
+
+static inline void rig_event_free(void *memory)
+{
+    (void)rig_resize(memory, 0, NULL);
+}
+
+static inline void rig_hook_libevent(void *(*resize)(void *, size_t, void *))
+{
+    rig_resize = resize;
+    event_set_mem_functions(rig_event_malloc, rig_event_realloc, rig_event_free);
 }
 
 static inline weir_status rig_try_start(rig *r)

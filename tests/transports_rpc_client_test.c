@@ -1164,7 +1164,7 @@ static void wrong_metadata_are_refused_at_the_start(void **state)
 
 /* ---- Memory ---- */
 
-static int until_failure; /* allocations that succeed; negative: all */
+static int until_failure = -1; /* allocations that succeed; negative: all */
 
 static void *failing_resize(void *memory, size_t bytes, void *user)
 {
@@ -1182,7 +1182,8 @@ static void *failing_resize(void *memory, size_t bytes, void *user)
     return realloc(memory, bytes);
 }
 
-/* The server and the client share the allocator: whoever is hit, each call ends once. */
+/* The server, the client, nghttp2 and libevent share the allocator: whoever is hit, each call ends
+ * once. */
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
@@ -1292,5 +1293,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(calls_allocate_nothing_in_steady_state),
     };
+    rig_hook_libevent(failing_resize);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1431,7 +1431,7 @@ static void the_metrics_show_calls_by_method_and_code(void **state)
 static struct {
     long left; /* allocations until one fails; negative: none does */
     long live, hits, count;
-} memory;
+} memory = { .left = -1 };
 
 static void *failing_resize(void *at, size_t bytes, void *user)
 {
@@ -1586,5 +1586,6 @@ int main(void)
         cmocka_unit_test(every_allocation_may_fail_as_it_starts),
         cmocka_unit_test(a_call_in_steady_state_allocates_nothing),
     };
+    rig_hook_libevent(failing_resize);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
