@@ -524,7 +524,7 @@ size_t wi_link_peer(const wi_link *link, char *text, size_t cap)
         inet_ntop(is_v4 ? AF_INET : AF_INET6, at, address, sizeof address) == NULL)
         return 0;
     int n = snprintf(text, cap, is_v4 ? "%s:%u" : "[%s]:%u", address, link->peer_port);
-    return n < 0 || (size_t)n >= cap ? 0 : (size_t)n;
+    return n < 0 ? 0 : (size_t)n;
 }
 
 const char *wi_link_peer_subject(const wi_link *link)

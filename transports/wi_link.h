@@ -109,7 +109,7 @@ static inline wi_link *wi_link_of(const weir_http_exchange *exchange)
 void wi_link_touch(wi_link *link);
 void *wi_link_user(const wi_link *link);
 wi_links *wi_link_links(const wi_link *link);
-/* "192.0.2.1:443" or "[2001:db8::1]:443"; its length, 0 if it does not fit or is unknown. */
+/* "192.0.2.1:443" or "[2001:db8::1]:443"; its length, as snprintf; 0 if it is unknown. */
 size_t wi_link_peer(const wi_link *link, char *text, size_t cap);
 /* Of the peer's verified certificate; "" if it has none. Borrowed from the link. */
 const char *wi_link_peer_subject(const wi_link *link);
