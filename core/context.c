@@ -39,9 +39,8 @@ void weir_context_init(weir_context *context, weir_loop *loop, weir_context *par
     parent->children = context;
 }
 
-void weir_context_done(weir_context *context)
+void weir_context_part(weir_context *context)
 {
-    assert(context->children == NULL && context->watches == NULL);
     if (context->parent == NULL)
         return;
     if (context->prev != NULL)
@@ -51,6 +50,12 @@ void weir_context_done(weir_context *context)
     if (context->next != NULL)
         context->next->prev = context->prev;
     context->parent = context->next = context->prev = NULL;
+}
+
+void weir_context_done(weir_context *context)
+{
+    assert(context->children == NULL && context->watches == NULL);
+    weir_context_part(context);
 }
 
 bool weir_context_is_bare(weir_context *context)

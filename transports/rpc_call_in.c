@@ -188,10 +188,24 @@ void wi_rpc_call_pump(weir_rpc_call *call)
         come_to_end(call);
 }
 
+/* A reader that is always a little behind never comes to the end of `pending`: what it has used up
+ * goes as soon as that is half of it. */
+static void compact(weir_rpc_call *call)
+{
+    weir_bytes *pending = &call->pending;
+    if (call->pending_from < pending->len - call->pending_from)
+        return;
+    memmove(pending->at, pending->at + call->pending_from, pending->len - call->pending_from);
+    pending->len -= call->pending_from;
+    call->pending_from = 0;
+}
+
 static bool keep(weir_rpc_call *call, const char *bytes, size_t n)
 {
     if (n == 0 || call->in_over)
         return true;
+    if (call->pending_from > 0)
+        compact(call);
     if (weir_bytes_append(&call->pending, bytes, n) == WEIR_OK)
         return true;
     wi_rpc_call_fail(call, WEIR_RPC_RESOURCE_EXHAUSTED, "no memory");

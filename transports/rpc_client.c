@@ -79,15 +79,14 @@ static void keep_error(weir_rpc_call *call, const weir_rpc_error *error)
                                           text != NULL ? error->text.len : 0 };
 }
 
-/* The caller's context may go as soon as it knows that the call is over. */
+/* The caller's context may go as soon as it knows that the call is over; what is below the call's
+ * stays there. */
 static void leave_context(weir_rpc_call *call, weir_rpc_code code)
 {
     unwatch(call);
-    if (!weir_context_is_bare(&call->context))
-        return;
     if (code != WEIR_RPC_OK)
         weir_context_cancel(&call->context, WEIR_ECANCELED);
-    weir_context_done(&call->context);
+    weir_context_part(&call->context);
 }
 
 /* It has no exchange and waits for nothing any more. */

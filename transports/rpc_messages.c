@@ -67,6 +67,9 @@ static weir_arena *arena(weir_rpc_call *call, void *user)
 
 static void let_go(source *s)
 {
+    if (s->next != NULL) /* of a message that was never told */
+        weir_item_end(s->next, WEIR_FILTERED, WEIR_OK);
+    s->next = NULL;
     if (s->is_held)
         weir_stage_release(s->stage);
     s->is_held = false;
@@ -78,11 +81,12 @@ static void finish(source *s)
     let_go(s);
 }
 
+/* The one message of a call that has one comes without being asked for. */
 static void put(source *s, weir_item *item)
 {
     if (weir_out_is_over(s->out)) {
         weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
-    } else if (weir_out_fits(s->out, item->cost)) {
+    } else if (weir_out_credit(s->out) > 0 && weir_out_fits(s->out, item->cost)) {
         weir_emit(s->out, item);
     } else {
         s->held = item;
@@ -120,7 +124,7 @@ static void on_over(weir_rpc_call *call, weir_rpc_code code, void *user)
 {
     source *s = user;
     (void)call;
-    if (s->stage == NULL)
+    if (s->stage == NULL || (s->held != NULL && s->ended)) /* the last goes out, and then the end */
         return;
     if (s->held != NULL)
         weir_item_end(s->held, WEIR_ABORTED, WEIR_ECANCELED);
@@ -133,6 +137,45 @@ static void on_over(weir_rpc_call *call, weir_rpc_code code, void *user)
 }
 
 static const wi_rpc_receiver receiver = { arena, on_message, on_end, NULL, on_over };
+
+/* ---- Messages that nobody reads ---- */
+
+static void drop_message(weir_rpc_call *call, const ProtobufCMessage *message, size_t bytes,
+                         void *user)
+{
+    (void)call;
+    (void)message;
+    (void)bytes;
+    (void)user;
+}
+
+static void drop_end(weir_rpc_call *call, void *user)
+{
+    (void)call;
+    (void)user;
+}
+
+static const wi_rpc_receiver dropping = { NULL, drop_message, drop_end, NULL, NULL };
+
+/* A server's call ends by its answer. A client's ends as the server says, so that this is waited
+ * for while something is sent, and the call given up otherwise. */
+static void stop_reading(source *s)
+{
+    weir_rpc_call *call = s->call;
+    bool sends = !call->out_ended && (call->sender != NULL || call->handler->room != NULL);
+    if (call->is_over)
+        return;
+    if (!call->core->side->is_client) {
+        wi_rpc_call_deafen(call);
+    } else if (!sends) {
+        weir_rpc_cancel(call);
+    } else {
+        call->receiver = &dropping;
+        call->gated = false;
+        call->asked = WEIR_UNBOUNDED;
+        wi_rpc_call_ready(call);
+    }
+}
 
 /* ---- The stage ---- */
 
@@ -160,11 +203,11 @@ static weir_status share(const void *config, const weir_env *env, uint32_t repli
 static void unshare(void *shared)
 {
     source *s = shared;
-    if (s->next != NULL)
-        weir_item_end(s->next, WEIR_FILTERED, WEIR_OK);
-    if (!s->call->over_told)
-        wi_rpc_call_deafen(s->call);
-    s->call->receiver = NULL;
+    let_go(s);
+    if (s->call->receiver == &receiver) {
+        stop_reading(s);
+        s->call->receiver = s->call->is_over ? NULL : &dropping;
+    }
     weir_rpc_release(s->call);
     weir_memory_free(s->env, s);
 }
@@ -221,8 +264,7 @@ static void on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *s
 
 static void stop(source *s)
 {
-    if (!s->call->over_told)
-        wi_rpc_call_deafen(s->call);
+    stop_reading(s);
     if (s->held != NULL)
         weir_item_end(s->held, WEIR_ABORTED, WEIR_ECANCELED);
     s->held = NULL;
@@ -242,7 +284,7 @@ static void on_drain(weir_stage *stage, void *state)
     (void)state;
     if (s->held != NULL) { /* it was taken in: it goes out, and then the end */
         s->ended = true;
-        wi_rpc_call_deafen(s->call);
+        stop_reading(s);
         return;
     }
     weir_end(s->out);

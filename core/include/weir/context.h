@@ -45,6 +45,9 @@ WEIR_API void weir_context_init(weir_context *context, weir_loop *loop, weir_con
                                 uint64_t deadline_ns);
 /* Takes it from the tree. No watch and no child may be left on it. Owner loop only. */
 WEIR_API void weir_context_done(weir_context *context);
+/* Takes it out of its parent's tree, with all that is below it: what becomes of the parent does not
+ * reach them any more. For one whose parent goes while something is below it. Owner loop only. */
+WEIR_API void weir_context_part(weir_context *context);
 /* Whether neither a watch nor a child is on it, so that its memory may go. Owner loop only. */
 WEIR_API bool weir_context_is_bare(weir_context *context);
 /* Cancels it and all below, once; later calls do nothing. status: why, for example WEIR_ECANCELED.
