@@ -266,9 +266,7 @@ static int on_request(wi_http2 *h2, wi_http2_exchange *x, bool ends)
     bool is_connect = is(block->method, TEXT("CONNECT"));
     if (!wi_http2_request_whole(block) || (is_short && !is_connect))
         return wi_http2_reject(h2, x->stream);
-    bool differs = block->host.at != NULL && block->authority.at != NULL &&
-                   !is(block->host, block->authority.at, block->authority.len);
-    if (differs || is_connect)
+    if (is_connect || !wi_http2_target_ok(block))
         return wi_http2_refuse(h2, x, "400");
     x->counts = block->content_length != UINT64_MAX;
     x->expected = block->content_length;

@@ -186,6 +186,11 @@ bool wi_http2_field_ok(const wi_http2_block *block, const weir_http1_field *fiel
            meaning_ok(block, field->name, field->value);
 }
 
+static bool is_asterisk(const wi_http2_block *block)
+{
+    return IS(block->path, "*") && IS(block->method, "OPTIONS");
+}
+
 bool wi_http2_request_whole(const wi_http2_block *block)
 {
     bool has_path = block->path.at != NULL, has_scheme = block->scheme.at != NULL;
@@ -197,5 +202,16 @@ bool wi_http2_request_whole(const wi_http2_block *block)
         return false;
     if (block->path.at[0] == '/' || !is_http(block->scheme))
         return true;
-    return IS(block->path, "*") && IS(block->method, "OPTIONS");
+    return is_asterisk(block);
+}
+
+bool wi_http2_target_ok(const wi_http2_block *block)
+{
+    weir_http1_span authority = block->authority.at != NULL ? block->authority : block->host;
+    if (block->authority.at != NULL && block->host.at != NULL &&
+        (block->host.len != authority.len ||
+         memcmp(block->host.at, authority.at, authority.len) != 0))
+        return false;
+    return (block->path.at[0] == '/' || is_asterisk(block)) &&
+           wi_http1_authority_ok(authority.at, authority.len, false, false);
 }

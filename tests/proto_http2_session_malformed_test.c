@@ -200,7 +200,7 @@ static void each_byte_in_each_place(const char *what, bool (*may)(unsigned, bool
                 memset(text, keep > 0 ? '/' : 'a', n);
                 text[at] = (char)c;
                 put_with(&a, what, text, n);
-                if ((ask(&a) == TAKEN) != may(c, at == 0 || at + 1 == n))
+                if ((ask(&a) != MALFORMED) != may(c, at == 0 || at + 1 == n))
                     fail_msg("%s: byte %#x at %zu of %zu", what == NULL ? "name" : what, c, at, n);
             }
     }
@@ -308,6 +308,24 @@ static const struct {
     { { { ":method", "CONNECT" }, PATH, AUTHORITY }, MALFORMED },
     { { { ":method", "CONNECT" }, SCHEME, AUTHORITY }, MALFORMED },
     { { { ":method", "CONNECT" }, SCHEME, PATH, AUTHORITY }, MALFORMED },
+    /* Other schemes. */
+    { { METHOD, { ":scheme", "ftp" }, PATH, AUTHORITY }, TAKEN },
+    { { METHOD, { ":scheme", "ftp" }, { ":path", "a" }, AUTHORITY }, REFUSED },
+    { { METHOD, { ":scheme", "ftp" }, { ":path", "http://b/" }, AUTHORITY }, REFUSED },
+    { { METHOD, { ":scheme", "ftp" }, { ":path", "*" }, AUTHORITY }, REFUSED },
+    { { { ":method", "OPTIONS" }, { ":scheme", "ftp" }, { ":path", "*" }, AUTHORITY }, TAKEN },
+    /* A host and a port. */
+    { { METHOD, SCHEME, PATH, { ":authority", "a.b:80" } }, TAKEN },
+    { { METHOD, SCHEME, PATH, { ":authority", "[::1]:80" } }, TAKEN },
+    { { METHOD, SCHEME, PATH, { ":authority", "a%20b" } }, TAKEN },
+    { { METHOD, SCHEME, PATH, { ":authority", "user@a" } }, REFUSED },
+    { { METHOD, SCHEME, PATH, { "host", "user@a" } }, REFUSED },
+    { { METHOD, SCHEME, PATH, { ":authority", "a:b" } }, REFUSED },
+    { { METHOD, SCHEME, PATH, { ":authority", "a:65536" } }, REFUSED },
+    { { METHOD, SCHEME, PATH, { ":authority", "a:80:80" } }, REFUSED },
+    { { METHOD, SCHEME, PATH, { ":authority", ":80" } }, REFUSED },
+    { { METHOD, SCHEME, PATH, { ":authority", "[::1" } }, REFUSED },
+    { { METHOD, SCHEME, PATH, { ":authority", "a%2" } }, REFUSED },
     /* Fields of a connection (8.2.2). */
     { { PSEUDO, { "connection", "close" } }, MALFORMED },
     { { PSEUDO, { "keep-alive", "1" } }, MALFORMED },
