@@ -99,9 +99,12 @@ static int on_data_frame(wi_http2 *h2, const nghttp2_frame *frame)
     wi_http2_exchange *x = ends ? wi_http2_exchange_of(h2, frame->hd.stream_id) : NULL;
     if (x == NULL || x->finished)
         return 0;
-    if (x->counts && x->expected > 0)
+    /* Who has read his answer may leave the rest out: curl does when it is refused. */
+    if (x->counts && x->expected > 0 && !wi_http2_is_held(x))
         return wi_http2_reject(h2, x->stream);
     wi_http_tell_end(&x->base, NULL, 0);
+    if (x->base.ended)
+        wi_http2_resume(x); /* it was held */
     return 0;
 }
 
@@ -141,9 +144,10 @@ static void stop_request(wi_http2 *h2, int32_t stream)
         fail_by(h2, rv);
 }
 
-/* Ours is out. A peer that is still at its request gets a moment to read that, and its window is
- * not opened meanwhile: curl, up to 7.88 at least, drops a complete answer with RST_STREAM behind
- * it, which RFC 9113 section 8.1 allows. */
+/* Ours is out. A peer that is still at its request gets a moment to read that before it is told to
+ * stop, which RFC 9113 section 8.1 allows: curl, up to 7.88 at least, drops a complete answer with
+ * RST_STREAM behind it, and forgets one that is complete before it has sent its body: see
+ * wi_http2_is_held. */
 static void on_end_sent(wi_http2 *h2, int32_t stream)
 {
     if (h2->session->config.is_client)
@@ -164,9 +168,14 @@ static void look_at_finished(wi_http2 *h2, uint64_t now)
 {
     for (weir_http_exchange *e = h2->session->first; e != NULL; e = e->next) {
         wi_http2_exchange *x = (wi_http2_exchange *)e;
-        if (x->finished && !e->was_reset && now - x->finished_ns >= LINGER_NS) {
-            x->finished_ns = now;
+        if (e->was_reset || !e->ended || e->peer_ended || now - x->finished_ns < LINGER_NS)
+            continue;
+        x->finished_ns = now;
+        if (x->finished) {
             stop_request(h2, x->stream);
+        } else if (wi_http2_is_held(x)) {
+            x->waited = true;
+            wi_http2_resume(x);
         }
     }
 }

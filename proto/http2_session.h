@@ -86,7 +86,8 @@ typedef struct wi_http2_exchange {
     bool violated;     /* the peer made nghttp2 reset it */
     bool last_data;    /* the peer's last frame of DATA comes: its window is of no use any more */
     bool finished;     /* server: the response is out, what is left of the request is not wanted */
-    uint64_t finished_ns;
+    bool waited;       /* server: the request has had its time to end before the response does */
+    uint64_t finished_ns; /* since when it has; or since `finished` */
 } wi_http2_exchange;
 
 /* In the place of the exchange as a stream's user data: we reset it, or refused it. */
@@ -108,6 +109,16 @@ static inline wi_http2_exchange *wi_http2_exchange_of(wi_http2 *h2, int32_t stre
 
 /* Cuts the connection off; GOAWAY says `code` and why. Returns the session's failure. */
 weir_status wi_http2_fail(wi_http2 *h2, weir_status status, uint32_t code, const char *why);
+
+/* Server: the response is complete but for its end, which waits a moment for that of the request.
+ * One with trailers does not: they are the status that its caller waits for. */
+static inline bool wi_http2_is_held(const wi_http2_exchange *x)
+{
+    return x->base.ended && !x->base.peer_ended && !x->waited && x->trailer_count == 0 &&
+           !x->base.session->config.is_client;
+}
+/* nghttp2 asks again for what is to be sent. */
+void wi_http2_resume(wi_http2_exchange *x);
 
 /* What a callback returns: an error if the session has failed, or the memory's reserve is in use.
  */

@@ -52,14 +52,15 @@ static ssize_t read_data(nghttp2_session *ng, int32_t stream, uint8_t *bytes, si
     (void)ng;
     (void)stream;
     (void)bytes;
-    if (queued == 0 && !x->base.ended) {
+    bool more = !x->base.ended || wi_http2_is_held(x);
+    if (queued == 0 && more) {
         x->deferred = true;
         return NGHTTP2_ERR_DEFERRED;
     }
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (queued > n)
         return (ssize_t)n;
-    if (!x->base.ended)
+    if (more)
         return (ssize_t)queued;
     *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (x->trailers != NULL) {
@@ -184,18 +185,17 @@ int wi_http2_refuse(wi_http2 *h2, wi_http2_exchange *x, const char *status)
 
 /* ---- The rest ---- */
 
-static void resume(weir_http_exchange *exchange)
+void wi_http2_resume(wi_http2_exchange *x)
 {
-    wi_http2_exchange *x = x_of(exchange);
     if (!x->deferred)
         return;
     x->deferred = false;
-    must(h2_of(exchange), nghttp2_session_resume_data(h2_of(exchange)->ng, x->stream));
+    must(h2_of(&x->base), nghttp2_session_resume_data(h2_of(&x->base)->ng, x->stream));
 }
 
 void wi_http2_written(weir_http_exchange *exchange)
 {
-    resume(exchange);
+    wi_http2_resume(x_of(exchange));
 }
 
 /* One piece of memory: nghttp2's form of the fields, and the bytes that are not ours. */
@@ -243,8 +243,9 @@ static weir_status note_trailers(wi_http2_exchange *x, const weir_http1_field *f
 weir_status wi_http2_end(weir_http_exchange *exchange, const weir_http1_field *trailers, size_t n)
 {
     weir_status status = n == 0 ? WEIR_OK : note_trailers(x_of(exchange), trailers, n);
+    x_of(exchange)->finished_ns = exchange->session->now_ns;
     if (status == WEIR_OK)
-        resume(exchange);
+        wi_http2_resume(x_of(exchange));
     return status;
 }
 

@@ -300,8 +300,11 @@ int wi_http2_on_headers(wi_http2 *h2, const nghttp2_frame *frame)
         weir_http_exchange_reset(&x->base, WEIR_ELIMIT, NGHTTP2_ENHANCE_YOUR_CALM);
     else if (h2->block.trailers && (!ends || (x->counts && x->expected > 0)))
         rv = wi_http2_reject(h2, x->stream);
-    else
+    else {
         wi_http_tell_end(&x->base, h2->block.fields, h2->block.count);
+        if (x->base.ended)
+            wi_http2_resume(x);
+    }
     wi_http2_block_end(h2);
     return rv;
 }

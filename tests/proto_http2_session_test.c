@@ -339,6 +339,55 @@ static rig_exchange *answer_before_the_request_ends(pair p)
     return x;
 }
 
+/* Complete, and without trailers. */
+static rig_exchange *refuse_before_the_request_ends(pair p, uint64_t content_length)
+{
+    weir_http_head request = rig_request(false);
+    rig_exchange *x = rig_exchange_new(p.client);
+    request.content_length = content_length;
+    assert_int_equal(weir_http_session_open(p.client->session, &request, x, &x->exchange), WEIR_OK);
+    assert_int_equal(rig_write(x->exchange, "more is to come", 15), WEIR_OK);
+    pump(p.client, p.server);
+    assert_int_equal(rig_respond(p.server->x[0]->exchange, 405, false), WEIR_OK);
+    assert_int_equal(weir_http_exchange_end(p.server->x[0]->exchange, NULL, 0), WEIR_OK);
+    pump(p.client, p.server);
+    assert_int_equal(x->heads, 1);
+    assert_int_equal(x->ends, 0);
+    return x;
+}
+
+static void a_response_without_trailers_waits_for_the_end_of_its_request(void **state)
+{
+    pair p = pair_new();
+    (void)state;
+    rig_exchange *x = refuse_before_the_request_ends(p, 1000); /* the rest is left out */
+    assert_int_equal(weir_http_exchange_end(x->exchange, NULL, 0), WEIR_OK);
+    pump(p.client, p.server);
+    assert_int_equal(x->ends, 1);
+    assert_int_equal(x->status, WEIR_OK);
+    assert_int_equal(p.server->x[0]->status, WEIR_OK);
+    assert_int_equal(p.server->x[0]->overs, 1);
+    pair_free(p);
+}
+
+static void a_response_without_trailers_waits_a_second_at_most(void **state)
+{
+    pair p = pair_new();
+    (void)state;
+    rig_exchange *x = refuse_before_the_request_ends(p, UINT64_MAX);
+    for (int seconds = 1; seconds <= 2; seconds++) {
+        p.server->now_ns += 1000 * 1000000ull;
+        assert_int_equal(weir_http_session_sweep(p.server->session, p.server->now_ns), WEIR_OK);
+        pump(p.client, p.server);
+        assert_int_equal(x->ends, 1);
+        assert_int_equal(x->overs, seconds - 1);
+    }
+    assert_int_equal(x->status, WEIR_OK);
+    assert_int_equal(x->code, H2_NO_ERROR);
+    assert_int_equal(p.server->x[0]->status, WEIR_OK);
+    pair_free(p);
+}
+
 static void a_request_may_end_behind_its_response(void **state)
 {
     pair p = pair_new();
@@ -831,6 +880,8 @@ int main(void)
         cmocka_unit_test(a_client_that_resets_is_told_and_so_is_the_server),
         cmocka_unit_test(a_request_reset_before_it_was_sent_never_is),
         cmocka_unit_test(an_exchange_may_be_reset_within_each_event),
+        cmocka_unit_test(a_response_without_trailers_waits_for_the_end_of_its_request),
+        cmocka_unit_test(a_response_without_trailers_waits_a_second_at_most),
         cmocka_unit_test(a_request_may_end_behind_its_response),
         cmocka_unit_test(a_response_that_ends_first_ends_the_exchange_a_little_later),
         cmocka_unit_test(another_request_may_be_opened_where_one_is_over),

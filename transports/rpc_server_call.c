@@ -102,10 +102,15 @@ static uint64_t deadline_of(const wi_rpc_server *server, uint64_t timeout_ns)
 /* The exchange has its answer; there is no call, but what waits for the exchange's end. */
 static void answer_plainly(weir_rpc_call *call, const weir_http_head *head)
 {
+    weir_http_head apart = *head;
+    apart.ends = false; /* an end of its own may wait for that of the request */
+    apart.content_length = 0;
     call->out_ended = true;
     call->code = WEIR_RPC_UNIMPLEMENTED;
     wi_rpc_call_deafen(call);
-    weir_status status = weir_http_exchange_respond(call->exchange, head);
+    weir_status status = weir_http_exchange_respond(call->exchange, &apart);
+    if (status == WEIR_OK)
+        status = weir_http_exchange_end(call->exchange, NULL, 0);
     if (status != WEIR_OK)
         weir_http_exchange_reset(call->exchange, status, H2_INTERNAL_ERROR);
 }

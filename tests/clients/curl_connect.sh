@@ -119,9 +119,6 @@ check_an_answer_in_gzip() {
 }
 check_an_unknown_compression_is_501() { json Process '{}' -H 'content-encoding: x-none' && is_error 501 unimplemented; }
 check_a_message_over_4_mib_is_429() {
-    # curl 7.88 drops an answer that comes complete before its request is: RST_STREAM with NO_ERROR
-    # behind it (RFC 9113 section 8.1) is an error to it. grpcio asks the same over HTTP/2.
-    case $http in --http2*) return 0 ;; esac
     { printf '{"text":"'; head -c 4194304 /dev/zero | tr '\0' x; printf '"}'; } >"$home/request"
     post Process application/json "$home/request" -H 'expect:' && is_error 429 resource_exhausted
 }

@@ -63,7 +63,8 @@ typedef struct weir_http_events {
      * or what our own reset said. `h2_code`: of the RST_STREAM, in HTTP/2.
      * A server's exchange whose response is handed out while the request goes on is over, too, with
      * WEIR_OK: a second later, if it still goes on, RST_STREAM of NO_ERROR (RFC 9113 8.1); in
-     * HTTP/1 the connection's end. A client may reset what is left of its request, when the
+     * HTTP/1 the connection's end. In HTTP/2 the end of a response without trailers waits for that
+     * of the request, a second at most. A client may reset what is left of its request, when the
      * response ended. */
     void (*over)(weir_http_exchange *exchange, weir_status status, uint32_t h2_code, void *user);
 } weir_http_events;
