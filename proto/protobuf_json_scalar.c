@@ -76,8 +76,8 @@ static weir_status c_string(wi_pbj_source *source, const weir_json_token *token,
 static weir_status bytes(wi_pbj_source *source, const weir_json_token *token,
                          ProtobufCBinaryData *ret_data)
 {
-    const char *text;
-    size_t len;
+    const char *text = NULL;
+    size_t len = 0;
     weir_status status = wi_pbj_text(source, token, &text, &len);
     if (status != WEIR_OK)
         return status;
@@ -183,7 +183,7 @@ static weir_status integer(wi_pbj_source *source, const weir_json_token *token, 
 
 static weir_status integer_of_32(wi_pbj_source *source, const weir_json_token *token, void *slot)
 {
-    int64_t value;
+    int64_t value = 0;
     weir_status status = integer(source, token, INT32_MIN, INT32_MAX, &value);
     if (status == WEIR_OK)
         *(int32_t *)slot = (int32_t)value;
@@ -265,8 +265,8 @@ static const ProtobufCEnumValue *value_named(const ProtobufCEnumDescriptor *type
 static weir_status enumerated(wi_pbj_source *source, const ProtobufCFieldDescriptor *field,
                               const weir_json_token *token, void *slot, bool *ret_skipped)
 {
-    const char *name;
-    size_t len;
+    const char *name = "";
+    size_t len = 0;
     if (token->kind == WEIR_JSON_NULL && wi_pbj_is_null_value(field)) {
         *(int32_t *)slot = 0;
         return WEIR_OK;

@@ -85,8 +85,7 @@ static const ProtobufCMessage *absent(writing *w, const ProtobufCMessageDescript
 /* Unpacks what an Any holds. NULL: failed. */
 static ProtobufCMessage *unpack_any(writing *w, const char *url, const ProtobufCBinaryData *data)
 {
-    const ProtobufCMessageDescriptor *type = wi_pbj_find_type(w->options->types, url,
-                                                              url != NULL ? strlen(url) : 0);
+    const ProtobufCMessageDescriptor *type = wi_pbj_find_type(w->options->types, url, strlen(url));
     ProtobufCMessage *message;
     const char *why = "";
     if (type == NULL) {
@@ -109,8 +108,10 @@ static void write_any(writing *w, const ProtobufCMessage *any, uint32_t depth)
     const ProtobufCFieldDescriptor *fields = any->descriptor->fields;
     const char *url = *(char **)wi_pbj_member(any, &fields[0]);
     const ProtobufCBinaryData *data = wi_pbj_member(any, &fields[1]);
+    if (url == NULL)
+        url = "";
     wi_pbj_open(&w->sink, '{');
-    if ((url == NULL || *url == '\0') && data->len == 0) {
+    if (*url == '\0' && data->len == 0) {
         wi_pbj_close(&w->sink, '}');
         return;
     }

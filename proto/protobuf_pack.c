@@ -338,8 +338,11 @@ static packer put_unknown(packer p, const ProtobufCMessage *message, bool *ret_d
 WI_INLINE bool begin(packer *p, level *at, const ProtobufCMessage *message)
 {
     const ProtobufCMessageDescriptor *type = message->descriptor;
+    const ProtobufCFieldDescriptor *end = type->fields;
     bool done = true;
-    *at = (level){ message, type->fields, type->fields + type->n_fields, p->left, NOT_BEGUN };
+    if (type->n_fields > 0) /* without any, `fields` is NULL, and not to be added to */
+        end += type->n_fields;
+    *at = (level){ message, type->fields, end, p->left, NOT_BEGUN };
     if (WI_RARELY(message->n_unknown_fields > 0))
         *p = put_unknown(*p, message, &done);
     return done;

@@ -40,7 +40,7 @@ static void on_event(evutil_socket_t fd, short what, void *user)
 
 static void note_peer(wi_httpd_conn *conn)
 {
-    struct sockaddr_storage at;
+    struct sockaddr_storage at = { .ss_family = AF_UNSPEC };
     socklen_t len = sizeof at;
     if (getpeername(conn->fd, (struct sockaddr *)&at, &len) != 0)
         return;

@@ -1,6 +1,8 @@
 /* From a server's exchanges to its calls: heads are accepted or refused, events passed on. */
 #include "rpc_server_internal.h"
 
+#include <assert.h>
+
 enum { H2_INTERNAL_ERROR = 2, H2_REFUSED_STREAM = 7, H2_CANCEL = 8 };
 
 static wi_rpc_server *server_of(const weir_rpc_call *call)
@@ -184,6 +186,7 @@ static void accept_head(weir_rpc_call *call, const weir_http_head *head)
     } else if (status != WEIR_OK) {
         wi_rpc_call_fail_with(call, weir_rpc_wire_error(&call->wire));
     } else {
+        assert(entry != NULL); /* the wire accepts no call of an unknown method */
         call->metadata = request.metadata;
         call->metadata_count = request.metadata_count;
         begin(call, entry, request.timeout_ns);

@@ -20,7 +20,7 @@ const char *wi_link_alpn(weir_http_version version)
 
 static void note_peer(wi_link *link)
 {
-    struct sockaddr_storage at;
+    struct sockaddr_storage at = { .ss_family = AF_UNSPEC };
     socklen_t len = sizeof at;
     if (getpeername(link->fd, (struct sockaddr *)&at, &len) != 0)
         return;
