@@ -358,6 +358,67 @@ static void a_peers_name_is_cut_to_fit(void **state)
     stop(&r, channel);
 }
 
+/* ---- Items of requests ---- */
+
+/* Fills what room there is, then answers by the item. */
+static void fill_and_reply(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+    static uint8_t payload[30000];
+    Streams__V1__Data data = STREAMS__V1__DATA__INIT;
+    weir_item *item = weir_rpc_item(call);
+    (void)message;
+    (void)user;
+    assert_non_null(item);
+    data.payload = (ProtobufCBinaryData){ sizeof payload, payload };
+    for (produced = 0; weir_rpc_room(call) > 0; produced++)
+        works(weir_rpc_send(call, &data.base));
+    assert_int_equal(weir_rpc_item_reply(item, &data.base), WEIR_OK);
+    assert_int_equal(weir_rpc_item_reply(item, &data.base), WEIR_EEXIST);
+    assert_int_equal(weir_rpc_item_fail(item, WEIR_RPC_ABORTED, ""), WEIR_EEXIST);
+    weir_item_ack(item);
+}
+
+static void an_item_is_answered_whatever_room_there_is(void **state)
+{
+    rig r = { 0 };
+    caller c = { .to_ask = 1 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[STREAM_DATA] = (weir_rpc_handler){ .message = fill_and_reply, .over = note_over };
+    rig_start(&r);
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    stream_of(&c, &r, channel, 1, 1);
+    expect(&c, WEIR_RPC_OK);
+    assert_int_equal(c.messages, produced + 1);
+    stop(&r, channel);
+}
+
+static void send_and_ack(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+    Streams__V1__ProcessResponse response = STREAMS__V1__PROCESS_RESPONSE__INIT;
+    weir_item *item = weir_rpc_item(call);
+    (void)message;
+    (void)user;
+    response.text = (char *)(uintptr_t) "sent before";
+    works(weir_rpc_send(call, &response.base));
+    weir_item_ack(item);
+}
+
+static void an_item_whose_response_was_sent_is_over_as_it_ends(void **state)
+{
+    rig r = { 0 };
+    caller c;
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS] = (weir_rpc_handler){ .message = send_and_ack, .over = note_over };
+    rig_start(&r);
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    ask(&c, &r, channel, "x", 0, NULL);
+    expect(&c, WEIR_RPC_OK);
+    assert_string_equal(c.text, "sent before");
+    stop(&r, channel);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) /* only those */
@@ -371,6 +432,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_callers_context_goes_at_over_whatever_is_below_the_calls),
         cmocka_unit_test(a_call_may_be_started_in_over),
         cmocka_unit_test(a_peers_name_is_cut_to_fit),
+        cmocka_unit_test(an_item_is_answered_whatever_room_there_is),
+        cmocka_unit_test(an_item_whose_response_was_sent_is_over_as_it_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
