@@ -5,9 +5,10 @@
 #include "rpc_client_rig.h"
 
 #include <malloc.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
-enum { CALLS_MAX = 96, LIVE_MAX = 4096, CONTEXTS = 3, SEEDS = 800 };
+enum { CALLS_MAX = 96, LIVE_MAX = 4096, CONTEXTS = 3, SEEDS = 800, SEEDS_APART = 100 };
 
 typedef enum finale { ANSWER_ALL, CANCEL_ALL, WAIT_FOR_DEADLINES, FREE_CHANNEL, FINALES } finale;
 
@@ -626,6 +627,78 @@ static void one_world(uint64_t seed)
     MUST(atomic_load(&in_use) == 0);
 }
 
+/* ---- The server on a loop and thread of its own ---- */
+
+typedef struct apart {
+    rig rig;
+    atomic_bool answers, stops;
+    atomic_int live;
+} apart;
+
+static void *serve_apart(void *user)
+{
+    apart *a = user;
+    while (!atomic_load(&a->stops)) {
+        server.answers = atomic_load(&a->answers);
+        server_turn();
+        a->rig.clock_ns += 100 * WEIR_US;
+        turn(&a->rig);
+        atomic_store(&a->live, server.live_count);
+    }
+    while (server.held_count > 0)
+        server_lets_go();
+    return NULL;
+}
+
+static void apart_begin(apart *a, rig *ours, pthread_t *thread, uint64_t seed)
+{
+    world_begin(seed);
+    *a = (apart){ .rig = { .allocator = { counted_resize, NULL } } };
+    *ours = (rig){ .allocator = { counted_resize, NULL }, .clock_ns = WEIR_SEC };
+    drawn_server(&a->rig);
+    rig_start(&a->rig);
+    ours->env =
+        (weir_env){ .allocator = ours->allocator, .now_ns = rig_now, .user = &ours->clock_ns };
+    ours->loop = weir_loop_new(&(weir_loop_config){ .env = &ours->env });
+    ours->port = a->rig.port;
+    contexts_begin(ours->loop);
+    us.channel = channel_of(ours, drawn_config());
+    assert_int_equal(pthread_create(thread, NULL, serve_apart, a), 0);
+}
+
+static void one_world_apart(uint64_t seed)
+{
+    apart a;
+    rig ours;
+    pthread_t thread;
+    apart_begin(&a, &ours, &thread, seed);
+    for (uint64_t n = 20 + draw(&us.chance, 200); n > 0; n--) {
+        our_turn();
+        turn(&ours);
+        ours.clock_ns += draw(&us.chance, 3) == 0 ? WEIR_MS : 1000;
+    }
+    finale_begin((finale)draw(&us.chance, FINALES));
+    atomic_store(&a.answers, true);
+    uint64_t until = now_ms() + PATIENCE_MS;
+    while (us.over_count < us.count || atomic_load(&a.live) > 0) {
+        pass_ms(&ours, 1);
+        for (int i = 0; i < us.count; i++)
+            if (us.calls[i].call != NULL && us.calls[i].asked != WEIR_UNBOUNDED)
+                finale_begin(ANSWER_ALL);
+        if (now_ms() >= until)
+            fail_stuck();
+    }
+    check_ours();
+    weir_rpc_channel_free(us.channel);
+    turns(&ours, 5);
+    weir_loop_free(ours.loop);
+    atomic_store(&a.stops, true);
+    pthread_join(thread, NULL);
+    rig_stop(&a.rig);
+    MUST(server.begins == server.overs);
+    MUST(atomic_load(&in_use) == 0);
+}
+
 static uint64_t only; /* this seed, given on the command line */
 
 static void calls_by_chance_are_each_over_once(void **state)
@@ -637,12 +710,22 @@ static void calls_by_chance_are_each_over_once(void **state)
         one_world(only);
 }
 
+static void calls_across_loops_are_each_over_once(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; only == 0 && seed <= effort(SEEDS_APART); seed++)
+        one_world_apart(seed);
+    if (only != 0)
+        one_world_apart(only);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
         only = strtoull(argv[1], NULL, 10);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calls_by_chance_are_each_over_once),
+        cmocka_unit_test(calls_across_loops_are_each_over_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
