@@ -419,6 +419,28 @@ static void an_item_whose_response_was_sent_is_over_as_it_ends(void **state)
     stop(&r, channel);
 }
 
+/* ---- Names ---- */
+
+static void a_channel_may_go_while_its_name_is_looked_up(void **state)
+{
+    (void)state;
+    for (int turns_before = 0; turns_before < 4; turns_before++) {
+        rig r = { .clock_ns = WEIR_SEC };
+        caller c;
+        r.env = (weir_env){ .now_ns = rig_now, .user = &r.clock_ns };
+        r.loop = weir_loop_new(&(weir_loop_config){ .env = &r.env });
+        weir_rpc_channel *channel = channel_of(
+            &r,
+            (weir_rpc_channel_config){ .target = "http://name.invalid:1,http://two.invalid:2" });
+        ask(&c, &r, channel, "x", 0, &(weir_rpc_options){ .wait_for_ready = true });
+        turns(&r, turns_before);
+        weir_rpc_channel_free(channel);
+        expect(&c, WEIR_RPC_CANCELLED);
+        turns(&r, 10);
+        weir_loop_free(r.loop);
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) /* only those */
@@ -434,6 +456,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_peers_name_is_cut_to_fit),
         cmocka_unit_test(an_item_is_answered_whatever_room_there_is),
         cmocka_unit_test(an_item_whose_response_was_sent_is_over_as_it_ends),
+        cmocka_unit_test(a_channel_may_go_while_its_name_is_looked_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

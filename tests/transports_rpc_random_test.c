@@ -66,7 +66,7 @@ static struct {
     line *live[LIVE_MAX];
     weir_rpc_call *held[LIVE_MAX];
     int live_count, held_count, begins, overs;
-    bool answers;
+    bool answers, keeps_none;
 } server;
 
 static int method_of(const weir_rpc_call *call)
@@ -101,6 +101,13 @@ static weir_status reply(line *s)
     return weir_rpc_reply(s->call, s->method == PROCESS ? &processed.base : &collected.base);
 }
 
+/* One that is tried again, often. */
+static weir_rpc_code drawn_code(void)
+{
+    return draw(&server.chance, 2) == 0 ? WEIR_RPC_ABORTED
+                                        : (weir_rpc_code)(1 + draw(&server.chance, 16));
+}
+
 static void finish(line *s, bool well)
 {
     char text[24];
@@ -110,8 +117,7 @@ static void finish(line *s, bool well)
     weir_status status = weir_rpc_add_trailer(s->call, "x-sent", text, (size_t)n);
     s->finished = true;
     if (!well)
-        status = weir_rpc_finish(s->call, (weir_rpc_code)(1 + draw(&server.chance, 16)),
-                                 "by chance");
+        status = weir_rpc_finish(s->call, drawn_code(), "by chance");
     else if (has_many_responses(s->method))
         status = weir_rpc_finish(s->call, WEIR_RPC_OK, NULL);
     else
@@ -123,7 +129,7 @@ static void finish(line *s, bool well)
 
 static void server_keeps(weir_rpc_call *call)
 {
-    if (server.held_count == LIVE_MAX)
+    if (server.held_count == LIVE_MAX || server.keeps_none)
         return;
     weir_rpc_hold(call);
     server.held[server.held_count++] = call;
@@ -158,9 +164,9 @@ static void server_acts(line *s)
         server_sends(s);
     } else if (what < 33) {
         finish(s, true);
-    } else if (what == 33) {
+    } else if (what < 35) {
         finish(s, false);
-    } else if (what == 34) {
+    } else if (what == 37) {
         weir_rpc_cancel(s->call);
     } else if (what == 35) {
         server_keeps(s->call);
@@ -619,6 +625,7 @@ static void one_world(uint64_t seed)
     }
     check_ours();
     MUST(server.begins == server.overs);
+    server.keeps_none = true;
     while (server.held_count > 0)
         server_lets_go();
     weir_rpc_channel_free(us.channel);
@@ -645,6 +652,7 @@ static void *serve_apart(void *user)
         turn(&a->rig);
         atomic_store(&a->live, server.live_count);
     }
+    server.keeps_none = true;
     while (server.held_count > 0)
         server_lets_go();
     return NULL;
