@@ -441,6 +441,41 @@ static void a_channel_may_go_while_its_name_is_looked_up(void **state)
     }
 }
 
+/* ---- Attempts ---- */
+
+static size_t trailers_at_over;
+
+static void count_trailers(weir_rpc_call *call, weir_rpc_code code, void *user)
+{
+    trailers_at_over = weir_rpc_trailer_count(call);
+    on_over(call, code, user);
+}
+
+static void a_deadline_between_attempts_shows_nothing_of_the_one_before(void **state)
+{
+    rig r = { 0 };
+    caller c = { .r = &r };
+    weir_rpc_handler handler = { .over = count_trailers };
+    Streams__V1__ProcessRequest request = STREAMS__V1__PROCESS_REQUEST__INIT;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    strcpy(served.pushback, "5000");
+    served.unavailable = 1;
+    weir_rpc_channel *channel = channel_of(&r,
+                                           (weir_rpc_channel_config){ .retry.attempts_max = 2 });
+    assert_int_equal(weir_rpc_ask(channel, &streams_methods[PROCESS],
+                                  &(weir_rpc_options){ .timeout_ms = 1000 }, &request.base,
+                                  &handler, &c, &c.call),
+                     WEIR_OK);
+    TURN_UNTIL(&r, stats_of(channel).retried == 1);
+    trailers_at_over = 99;
+    TURN_UNTIL(&r, (pass_ms(&r, 1), c.overs > 0));
+    assert_int_equal(c.code, WEIR_RPC_DEADLINE_EXCEEDED);
+    assert_int_equal(trailers_at_over, 0);
+    stop(&r, channel);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) /* only those */
@@ -456,6 +491,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_peers_name_is_cut_to_fit),
         cmocka_unit_test(an_item_is_answered_whatever_room_there_is),
         cmocka_unit_test(an_item_whose_response_was_sent_is_over_as_it_ends),
+        cmocka_unit_test(a_deadline_between_attempts_shows_nothing_of_the_one_before),
         cmocka_unit_test(a_channel_may_go_while_its_name_is_looked_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
