@@ -597,18 +597,32 @@ static void fail_stuck(void)
              (unsigned long long)seed_now, us.count - us.over_count, us.count, server.live_count);
 }
 
+/* Either end of one, by chance. */
+static void break_a_connection(const rig *r)
+{
+    struct sockaddr_in at;
+    socklen_t len = sizeof at;
+    int fd = r->fds + (int)draw(&us.chance, 20);
+    if (getpeername(fd, (struct sockaddr *)&at, &len) == 0)
+        MUST(shutdown(fd, SHUT_RDWR) == 0 || errno == ENOTCONN);
+}
+
 static void one_world(uint64_t seed)
 {
+    bool breaks;
     rig r = { .allocator = { counted_resize, NULL } };
     world_begin(seed);
     drawn_server(&r);
     rig_start(&r);
     contexts_begin(r.loop);
     us.channel = channel_of(&r, drawn_config());
+    breaks = draw(&us.chance, 3) == 0;
     for (uint64_t n = 20 + draw(&us.chance, 200); n > 0; n--) {
         our_turn();
         server_turn();
         turn(&r);
+        if (breaks && draw(&us.chance, 8) == 0)
+            break_a_connection(&r);
         r.clock_ns += draw(&us.chance, 3) == 0 ? WEIR_MS : 1000;
     }
     finale_begin((finale)draw(&us.chance, FINALES));
