@@ -358,6 +358,124 @@ static void a_peers_name_is_cut_to_fit(void **state)
     stop(&r, channel);
 }
 
+/* ---- Items of requests ---- */
+
+/* Fills what room there is, then answers by the item. */
+static void fill_and_reply(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+    static uint8_t payload[30000];
+    Streams__V1__Data data = STREAMS__V1__DATA__INIT;
+    weir_item *item = weir_rpc_item(call);
+    (void)message;
+    (void)user;
+    assert_non_null(item);
+    data.payload = (ProtobufCBinaryData){ sizeof payload, payload };
+    for (produced = 0; weir_rpc_room(call) > 0; produced++)
+        works(weir_rpc_send(call, &data.base));
+    assert_int_equal(weir_rpc_item_reply(item, &data.base), WEIR_OK);
+    assert_int_equal(weir_rpc_item_reply(item, &data.base), WEIR_EEXIST);
+    assert_int_equal(weir_rpc_item_fail(item, WEIR_RPC_ABORTED, ""), WEIR_EEXIST);
+    weir_item_ack(item);
+}
+
+static void an_item_is_answered_whatever_room_there_is(void **state)
+{
+    rig r = { 0 };
+    caller c = { .to_ask = 1 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[STREAM_DATA] = (weir_rpc_handler){ .message = fill_and_reply, .over = note_over };
+    rig_start(&r);
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    stream_of(&c, &r, channel, 1, 1);
+    expect(&c, WEIR_RPC_OK);
+    assert_int_equal(c.messages, produced + 1);
+    stop(&r, channel);
+}
+
+static void send_and_ack(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+    Streams__V1__ProcessResponse response = STREAMS__V1__PROCESS_RESPONSE__INIT;
+    weir_item *item = weir_rpc_item(call);
+    (void)message;
+    (void)user;
+    response.text = (char *)(uintptr_t) "sent before";
+    works(weir_rpc_send(call, &response.base));
+    weir_item_ack(item);
+}
+
+static void an_item_whose_response_was_sent_is_over_as_it_ends(void **state)
+{
+    rig r = { 0 };
+    caller c;
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS] = (weir_rpc_handler){ .message = send_and_ack, .over = note_over };
+    rig_start(&r);
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    ask(&c, &r, channel, "x", 0, NULL);
+    expect(&c, WEIR_RPC_OK);
+    assert_string_equal(c.text, "sent before");
+    stop(&r, channel);
+}
+
+/* ---- Names ---- */
+
+static void a_channel_may_go_while_its_name_is_looked_up(void **state)
+{
+    (void)state;
+    for (int turns_before = 0; turns_before < 4; turns_before++) {
+        rig r = { .clock_ns = WEIR_SEC };
+        caller c;
+        r.env = (weir_env){ .now_ns = rig_now, .user = &r.clock_ns };
+        r.loop = weir_loop_new(&(weir_loop_config){ .env = &r.env });
+        weir_rpc_channel *channel = channel_of(
+            &r,
+            (weir_rpc_channel_config){ .target = "http://name.invalid:1,http://two.invalid:2" });
+        ask(&c, &r, channel, "x", 0, &(weir_rpc_options){ .wait_for_ready = true });
+        turns(&r, turns_before);
+        weir_rpc_channel_free(channel);
+        expect(&c, WEIR_RPC_CANCELLED);
+        turns(&r, 10);
+        weir_loop_free(r.loop);
+    }
+}
+
+/* ---- Attempts ---- */
+
+static size_t trailers_at_over;
+
+static void count_trailers(weir_rpc_call *call, weir_rpc_code code, void *user)
+{
+    trailers_at_over = weir_rpc_trailer_count(call);
+    on_over(call, code, user);
+}
+
+static void a_deadline_between_attempts_shows_nothing_of_the_one_before(void **state)
+{
+    rig r = { 0 };
+    caller c = { .r = &r };
+    weir_rpc_handler handler = { .over = count_trailers };
+    Streams__V1__ProcessRequest request = STREAMS__V1__PROCESS_REQUEST__INIT;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    strcpy(served.pushback, "5000");
+    served.unavailable = 1;
+    weir_rpc_channel *channel = channel_of(&r,
+                                           (weir_rpc_channel_config){ .retry.attempts_max = 2 });
+    assert_int_equal(weir_rpc_ask(channel, &streams_methods[PROCESS],
+                                  &(weir_rpc_options){ .timeout_ms = 1000 }, &request.base,
+                                  &handler, &c, &c.call),
+                     WEIR_OK);
+    TURN_UNTIL(&r, stats_of(channel).retried == 1);
+    trailers_at_over = 99;
+    TURN_UNTIL(&r, (pass_ms(&r, 1), c.overs > 0));
+    assert_int_equal(c.code, WEIR_RPC_DEADLINE_EXCEEDED);
+    assert_int_equal(trailers_at_over, 0);
+    stop(&r, channel);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) /* only those */
@@ -371,6 +489,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_callers_context_goes_at_over_whatever_is_below_the_calls),
         cmocka_unit_test(a_call_may_be_started_in_over),
         cmocka_unit_test(a_peers_name_is_cut_to_fit),
+        cmocka_unit_test(an_item_is_answered_whatever_room_there_is),
+        cmocka_unit_test(an_item_whose_response_was_sent_is_over_as_it_ends),
+        cmocka_unit_test(a_deadline_between_attempts_shows_nothing_of_the_one_before),
+        cmocka_unit_test(a_channel_may_go_while_its_name_is_looked_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -179,17 +179,14 @@ static void tell_sent(weir_rpc_call *call, const ProtobufCMessage *message)
             core->interceptors[i]->sent(call, message, core->interceptors[i]->user);
 }
 
-weir_status wi_rpc_call_put(weir_rpc_call *call, const ProtobufCMessage *message,
-                            const void *packed, size_t n)
+/* Whatever room there is. */
+static weir_status put_now(weir_rpc_call *call, const ProtobufCMessage *message, const void *packed,
+                           size_t n)
 {
     if (call->is_over || call->out_ended || call->cancelled)
         return WEIR_ECLOSED;
     if (call->one_out && call->sent_one)
         return WEIR_EINVAL;
-    if (!call->one_out && weir_rpc_room(call) == 0) {
-        call->room_wanted = true;
-        return WEIR_EAGAIN;
-    }
     weir_status status = send_head(call);
     if (status != WEIR_OK)
         return status;
@@ -208,6 +205,17 @@ weir_status wi_rpc_call_put(weir_rpc_call *call, const ProtobufCMessage *message
     if (message != NULL)
         tell_sent(call, message);
     return WEIR_OK;
+}
+
+weir_status wi_rpc_call_put(weir_rpc_call *call, const ProtobufCMessage *message,
+                            const void *packed, size_t n)
+{
+    bool closed = call->is_over || call->out_ended || call->cancelled;
+    if (!closed && !call->one_out && weir_rpc_room(call) == 0) {
+        call->room_wanted = true;
+        return WEIR_EAGAIN;
+    }
+    return put_now(call, message, packed, n);
 }
 
 static bool is_of(const ProtobufCMessage *message, const weir_rpc_call *call)
@@ -365,8 +373,8 @@ weir_status wi_rpc_call_answer(weir_rpc_call *call, const ProtobufCMessage *mess
     if (call->out_ended)
         return WEIR_EEXIST;
     bool second = call->one_out && call->sent_one;
-    weir_status status = wi_rpc_call_put(call, message, packed, n);
-    if (second || status == WEIR_EAGAIN)
+    weir_status status = put_now(call, message, packed, n);
+    if (second)
         return status;
     if (status == WEIR_OK)
         return weir_rpc_finish(call, WEIR_RPC_OK, NULL);

@@ -37,6 +37,34 @@ static bool is_http1(const weir_rpc_channel *channel)
     return channel->config.http == WEIR_RPC_HTTP1;
 }
 
+/* ---- Failures ---- */
+
+static const char no_calls[] = "the server takes no calls";
+
+/* One that ends before it answered anything, or has stood a while, was as good as none. */
+static bool was_none(const wi_rpc_conn *conn)
+{
+    const weir_rpc_channel *channel = conn->address->target->channel;
+    uint64_t age = weir_loop_now(channel->loop) - conn->since_ns;
+    return !conn->is_up || (!conn->answered && age < channel->config.backoff_ms * WEIR_MS);
+}
+
+static void note_why(wi_rpc_address *address, const char *why)
+{
+    weir_rpc_channel *channel = address->target->channel;
+    snprintf(channel->why, sizeof channel->why, "%s: %s", address->target->url.authority, why);
+}
+
+static void connect_failed(wi_rpc_address *address, const char *why)
+{
+    weir_rpc_channel *channel = address->target->channel;
+    channel->stats.connects_failed++;
+    note_why(address, why);
+    if (!wi_rpc_backoff_is_on(channel, &address->backoff)) /* those that failed together are one */
+        wi_rpc_backoff_grow(channel, &address->backoff);
+    wi_rpc_target_distrust(address->target);
+}
+
 /* ---- Which takes a call ---- */
 
 void wi_rpc_conn_leave(wi_rpc_conn *conn)
@@ -70,6 +98,8 @@ static wi_rpc_conn *free_conn(wi_rpc_address *address)
             continue;
         weir_http_session *session = wi_link_session(conn->link);
         if (session == NULL || weir_http_session_is_closing(session)) {
+            if (was_none(conn))
+                connect_failed(address, no_calls);
             wi_rpc_conn_leave(conn);
             continue;
         }
@@ -102,22 +132,6 @@ wi_rpc_conn *wi_rpc_conn_pick(weir_rpc_channel *channel)
 }
 
 /* ---- Dialling ---- */
-
-static void note_why(wi_rpc_address *address, const char *why)
-{
-    weir_rpc_channel *channel = address->target->channel;
-    snprintf(channel->why, sizeof channel->why, "%s: %s", address->target->url.authority, why);
-}
-
-static void connect_failed(wi_rpc_address *address, const char *why)
-{
-    weir_rpc_channel *channel = address->target->channel;
-    channel->stats.connects_failed++;
-    note_why(address, why);
-    if (!wi_rpc_backoff_is_on(channel, &address->backoff)) /* those that failed together are one */
-        wi_rpc_backoff_grow(channel, &address->backoff);
-    wi_rpc_target_distrust(address->target);
-}
 
 static bool dial(wi_rpc_address *address)
 {
@@ -229,14 +243,6 @@ static void on_up(wi_link *link, void *user)
     wi_rpc_channel_kick(channel);
 }
 
-/* One that ends before it answered anything, or has stood a while, was as good as none. */
-static bool was_none(const wi_rpc_conn *conn)
-{
-    const weir_rpc_channel *channel = conn->address->target->channel;
-    uint64_t age = weir_loop_now(channel->loop) - conn->since_ns;
-    return !conn->is_up || (!conn->answered && age < channel->config.backoff_ms * WEIR_MS);
-}
-
 static void on_over(wi_link *link, weir_status status, const char *why, void *user)
 {
     wi_rpc_conn *conn = user;
@@ -252,8 +258,8 @@ static void on_over(wi_link *link, weir_status status, const char *why, void *us
         address->connecting--;
     }
     if (why[0] == '\0')
-        why = weir_status_text(status);
-    if (status != WEIR_OK && !conn->leaving && was_none(conn))
+        why = status == WEIR_OK ? no_calls : weir_status_text(status);
+    if (!conn->leaving && was_none(conn))
         connect_failed(address, why);
     else if (status != WEIR_OK)
         note_why(address, why);

@@ -95,7 +95,8 @@ static void settle(weir_rpc_call *call, const weir_rpc_error *error)
     weir_rpc_channel *channel = wi_rpc_channel_of(call);
     wi_rpc_try *t = wi_rpc_try_of(call);
     keep_error(call, error);
-    call->trailers = weir_rpc_wire_trailers(&call->wire, &call->trailer_count);
+    if (!t->between)
+        call->trailers = weir_rpc_wire_trailers(&call->wire, &call->trailer_count);
     wi_rpc_client_withdraw(call);
     weir_timer_stop(channel->loop, &t->again);
     leave_context(call, error->code);

@@ -166,6 +166,7 @@ weir_status wi_rpc_client_open(weir_rpc_call *call, wi_rpc_conn *conn)
         return fail_open(call, status);
     call->conn = conn->link;
     t->conn = conn;
+    t->between = false;
     t->attempts++;
     start_body(call);
     if (call->room_wanted && call->exchange != NULL && weir_rpc_room(call) > 0) {

@@ -96,6 +96,7 @@ typedef struct wi_rpc_try {
     bool erring;                             /* the response is an error, read to its end */
     bool body_final;                         /* Connect's message is as it goes out */
     bool counted;
+    bool between; /* attempts: what the one before brought is no more */
 } wi_rpc_try;
 
 static inline weir_rpc_channel *wi_rpc_channel_of(const weir_rpc_call *call)

@@ -44,6 +44,8 @@ static bool pushback(const weir_rpc_call *call, uint64_t *delay_ns)
 {
     size_t n;
     const weir_http1_field *trailers = weir_rpc_wire_trailers(&call->wire, &n);
+    if (wi_rpc_try_of(call)->between)
+        return true;
     for (size_t i = 0; i < n; i++) {
         if (!weir_http1_span_is(trailers[i].name, "grpc-retry-pushback-ms"))
             continue;
@@ -92,6 +94,7 @@ static void reset(weir_rpc_call *call)
 {
     wi_rpc_try *t = wi_rpc_try_of(call);
     t->erring = false;
+    t->between = true;
     call->peer_ended = false;
     call->out_sent = 0;
     call->metadata = NULL;

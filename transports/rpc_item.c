@@ -39,7 +39,7 @@ static void parcel_free(const weir_env *env, parcel *p)
 
 static weir_status say_empty(weir_rpc_call *call)
 {
-    if (!call->one_out)
+    if (!call->one_out || call->sent_one)
         return weir_rpc_finish(call, WEIR_RPC_OK, NULL);
     return wi_rpc_call_answer(call, NULL, "{}", call->wire.codec == WEIR_RPC_JSON ? 2 : 0);
 }
@@ -61,6 +61,8 @@ static weir_status say_end(weir_rpc_call *call, weir_outcome outcome, weir_statu
 
 static weir_status say_parcel(weir_rpc_call *call, const parcel *p)
 {
+    if (!p->is_error && call->one_out && call->sent_one)
+        return weir_rpc_finish(call, WEIR_RPC_INTERNAL, "a second response");
     if (!p->is_error)
         return wi_rpc_call_answer(call, NULL, p->bytes.at, p->bytes.len);
     weir_rpc_error error = { p->code, { p->bytes.at, p->bytes.len }, NULL, 0 };

@@ -296,6 +296,8 @@ void wi_link_on_event(evutil_socket_t fd, short what, void *user)
     case WI_LINK_CONNECTING:
         if ((what & (EV_WRITE | EV_CLOSED)) != 0)
             connected(link);
+        if (link->phase == WI_LINK_UP && (what & (EV_READ | EV_CLOSED)) != 0)
+            link->readable = true; /* the edge that told of it was this one */
         break;
     case WI_LINK_HANDSHAKE:
         wi_link_shake(link);

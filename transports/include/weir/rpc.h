@@ -186,7 +186,9 @@ WEIR_API weir_status weir_rpc_item_fail(weir_item *item, weir_rpc_code code, con
  * call; a drain of the pipeline ends the source); and a sink of items whose message `message_of`
  * gives (NULL: the body is the message, packed, of `cost` bytes), each acked when the transport has
  * taken it. The source ends with the peer's side; the sink ends ours as its input ends: OK, or the
- * error of the input. Each once per call; the handler is told `begin` and `over` only. */
+ * error of the input. A source that is stopped before reads no more: a server's call ends by its
+ * answer; a client's is cancelled, or, while something is still sent by it, drops what comes. Each
+ * once per call; the handler is told `begin` and `over` only. */
 WEIR_API weir_stage_spec *weir_rpc_messages(weir_rpc_call *call);
 WEIR_API weir_stage_spec *
 weir_rpc_replies(weir_rpc_call *call,
@@ -203,7 +205,8 @@ typedef struct weir_rpc_interceptor {
      * status refuses the call with its code. */
     weir_status (*begin)(weir_rpc_call *call, void *user);
     /* A message that came, before the handler is told; one that was sent, beneath weir_rpc_send:
-     * look only. Packed ones, from items of another loop, are not shown. */
+     * look only. Packed ones, from items of another loop, are not shown; nor, on the client, those
+     * sent before it was let in, as the request of weir_rpc_ask always is. */
     void (*received)(weir_rpc_call *call, const ProtobufCMessage *message, void *user);
     void (*sent)(weir_rpc_call *call, const ProtobufCMessage *message, void *user);
     void (*over)(weir_rpc_call *call, weir_rpc_code code, void *user);
