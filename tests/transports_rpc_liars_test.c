@@ -170,75 +170,75 @@ typedef struct lie {
     "grpc-status\1" \
     "0"
 
+static const lie lies[] = {
+    { LIE("\0\0\x1\1\4\0\0\0\3" STATUS_200), false, false },          /* never opened */
+    { LIE("\0\0\x1\1\4\0\0\0\2" STATUS_200), false, false },          /* of our own making */
+    { LIE("\0\0\x1\1\4\0\0\0\0" STATUS_200), false, false },          /* of no stream */
+    { LIE("\0\0\4\0\0\0\0\0\1abcd"), false, false },                  /* body without a head */
+    { LIE("\0\0\4\3\0\0\0\0\1\0\0\0\1"), false, false },              /* PROTOCOL_ERROR */
+    { LIE("\0\0\4\3\0\0\0\0\1\0\0\0\0"), false, false },              /* NO_ERROR, no answer */
+    { LIE("\0\0\4\3\0\0\0\0\1\xff\xff\xff\xff"), false, false },      /* an unknown code */
+    { LIE("\0\0\4\x8\0\0\0\0\0\0\0\0\0"), false, false },             /* a window by 0 */
+    { LIE("\0\0\4\x8\0\0\0\0\0\x7f\xff\xff\xff"), false, false },     /* a window overflows */
+    { LIE("\0\0\4\x8\0\0\0\0\1\x7f\xff\xff\xff"), false, false },     /* the stream's */
+    { LIE("\0\0\x6\4\0\0\0\0\0\0\4\xff\xff\xff\xff"), false, false }, /* INITIAL_WINDOW_SIZE */
+    { LIE("\0\0\x6\4\0\0\0\0\0\0\5\0\0\0\1"), false, false },         /* MAX_FRAME_SIZE of 1 */
+    { LIE("\0\0\5\4\0\0\0\0\0\0\4\0\0\0"), false, false },            /* not a multiple of 6 */
+    { LIE("\xff\xff\xff\0\0\0\0\0\1"), false, false },                /* a frame of 16 MiB */
+    { LIE("\0\0\x4\5\4\0\0\0\1\0\0\0\2"), false, false },             /* PUSH_PROMISE */
+    { LIE("\0\0\1\1\4\0\0\0\1\xff"), false, false },                 /* HPACK of an index too far */
+    { LIE("\0\0\1\x9\4\0\0\0\1" STATUS_200), false, false },         /* CONTINUATION of nothing */
+    { LIE("\0\0\1\1\0\0\0\0\1" STATUS_200 SETTINGS), false, false }, /* a head interrupted */
+    { LIE("\0\0\1\1\5\0\0\0\1" STATUS_200), false, false },        /* no content-type, no status */
+    { LIE("\0\0\x20\1\5\0\0\0\1" STATUS_200 TYPE), false, false }, /* no grpc-status */
+    { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE                   /* and then none behind */
+          "\0\0\0\0\1\0\0\0\1"),
+      false, false },
+    { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE /* OK without a message */
+          "\0\0\x0f\1\5\0\0\0\1" OK_0),
+      false, false },
+    { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE /* a status that is none */
+          "\0\0\x0f\1\5\0\0\0\1\0\x0b"
+          "grpc-status\1"
+          "x"),
+      false, false },
+    { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE /* half a message */
+          "\0\0\6\0\1\0\0\0\1\0\0\0\0\x9"
+          "a"),
+      false, false },
+    { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE /* 4 GiB of message */
+          "\0\0\5\0\0\0\0\0\1\0\xff\xff\xff\xff"),
+      false, false },
+    { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE /* compressed, and it is not */
+          "\0\0\x9\0\0\0\0\0\1\1\0\0\0\4abcd"),
+      false, false },
+    { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE), true, false }, /* reset in the middle */
+    { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE "\0\0\x9"), true, false },
+    { LIE("\0\0\1\1\4\0\0\0\1\x8d"
+          "\0\0\4\0\0\0\0\0\1abcd" /* 404 with a body */
+          "\0\0\0\0\1\0\0\0\1"),
+      false, false },
+    { LIE("\0\0\x20\1\4\0\0\0\1"
+          "\x8e" TYPE /* 500, of gRPC, a body */
+          "\0\0\x9\0\1\0\0\0\1\0\0\0\0\4abcd"),
+      false, false },
+    { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE /* a head, again */
+          "\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE),
+      false, false },
+    { LIE(GOAWAY("\0")), false, false },
+    { LIE(GOAWAY("\0")), true, false },
+    { LIE(GOAWAY("\1")), true, false },
+    { LIE(GOAWAY("\1") GOAWAY("\177")), true, false },
+    { LIE("\0\0\3\7\0\0\0\0\0abc"), false, false },               /* GOAWAY too short */
+    { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE), false, true }, /* and then silence */
+    { LIE(GOAWAY("\1")), false, true },
+    { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE "\0\0\5\0\0\0\0\0\1\0\0\0\0\x9"), false, true },
+};
+
 static void every_lie_ends_the_call(void **state)
 {
-    static const lie lies[] = {
-        { LIE("\0\0\x1\1\4\0\0\0\3" STATUS_200), false, false },          /* never opened */
-        { LIE("\0\0\x1\1\4\0\0\0\2" STATUS_200), false, false },          /* of our own making */
-        { LIE("\0\0\x1\1\4\0\0\0\0" STATUS_200), false, false },          /* of no stream */
-        { LIE("\0\0\4\0\0\0\0\0\1abcd"), false, false },                  /* body without a head */
-        { LIE("\0\0\4\3\0\0\0\0\1\0\0\0\1"), false, false },              /* PROTOCOL_ERROR */
-        { LIE("\0\0\4\3\0\0\0\0\1\0\0\0\0"), false, false },              /* NO_ERROR, no answer */
-        { LIE("\0\0\4\3\0\0\0\0\1\xff\xff\xff\xff"), false, false },      /* an unknown code */
-        { LIE("\0\0\4\x8\0\0\0\0\0\0\0\0\0"), false, false },             /* a window by 0 */
-        { LIE("\0\0\4\x8\0\0\0\0\0\x7f\xff\xff\xff"), false, false },     /* a window overflows */
-        { LIE("\0\0\4\x8\0\0\0\0\1\x7f\xff\xff\xff"), false, false },     /* the stream's */
-        { LIE("\0\0\x6\4\0\0\0\0\0\0\4\xff\xff\xff\xff"), false, false }, /* INITIAL_WINDOW_SIZE */
-        { LIE("\0\0\x6\4\0\0\0\0\0\0\5\0\0\0\1"), false, false },         /* MAX_FRAME_SIZE of 1 */
-        { LIE("\0\0\5\4\0\0\0\0\0\0\4\0\0\0"), false, false },            /* not a multiple of 6 */
-        { LIE("\xff\xff\xff\0\0\0\0\0\1"), false, false },                /* a frame of 16 MiB */
-        { LIE("\0\0\x4\5\4\0\0\0\1\0\0\0\2"), false, false },             /* PUSH_PROMISE */
-        { LIE("\0\0\1\1\4\0\0\0\1\xff"), false, false },         /* HPACK of an index too far */
-        { LIE("\0\0\1\x9\4\0\0\0\1" STATUS_200), false, false }, /* CONTINUATION of nothing */
-        { LIE("\0\0\1\1\0\0\0\0\1" STATUS_200 SETTINGS), false, false }, /* a head interrupted */
-        { LIE("\0\0\1\1\5\0\0\0\1" STATUS_200), false, false }, /* no content-type, no status */
-        { LIE("\0\0\x20\1\5\0\0\0\1" STATUS_200 TYPE), false, false }, /* no grpc-status */
-        { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE                   /* and then none behind */
-              "\0\0\0\0\1\0\0\0\1"),
-          false, false },
-        { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE /* OK without a message */
-              "\0\0\x0f\1\5\0\0\0\1" OK_0),
-          false, false },
-        { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE /* a status that is none */
-              "\0\0\x0f\1\5\0\0\0\1\0\x0b"
-              "grpc-status\1"
-              "x"),
-          false, false },
-        { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE /* half a message */
-              "\0\0\6\0\1\0\0\0\1\0\0\0\0\x9"
-              "a"),
-          false, false },
-        { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE /* 4 GiB of message */
-              "\0\0\5\0\0\0\0\0\1\0\xff\xff\xff\xff"),
-          false, false },
-        { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE /* compressed, and it is not */
-              "\0\0\x9\0\0\0\0\0\1\1\0\0\0\4abcd"),
-          false, false },
-        { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE), true, false }, /* reset in the middle */
-        { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE "\0\0\x9"), true, false },
-        { LIE("\0\0\1\1\4\0\0\0\1\x8d"
-              "\0\0\4\0\0\0\0\0\1abcd" /* 404 with a body */
-              "\0\0\0\0\1\0\0\0\1"),
-          false, false },
-        { LIE("\0\0\x20\1\4\0\0\0\1"
-              "\x8e" TYPE /* 500, of gRPC, a body */
-              "\0\0\x9\0\1\0\0\0\1\0\0\0\0\4abcd"),
-          false, false },
-        { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE /* a head, again */
-              "\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE),
-          false, false },
-        { LIE(GOAWAY("\0")), false, false },
-        { LIE(GOAWAY("\0")), true, false },
-        { LIE(GOAWAY("\1")), true, false },
-        { LIE(GOAWAY("\1") GOAWAY("\177")), true, false },
-        { LIE("\0\0\3\7\0\0\0\0\0abc"), false, false },               /* GOAWAY too short */
-        { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE), false, true }, /* and then silence */
-        { LIE(GOAWAY("\1")), false, true },
-        { LIE("\0\0\x20\1\4\0\0\0\1" STATUS_200 TYPE "\0\0\5\0\0\0\0\0\1\0\0\0\0\x9"), false,
-          true },
-    };
     (void)state;
-    for (size_t i = getenv("LIE") ? atoi(getenv("LIE")) : 0; i < sizeof lies / sizeof *lies; i++) {
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
         rig r;
         caller c;
         liar_begin(&r);
