@@ -2,6 +2,7 @@
 #ifndef STREAMS_RIG_H
 #define STREAMS_RIG_H
 
+#include "effort.h"
 #include "servers.h"
 
 #include <weir/rpc_client.h>
@@ -154,7 +155,7 @@ static inline void streams_discard(streams *s)
 }
 
 /* What memory may grow by, in kilobytes; sanitizers keep what was freed. */
-#ifdef __SANITIZE_ADDRESS__
+#if IS_SANITIZED
 #define GROWTH_KB(kb) (8 * (kb))
 #else
 #define GROWTH_KB(kb) (kb)
