@@ -11,9 +11,9 @@
 
 enum {
     WI_LINK_READ_BYTES = 64 * 1024,
-    WI_LINK_READS_MAX = 4,            /* of one link, before others get their turn */
-    WI_LINK_WRITES_MAX = 8,           /* likewise, portions of its session's output */
-    WI_LINK_LINGER_BYTES = 256 * 1024 /* read after our own end */
+    WI_LINK_READS_MAX = 4,         /* of one link, before others get their turn */
+    WI_LINK_WRITES_MAX = 8,        /* likewise, portions of its session's output */
+    WI_LINK_LINGER_BYTES = 8 << 20 /* dropped after our own end: more than a request may have */
 };
 
 typedef enum wi_link_phase {

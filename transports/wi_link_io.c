@@ -84,11 +84,12 @@ static bool step(wi_link *link)
     return link->phase == WI_LINK_UP && (link->readable || link->peer_ended);
 }
 
-/* Closing over unread input would reset the connection and take our last word with it. */
+/* Closing over unread input would reset the connection and take our last word with it. MSG_TRUNC
+ * drops the bytes where they are (tcp(7)). */
 static void discard(wi_link *link)
 {
     while (link->phase == WI_LINK_LINGER && link->readable) {
-        ssize_t n = recv(link->fd, link->links->scratch, WI_LINK_READ_BYTES, 0);
+        ssize_t n = recv(link->fd, NULL, WI_LINK_LINGER_BYTES, MSG_TRUNC);
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
             link->readable = false;
             return;
