@@ -115,6 +115,26 @@ static void a_bad_request_is_answered_before_the_end(void **state)
     rig_stop(r);
 }
 
+static void megabytes_behind_a_refused_request_do_not_cost_the_answer(void **state)
+{
+    rig *r = rig_new();
+    static char noise[50000];
+    char text[4096];
+    (void)state;
+    rig_start(r, NULL);
+    int fd = raw_dial(r);
+    memset(noise, 'x', sizeof noise - 1);
+    raw_say(fd, "GET / NONSENSE\r\n\r\n");
+    for (int i = 0; i < 80; i++) {
+        raw_say(fd, noise);
+        settle(r);
+    }
+    assert_true(raw_hear(r, fd, NULL, text, sizeof text) > 0);
+    assert_int_equal(strncmp(text, "HTTP/1.1 400 ", 13), 0);
+    close(fd);
+    rig_stop(r);
+}
+
 static void a_peer_that_ended_its_side_is_still_answered(void **state)
 {
     rig *r = rig_new();
@@ -480,6 +500,7 @@ int main(void)
         cmocka_unit_test(a_port_where_nobody_listens_is_unavailable),
         cmocka_unit_test(pipelined_requests_wait_their_turn),
         cmocka_unit_test(a_bad_request_is_answered_before_the_end),
+        cmocka_unit_test(megabytes_behind_a_refused_request_do_not_cost_the_answer),
         cmocka_unit_test(a_peer_that_ended_its_side_is_still_answered),
         cmocka_unit_test(a_reset_is_noticed_while_nothing_is_read),
         cmocka_unit_test(a_reset_is_noticed_that_comes_along_with_a_request),
