@@ -41,12 +41,14 @@ static bool is_http1(const weir_rpc_channel *channel)
 
 static const char no_calls[] = "the server takes no calls";
 
-/* One that ends before it answered anything, or has stood a while, was as good as none. */
+/* One that ends before it answered anything, or has stood a while, was as good as none; but for our
+ * own doing. */
 static bool was_none(const wi_rpc_conn *conn)
 {
     const weir_rpc_channel *channel = conn->address->target->channel;
     uint64_t age = weir_loop_now(channel->loop) - conn->since_ns;
-    return !conn->is_up || (!conn->answered && age < channel->config.backoff_ms * WEIR_MS);
+    return !conn->is_up ||
+           (!conn->answered && !conn->cut && age < channel->config.backoff_ms * WEIR_MS);
 }
 
 static void note_why(wi_rpc_address *address, const char *why)

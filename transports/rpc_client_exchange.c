@@ -188,9 +188,12 @@ void wi_rpc_client_detach(weir_rpc_call *call)
                     weir_http_exchange_room(exchange) >= call->core->send_bytes_max;
     call->exchange = NULL;
     weir_http_exchange_set_user(exchange, NULL);
-    if (!call->peer_ended || !all_sent)
+    if (!call->peer_ended || !all_sent) {
+        const weir_http_session *session = weir_http_exchange_session(exchange);
+        wi_rpc_try_of(call)->conn->cut |= weir_http_session_version(session) == WEIR_HTTP_1;
         weir_http_exchange_reset(exchange, WEIR_ECANCELED,
                                  call->peer_ended ? H2_NO_ERROR : H2_CANCEL);
+    }
     wi_link_touch(call->conn);
     call->conn = NULL;
     wi_rpc_try_of(call)->conn = NULL;
