@@ -85,11 +85,12 @@ static bool step(wi_link *link)
 }
 
 /* Closing over unread input would reset the connection and take our last word with it. MSG_TRUNC
- * drops the bytes where they are (tcp(7)). */
+ * drops the bytes where they are (tcp(7)); the buffer is not written, but what watches memory takes
+ * it to be, so it is the loop's own. */
 static void discard(wi_link *link)
 {
     while (link->phase == WI_LINK_LINGER && link->readable) {
-        ssize_t n = recv(link->fd, NULL, WI_LINK_LINGER_BYTES, MSG_TRUNC);
+        ssize_t n = recv(link->fd, link->links->scratch, WI_LINK_READ_BYTES, MSG_TRUNC);
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
             link->readable = false;
             return;
