@@ -1,5 +1,6 @@
 /* TCP source, lines and replies, over real sockets. */
 #include <weir/pipeline.h>
+#include <weir/stages.h>
 #include <weir/tcp.h>
 
 #include <arpa/inet.h>
@@ -41,7 +42,9 @@ typedef struct service {
     bool raw; /* chunks go straight back */
 } service;
 
-static atomic_bool gate_open;
+enum { SHUT, AJAR, OPEN };
+
+static atomic_uint gate_is, gate_passed;
 
 static size_t shout(weir_stage *stage, weir_item **items, size_t n, void *state)
 {
@@ -62,16 +65,25 @@ static size_t shout(weir_stage *stage, weir_item **items, size_t n, void *state)
 
 static const weir_stage_type shout_type = { .name = "shout", .transform = shout };
 
-/* A stage that asks for nothing until it is told. */
+/* A stage that asks for nothing until it is told: for a few, then for all. */
+typedef struct gate_config {
+    uint32_t few;
+} gate_config;
+
 typedef struct gate {
     weir_timer timer;
     weir_stage *stage;
+    uint32_t few;
 } gate;
 
 static void look(weir_timer *timer, void *user)
 {
     gate *g = user;
-    if (atomic_load(&gate_open))
+    if (atomic_load(&gate_is) != SHUT && g->few > 0)
+        weir_request(weir_stage_in(g->stage), g->few);
+    if (atomic_load(&gate_is) != SHUT)
+        g->few = 0;
+    if (atomic_load(&gate_is) == OPEN)
         weir_request(weir_stage_in(g->stage), WEIR_UNBOUNDED);
     else
         weir_timer_start(weir_stage_loop(g->stage), timer, WEIR_MS, look, g);
@@ -80,8 +92,8 @@ static void look(weir_timer *timer, void *user)
 static weir_status gate_sink_open(weir_stage *stage, const void *config, void *state)
 {
     gate *g = state;
-    (void)config;
     g->stage = stage;
+    g->few = ((const gate_config *)config)->few;
     weir_timer_start(weir_stage_loop(stage), &g->timer, WEIR_MS, look, g);
     return WEIR_OK;
 }
@@ -105,12 +117,14 @@ static weir_status gate_on_item(weir_stage *stage, weir_in *in, weir_item *item,
     (void)stage;
     (void)in;
     (void)state;
+    atomic_fetch_add(&gate_passed, 1);
     weir_item_ack(item);
     return WEIR_OK;
 }
 
 static const weir_stage_type gate_sink_type = {
     .name = "gate_sink",
+    .config_size = sizeof(gate_config),
     .state_size = sizeof(gate),
     .outputs = WEIR_PORTS_NONE,
     .open = gate_sink_open,
@@ -476,14 +490,87 @@ static void without_demand_nothing_is_read(void **state)
 {
     (void)state;
     const size_t plenty = 64u << 20;
-    atomic_store(&gate_open, false);
+    atomic_store(&gate_is, SHUT);
     service *s = service_new(1);
-    service_wire(s, weir_stage_of(&gate_sink_type, NULL));
+    service_wire(s, weir_stage_of(&gate_sink_type, &(gate_config){ 0 }));
     service_run(s);
     int a = dial(s);
     assert_true(stuff(a, plenty, 300) < plenty);
-    atomic_store(&gate_open, true);
+    atomic_store(&gate_is, OPEN);
     assert_int_equal(stuff(a, 4u << 20, 60000), 4u << 20);
+    close(a);
+    service_stop(s);
+}
+
+static weir_node *two_legs(service *s)
+{
+    s->tcp.keep_failed = true;
+    weir_from(s->pipeline, weir_tcp_listen(&s->tcp));
+    weir_via(s->pipeline, weir_buffer(NULL));
+    return weir_via(s->pipeline, weir_broadcast(WEIR_SLOW_LEG_HOLDS));
+}
+
+/* The items of a broadcast are the same in both legs, and wait in both. */
+static void chunks_wait_for_room_in_two_replies(void **state)
+{
+    const size_t plenty = 64u << 20;
+    (void)state;
+    service *s = service_new(1);
+    s->tcp.write_bytes_max = 1;
+    weir_node *legs = two_legs(s);
+    for (uint32_t i = 0; i < 2; i++)
+        weir_link(legs, i, weir_add(s->pipeline, weir_tcp_reply()), 0, NULL);
+    service_run(s);
+    int a = dial(s);
+    size_t sent = stuff(a, plenty, 300), heard = 0;
+    assert_true(sent < plenty);
+    shutdown(a, SHUT_WR);
+    static char text[65536];
+    for (ssize_t n; (n = recv(a, text, sizeof text, 0)) > 0;)
+        heard += (size_t)n;
+    assert_int_equal(heard, 2 * sent);
+    close(a);
+    service_stop(s);
+}
+
+static weir_stage_stats stats_of(const service *s, uint32_t node)
+{
+    weir_stage_stats stats;
+    assert_int_equal(weir_pipeline_stage_stats(s->pipeline, node, &stats), WEIR_OK);
+    return stats;
+}
+
+/* Of one leg, for the other fails them: a connection is cut into lines once. */
+static void chunks_wait_to_be_cut_while_another_stage_lets_go_of_them(void **state)
+{
+    enum { FEW = 4, CHUNKS = 8, LINES_OF_CHUNK = 8, LINES = CHUNKS * LINES_OF_CHUNK };
+    (void)state;
+    atomic_store(&gate_is, SHUT);
+    atomic_store(&gate_passed, 0);
+    service *s = service_new(1);
+    s->tcp.chunk_bytes_max = 2 * LINES_OF_CHUNK;
+    weir_node *legs = two_legs(s);
+    for (uint32_t i = 0; i < 2; i++) {
+        gate_config config = { .few = i == 0 ? FEW : LINES };
+        weir_node *cut = weir_add(s->pipeline, weir_lines(&s->lines));
+        weir_link(legs, i, cut, 0, NULL);
+        weir_link(cut, 0, weir_add(s->pipeline, weir_stage_of(&gate_sink_type, &config)), 0, NULL);
+    }
+    service_run(s);
+    int a = dial(s);
+    char text[2 * LINES];
+    for (int i = 0; i < LINES; i++)
+        memcpy(text + 2 * i, "x\n", 2);
+    say_n(a, text, sizeof text);
+    while (stats_of(s, 0).items_out < CHUNKS)
+        sched_yield();
+    atomic_store(&gate_is, AJAR);
+    while (stats_of(s, 3).failed + stats_of(s, 5).failed < FEW)
+        sched_yield();
+    atomic_store(&gate_is, OPEN);
+    for (time_t until = time(NULL) + 20; gate_passed < LINES && time(NULL) < until;)
+        sched_yield();
+    assert_int_equal(gate_passed, LINES);
     close(a);
     service_stop(s);
 }
@@ -680,6 +767,7 @@ static bool survives(long nth)
     weir_pipeline_free(s->pipeline);
     s->loops[0] = weir_loop_new(&(weir_loop_config){ .env = &env });
     s->pipeline = weir_pipeline_new(&(weir_pipeline_config){ .env = &env });
+    s->tcp.write_bytes_max = 1; /* the second reply waits */
     m.until_failure = nth;
     service_wire(s, weir_tcp_reply());
     if (weir_pipeline_start(s->pipeline, s->loops, 1, finished, s) == WEIR_OK) {
@@ -745,6 +833,8 @@ int main(void)
         cmocka_unit_test(a_peer_that_does_not_read_holds_up_only_itself),
         cmocka_unit_test(a_reset_is_noticed_while_its_connection_is_not_read),
         cmocka_unit_test(without_demand_nothing_is_read),
+        cmocka_unit_test(chunks_wait_for_room_in_two_replies),
+        cmocka_unit_test(chunks_wait_to_be_cut_while_another_stage_lets_go_of_them),
         cmocka_unit_test(a_drain_answers_what_was_read),
         cmocka_unit_test(an_abort_closes_every_connection),
         cmocka_unit_test(peers_that_reset_leave_nothing_behind),

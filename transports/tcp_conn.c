@@ -64,6 +64,37 @@ static bool append(wi_tcp_conn *conn, const char *bytes, size_t n, bool is_line)
     return true;
 }
 
+/* ---- Replies that wait ---- */
+
+static bool queue_grow(const weir_env *env, wi_tcp_queue *queue)
+{
+    uint32_t cap = queue->cap != 0 ? 2 * queue->cap : 16;
+    weir_item **items = weir_memory_new(env, cap * sizeof *items);
+    if (items == NULL)
+        return false;
+    for (uint32_t i = 0; i < queue->n; i++)
+        items[i] = queue->items[(queue->first + i) % queue->cap];
+    weir_memory_free(env, queue->items);
+    *queue = (wi_tcp_queue){ .items = items, .cap = cap, .n = queue->n };
+    return true;
+}
+
+static bool queue_push(const weir_env *env, wi_tcp_queue *queue, weir_item *item)
+{
+    if (queue->n == queue->cap && !queue_grow(env, queue))
+        return false;
+    queue->items[(queue->first + queue->n++) % queue->cap] = item;
+    return true;
+}
+
+static weir_item *queue_pop(wi_tcp_queue *queue)
+{
+    weir_item *item = queue->items[queue->first];
+    queue->first = (queue->first + 1) % queue->cap;
+    queue->n--;
+    return item;
+}
+
 /* ---- Chunks ---- */
 
 static weir_status chunk_clone(weir_item *to, const weir_item *from)
@@ -250,11 +281,8 @@ static bool take_reply(wi_tcp_conn *conn, weir_item *item)
 
 static void take_waiting(wi_tcp_conn *conn)
 {
-    while (conn->waiting != NULL && buffered(conn) < conn->source->config.write_bytes_max) {
-        weir_item *item = conn->waiting;
-        conn->waiting = item->next;
-        item->next = NULL;
-        if (!take_reply(conn, item)) {
+    while (conn->waiting.n > 0 && buffered(conn) < conn->source->config.write_bytes_max) {
+        if (!take_reply(conn, queue_pop(&conn->waiting))) {
             wi_tcp_conn_reset(conn);
             return;
         }
@@ -267,16 +295,13 @@ void wi_tcp_conn_reply(wi_tcp_conn *conn, weir_item *item)
         weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
         return;
     }
-    if (conn->waiting != NULL || buffered(conn) >= conn->source->config.write_bytes_max) {
-        if (conn->waiting == NULL)
-            conn->waiting_end = &conn->waiting;
-        item->next = NULL;
-        *conn->waiting_end = item;
-        conn->waiting_end = &item->next;
+    bool full = conn->waiting.n > 0 || buffered(conn) >= conn->source->config.write_bytes_max;
+    if (full && queue_push(conn->source->env, &conn->waiting, item))
         return;
-    }
     conn->pins++;
-    bool taken = take_reply(conn, item);
+    bool taken = !full && take_reply(conn, item);
+    if (full)
+        weir_item_end(item, WEIR_ABORTED, WEIR_ENOMEM);
     conn->pins--;
     if (!taken)
         wi_tcp_conn_reset(conn);
@@ -375,12 +400,8 @@ void wi_tcp_conn_reset(wi_tcp_conn *conn)
     conn->out.from = conn->out.to = 0;
     conn->pins++;
     weir_context_cancel(&conn->context, WEIR_ECLOSED);
-    while (conn->waiting != NULL) {
-        weir_item *item = conn->waiting;
-        conn->waiting = item->next;
-        item->next = NULL;
-        weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
-    }
+    while (conn->waiting.n > 0)
+        weir_item_end(queue_pop(&conn->waiting), WEIR_ABORTED, WEIR_ECANCELED);
     conn->pins--;
     wi_tcp_conn_settle(conn);
 }
@@ -403,7 +424,7 @@ void wi_tcp_conn_settle(wi_tcp_conn *conn)
 {
     if (conn->pins > 0 || conn->chunks_live > 0 || !conn->read_ended)
         return;
-    if (conn->fd >= 0 && buffered(conn) == 0 && conn->waiting == NULL) {
+    if (conn->fd >= 0 && buffered(conn) == 0 && conn->waiting.n == 0) {
         conn->pins++;
         linger(conn);
         conn->pins--;
@@ -413,6 +434,7 @@ void wi_tcp_conn_settle(wi_tcp_conn *conn)
     wi_tcp_source *source = conn->source;
     weir_context_done(&conn->context);
     weir_memory_free(source->env, conn->out.at);
+    weir_memory_free(source->env, conn->waiting.items);
     weir_memory_free(source->env, conn->partial.at);
     wi_tcp_source_remove(source, conn);
     weir_memory_free(source->env, conn);

@@ -14,6 +14,12 @@ typedef struct wi_tcp_buffer {
     size_t cap, from, to; /* bytes [from, to) are there */
 } wi_tcp_buffer;
 
+/* A ring of replies: they may be others' too, so their own links cannot hold them. */
+typedef struct wi_tcp_queue {
+    weir_item **items;
+    uint32_t cap, first, n;
+} wi_tcp_queue;
+
 /* Lives as long as its socket, its chunks or its flush need it. The source's loop only, but for
  * `partial`, which belongs to the one stage that cuts lines. */
 struct wi_tcp_conn {
@@ -33,7 +39,7 @@ struct wi_tcp_conn {
     bool lingers;               /* all is written; waits for the peer's end, discarding */
     uint64_t id, touched_ns, written_ns;
     wi_tcp_buffer out;
-    weir_item *waiting, **waiting_end; /* replies the buffer has no room for */
+    wi_tcp_queue waiting; /* replies the buffer has no room for */
     wi_tcp_buffer partial;
     const weir_stage *cutter; /* the stage that cuts lines; it owns this and what is below */
     bool cut_over;            /* a line was refused: nothing after it may be taken for a line */

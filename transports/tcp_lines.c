@@ -11,8 +11,9 @@ enum { HOLDS_MAX = 128, GROUP_HOLDS_MAX = 255 };
 typedef struct lines {
     weir_lines_config config;
     const weir_env *env;
-    weir_item *first, **last; /* chunks to cut; the first is cut up to `at` */
-    size_t at;
+    weir_item *chunks[CHUNKS_AHEAD]; /* to cut; a ring, as others may hold them too */
+    uint32_t first, n;
+    size_t at; /* the first is cut up to here */
     weir_item *group;
     weir_status end_status;
     bool ended;
@@ -34,7 +35,6 @@ static weir_status lines_open(weir_stage *stage, const void *config, void *state
     if (l->config.line_bytes_max == 0)
         l->config.line_bytes_max = LINE_DEFAULT;
     l->env = weir_stage_env(stage);
-    l->last = &l->first;
     return WEIR_OK;
 }
 
@@ -49,14 +49,15 @@ static void close_group(lines *l)
 
 static weir_status open_group(weir_stage *stage, lines *l)
 {
+    weir_item *chunk = l->chunks[l->first];
     weir_item *group = weir_item_new(weir_stage_loop(stage), NULL, 0);
     if (group == NULL)
         return WEIR_ENOMEM;
-    if (weir_item_hold(l->first) != WEIR_OK) {
+    if (weir_item_hold(chunk) != WEIR_OK) {
         weir_item_ack(group);
         return WEIR_ELIMIT;
     }
-    weir_item_derive(group, l->first);
+    weir_item_derive(group, chunk);
     l->group = group;
     return WEIR_OK;
 }
@@ -64,10 +65,10 @@ static weir_status open_group(weir_stage *stage, lines *l)
 /* Makes `line` of the chunk. */
 static weir_status adopt(weir_stage *stage, lines *l, weir_item *line)
 {
-    weir_item *parent = l->first;
+    weir_item *parent = l->chunks[l->first];
     if (l->group != NULL && l->group->holds >= GROUP_HOLDS_MAX)
         close_group(l);
-    if (l->group == NULL && l->first->holds >= HOLDS_MAX) {
+    if (l->group == NULL && parent->holds >= HOLDS_MAX) {
         weir_status status = open_group(stage, l);
         if (status != WEIR_OK)
             return status;
@@ -131,7 +132,7 @@ static weir_status emit_line(weir_stage *stage, lines *l, wi_tcp_conn *conn, con
 /* WEIR_OK: the first chunk is cut to its end. */
 static weir_status cut_first(weir_stage *stage, lines *l, wi_tcp_conn *conn)
 {
-    const weir_tcp_chunk *chunk = l->first->body;
+    const weir_tcp_chunk *chunk = l->chunks[l->first]->body;
     if (conn->cut_over)
         return WEIR_ECLOSED;
     while (l->at < chunk->n) {
@@ -149,12 +150,10 @@ static weir_status cut_first(weir_stage *stage, lines *l, wi_tcp_conn *conn)
 
 static weir_item *pop_first(lines *l)
 {
-    weir_item *chunk = l->first;
+    weir_item *chunk = l->chunks[l->first];
     close_group(l);
-    l->first = chunk->next;
-    if (l->first == NULL)
-        l->last = &l->first;
-    chunk->next = NULL;
+    l->first = (l->first + 1) % CHUNKS_AHEAD;
+    l->n--;
     l->at = 0;
     return chunk;
 }
@@ -185,8 +184,8 @@ static wi_tcp_conn *conn_to_cut(weir_stage *stage, const weir_item *chunk)
 
 static void cut(weir_stage *stage, lines *l)
 {
-    while (l->first != NULL) {
-        wi_tcp_conn *conn = conn_to_cut(stage, l->first);
+    while (l->n > 0) {
+        wi_tcp_conn *conn = conn_to_cut(stage, l->chunks[l->first]);
         weir_status status = conn != NULL ? cut_first(stage, l, conn) : WEIR_EINVAL;
         if (status == WEIR_EAGAIN)
             return;
@@ -216,9 +215,10 @@ static weir_status lines_on_items(weir_stage *stage, weir_in *in, weir_item **it
     lines *l = state;
     (void)in;
     for (size_t i = 0; i < n; i++) {
-        items[i]->next = NULL;
-        *l->last = items[i];
-        l->last = &items[i]->next;
+        if (l->n < CHUNKS_AHEAD)
+            l->chunks[(l->first + l->n++) % CHUNKS_AHEAD] = items[i];
+        else /* one that is tried again, beside all that were asked for */
+            weir_fail(stage, items[i], WEIR_EAGAIN, "as many chunks wait as were asked for");
     }
     cut(stage, l);
     return WEIR_OK;
@@ -242,7 +242,7 @@ static void lines_on_end(weir_stage *stage, weir_in *in, weir_status status, voi
 
 static void give_up(lines *l)
 {
-    while (l->first != NULL)
+    while (l->n > 0)
         weir_item_end(pop_first(l), WEIR_ABORTED, WEIR_ECANCELED);
 }
 
