@@ -553,11 +553,21 @@ bool wi_loop_quiesce(weir_loop *loop)
     return any;
 }
 
+/* Calls that libevent owes already, as it does the end of what was cancelled: memory goes by them.
+ */
+static void call_what_is_owed(weir_loop *loop)
+{
+    if (loop->base != NULL && loop->config.base == NULL &&
+        event_base_get_num_events(loop->base, EVENT_BASE_COUNT_ACTIVE) > 0)
+        (void)event_base_loop(loop->base, EVLOOP_NONBLOCK);
+}
+
 void weir_loop_free(weir_loop *loop)
 {
     if (loop == NULL)
         return;
     atomic_store(&loop->has_thread, false);
+    call_what_is_owed(loop);
     while (wi_loop_quiesce(loop) || run_deferred(loop)) /* whose memory may go by it */
         ;
     while (atomic_load_explicit(&loop->guests, memory_order_acquire) != 0)

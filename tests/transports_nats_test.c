@@ -709,6 +709,21 @@ static void a_bad_config_is_refused_before_the_start(void **state)
     }
 }
 
+static void an_abort_finds_the_name_still_looked_up(void **state)
+{
+    static harness h;
+    (void)state;
+    publisher_open(&h, (weir_nats_config){ .connection.url = "nats://no-such-host.invalid",
+                                           .wait_ms = WEIR_NATS_FOREVER });
+    offer(&h, 10, "t.orders", 0);
+    for (uint32_t i = 0; i < 10; i++)
+        weir_loop_turn(h.loop);
+    weir_pipeline_shutdown(h.pipeline, WEIR_ABORT, 0);
+    turn_until(&h, h.finished);
+    assert_int_equal(h.acked, 0);
+    harness_close(&h);
+}
+
 static void an_abort_ends_every_item_while_there_is_no_server(void **state)
 {
     static harness h;
@@ -1037,6 +1052,7 @@ int main(void)
         cmocka_unit_test(a_wrong_password_is_no_server),
         cmocka_unit_test(a_server_is_found_by_its_name),
         cmocka_unit_test(a_bad_config_is_refused_before_the_start),
+        cmocka_unit_test(an_abort_finds_the_name_still_looked_up),
         cmocka_unit_test(an_abort_ends_every_item_while_there_is_no_server),
         cmocka_unit_test(an_allocation_that_fails_costs_at_most_its_item),
         cmocka_unit_test(a_server_that_talks_nonsense_is_left_and_tried_again),

@@ -1,12 +1,11 @@
 /* One connection to a NATS server: resolve, connect, introduce, keep alive, come back. */
 #include "nats_link.h"
 
-#include <event2/dns.h>
 #include <event2/util.h>
 
 #include <assert.h>
 #include <errno.h>
-#include <netdb.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +16,6 @@
 #define BACKOFF_SHIFT_MAX 16u
 
 static void start_try(wi_nats_link *link);
-static void connect_next(wi_nats_link *link);
 
 /* ---- Configuration ---- */
 
@@ -501,19 +499,17 @@ static void on_writable(evutil_socket_t fd, short what, void *user)
 
 static void connect_next(wi_nats_link *link)
 {
-    const struct sockaddr_storage *address =
-        &link->addresses[link->address_next++ % link->address_count];
-    socklen_t size = address->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-                                                    : sizeof(struct sockaddr_in);
+    const wi_address *address = wi_names_at(link->names, link->address_next++);
     link->state = WI_NATS_CONNECTING;
-    link->fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    link->fd = socket(address->at.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (link->fd < 0) {
         wi_nats_link_lost(link, WEIR_EIO, "nats: no socket");
         return;
     }
     int on = 1;
     (void)setsockopt(link->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (connect(link->fd, (const struct sockaddr *)address, size) != 0 && errno != EINPROGRESS) {
+    if (connect(link->fd, (const struct sockaddr *)&address->at, address->len) != 0 &&
+        errno != EINPROGRESS) {
         wi_nats_link_lost(link, WEIR_EUNAVAILABLE, "nats: cannot connect");
         return;
     }
@@ -526,110 +522,47 @@ static void connect_next(wi_nats_link *link)
         wi_nats_link_lost(link, WEIR_EIO, "nats: cannot watch the connection");
 }
 
-static void take_addresses(wi_nats_link *link, const struct evutil_addrinfo *found)
+static void look_up(wi_nats_link *link)
 {
-    link->address_count = 0;
-    for (; found != NULL && link->address_count < WI_NATS_ADDRESSES_MAX; found = found->ai_next) {
-        if (found->ai_family != AF_INET && found->ai_family != AF_INET6)
-            continue;
-        memcpy(&link->addresses[link->address_count++], found->ai_addr, found->ai_addrlen);
-    }
-    if (link->address_count == 0)
-        wi_nats_link_lost(link, WEIR_EUNAVAILABLE, "nats: the server's name has no address");
-    else
+    weir_status status = wi_names_ask(link->names);
+    if (status == WEIR_OK)
         connect_next(link);
+    else if (status != WEIR_EAGAIN)
+        wi_nats_link_lost(link, status, "nats: the server's name is not known");
 }
 
-/* Outlives the link if the link is closed before the answer comes. */
-struct wi_nats_lookup {
-    wi_nats_link *link;
-    const weir_env *env;
-    struct evdns_getaddrinfo_request *request;
-};
-
-static void resolved(int error, struct evutil_addrinfo *found, void *user)
+static void resolved(weir_status status, void *user)
 {
-    wi_nats_lookup *lookup = user;
-    wi_nats_link *link = lookup->link;
-    const weir_env *env = lookup->env;
-    if (link != NULL && link->lookup == lookup) {
-        link->lookup = NULL;
-        if (error != 0 || found == NULL)
-            wi_nats_link_lost(link, WEIR_EUNAVAILABLE, "nats: the server's name is not known");
-        else
-            take_addresses(link, found);
-    }
-    if (found != NULL)
-        evutil_freeaddrinfo(found);
-    weir_memory_free(env, lookup);
-}
-
-static void drop_lookup(wi_nats_link *link)
-{
-    wi_nats_lookup *lookup = link->lookup;
-    if (lookup == NULL)
+    wi_nats_link *link = user;
+    if (link->state != WI_NATS_RESOLVING)
         return;
-    link->lookup = NULL;
-    lookup->link = NULL;
-    if (lookup->request != NULL)
-        evdns_getaddrinfo_cancel(lookup->request);
-}
-
-static void resolve_name(wi_nats_link *link, const char *port, const struct evutil_addrinfo *hints)
-{
-    if (link->dns == NULL)
-        link->dns = evdns_base_new(weir_loop_base(weir_stage_loop(link->stage)),
-                                   EVDNS_BASE_INITIALIZE_NAMESERVERS |
-                                       EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-    wi_nats_lookup *lookup = weir_memory_new(link->env, sizeof *lookup);
-    if (link->dns == NULL || lookup == NULL) {
-        weir_memory_free(link->env, lookup);
-        wi_nats_link_lost(link, WEIR_EUNAVAILABLE, "nats: cannot resolve names");
-        return;
-    }
-    lookup->link = link;
-    lookup->env = link->env;
-    link->lookup = lookup;
-    struct evdns_getaddrinfo_request *request = evdns_getaddrinfo(link->dns, link->config.url.host,
-                                                                  port, hints, resolved, lookup);
-    /* NULL: it was answered at once, from the hosts file, and `lookup` is gone. */
-    if (request != NULL)
-        lookup->request = request;
+    if (status == WEIR_OK)
+        connect_next(link);
+    else if (status == WEIR_ECANCELED) /* one that was given up before */
+        look_up(link);
+    else
+        wi_nats_link_lost(link, status, "nats: the server's name is not known");
 }
 
 static void took_too_long(weir_timer *timer, void *user)
 {
     wi_nats_link *link = user;
     (void)timer;
-    drop_lookup(link);
+    wi_names_give_up(link->names);
     wi_nats_link_lost(link, WEIR_EUNAVAILABLE, "nats: connecting took too long");
 }
 
 /* Addresses are asked for anew at each round of them: servers move. */
 static void start_try(wi_nats_link *link)
 {
+    uint32_t count = wi_names_count(link->names);
     link->why = NULL;
     link->state = WI_NATS_RESOLVING;
     weir_timer_start(weir_stage_loop(link->stage), &link->timer, link->config.connect_ms * WEIR_MS,
                      took_too_long, link);
-    if (link->address_count != 0 && link->address_next % link->address_count != 0) {
-        connect_next(link);
-        return;
-    }
-    link->address_next = 0;
-    char port[8];
-    snprintf(port, sizeof port, "%u", (unsigned)link->config.url.port);
-    struct evutil_addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
-    hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
-    struct evutil_addrinfo *found = NULL;
-    /* With a numeric address nothing is looked up, so this cannot block. */
-    if (getaddrinfo(link->config.url.host, port, &hints, &found) == 0) {
-        take_addresses(link, found);
-        freeaddrinfo(found);
-        return;
-    }
-    hints.ai_flags = 0;
-    resolve_name(link, port, &hints);
+    if (count == 0 || link->address_next % count == 0)
+        wi_names_distrust(link->names);
+    look_up(link);
 }
 
 /* ---- Life ---- */
@@ -674,7 +607,15 @@ weir_status wi_nats_link_open(wi_nats_link *link, weir_stage *stage,
     link->parser.payload_bytes_max = config->payload_bytes_max;
     if (weir_loop_base(weir_stage_loop(stage)) == NULL)
         return WEIR_EUNSUPPORTED;
+    wi_names_config names = { .loop = weir_stage_loop(stage),
+                              .env = link->env,
+                              .host = config->url.host,
+                              .port = config->url.port,
+                              .resolved = resolved,
+                              .user = link };
     weir_status status = make_hello(link);
+    if (status == WEIR_OK)
+        status = wi_names_new(&names, &link->names);
     if (status != WEIR_OK) {
         weir_memory_free(link->env, link->hello);
         link->hello = NULL;
@@ -689,15 +630,13 @@ void wi_nats_link_close(wi_nats_link *link)
     if (link->stage == NULL)
         return;
     link->state = WI_NATS_CLOSED;
-    drop_lookup(link);
     drop_socket(link);
     weir_timer_stop(weir_stage_loop(link->stage), &link->timer);
-    if (link->dns != NULL)
-        evdns_base_free(link->dns, 1);
+    wi_names_free(link->names);
     weir_memory_free(link->env, link->in);
     weir_memory_free(link->env, link->out.data);
     weir_memory_free(link->env, link->hello);
-    link->dns = NULL;
+    link->names = NULL;
     link->in = link->hello = NULL;
     link->in_capacity = 0;
     memset(&link->out, 0, sizeof link->out);

@@ -2,19 +2,16 @@
 #ifndef WI_NATS_LINK_H
 #define WI_NATS_LINK_H
 
+#include "wi_names.h"
+
 #include <weir/nats.h>
 #include <weir/nats_proto.h>
 #include <weir/stage.h>
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
-#include <netinet/in.h>
 
-struct evdns_base;
 typedef struct wi_nats_link wi_nats_link;
-typedef struct wi_nats_lookup wi_nats_lookup;
-
-enum { WI_NATS_ADDRESSES_MAX = 4 };
 
 /* What the owner hears. None of them may free the link. After wi_nats_link_lost nothing else is
  * called but `down`. */
@@ -66,10 +63,8 @@ struct wi_nats_link {
     const char *why; /* static: what the last loss was for */
     weir_status why_status;
 
-    struct sockaddr_storage addresses[WI_NATS_ADDRESSES_MAX];
-    uint32_t address_count, address_next, attempts;
-    struct evdns_base *dns;
-    wi_nats_lookup *lookup;
+    wi_names *names;
+    uint32_t address_next, attempts;
 
     int fd;
     bool paused, writable_awaited, watching, pong_owed;

@@ -3,6 +3,7 @@
 
 #include <weir/async.h>
 
+#include "postgres_conninfo.h"
 #include "postgres_link.h"
 #include "postgres_params.h"
 

@@ -3,11 +3,13 @@
 
 #if WEIR_HAVE_POSTGRES
 
-#include "postgres_lookup.h"
+#include "postgres_conninfo.h"
+#include "wi_names.h"
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
+#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,7 +34,7 @@ struct wi_pg_link {
     wi_pg_link_config config;
     const weir_env *env;
     PGconn *conn;
-    wi_pg_lookup *lookup;
+    wi_names *names; /* NULL: nothing to look up so far */
     struct event readable, writable;
     bool has_events, waits_to_write;
     link_state state;
@@ -119,8 +121,8 @@ static void disconnect(wi_pg_link *link)
 {
     disarm(link);
     weir_timer_stop(link->config.loop, &link->timer);
-    wi_pg_lookup_cancel(link->lookup);
-    link->lookup = NULL;
+    if (link->names != NULL)
+        wi_names_give_up(link->names);
     PQfinish(link->conn);
     link->conn = NULL;
     link->syncs = 0;
@@ -253,14 +255,49 @@ static void connect_to(wi_pg_link *link, const char *address)
         wi_pg_link_lose(link, "cannot watch the socket");
 }
 
-static void on_address(const char *address, void *user)
+static void connect_by_name(wi_pg_link *link)
+{
+    char text[NI_MAXHOST];
+    const wi_address *address = wi_names_at(link->names, link->attempts++);
+    if (getnameinfo((const struct sockaddr *)&address->at, address->len, text, sizeof text, NULL, 0,
+                    NI_NUMERICHOST) != 0)
+        wi_pg_link_lose(link, "the host's address makes no sense");
+    else
+        connect_to(link, text);
+}
+
+static void look_up(wi_pg_link *link)
+{
+    weir_status status = wi_names_ask(link->names);
+    if (status == WEIR_OK)
+        connect_by_name(link);
+    else if (status != WEIR_EAGAIN)
+        wi_pg_link_lose(link, "the host's name has no address");
+}
+
+static void resolved(weir_status status, void *user)
 {
     wi_pg_link *link = user;
-    link->lookup = NULL;
-    if (address == NULL)
-        wi_pg_link_lose(link, "the host's name has no address");
+    if (link->state != LINK_LOOKUP)
+        return;
+    if (status == WEIR_OK)
+        connect_by_name(link);
+    else if (status == WEIR_ECANCELED) /* one that was given up before */
+        look_up(link);
     else
-        connect_to(link, address);
+        wi_pg_link_lose(link, "the host's name has no address");
+}
+
+static weir_status find_names(wi_pg_link *link, const char *host)
+{
+    if (link->names != NULL) {
+        wi_names_distrust(link->names); /* servers move */
+        return WEIR_OK;
+    }
+    return wi_names_new(
+        &(wi_names_config){
+            .loop = link->config.loop, .host = host, .resolved = resolved, .user = link },
+        &link->names);
 }
 
 static void begin(wi_pg_link *link)
@@ -270,13 +307,12 @@ static void begin(wi_pg_link *link)
                      link);
     char host[256];
     link->state = LINK_LOOKUP;
-    if (!wi_pg_conninfo_host(link->config.server.conninfo, host, sizeof host)) {
+    if (!wi_pg_conninfo_host(link->config.server.conninfo, host, sizeof host))
         connect_to(link, NULL);
-        return;
-    }
-    link->lookup = wi_pg_lookup_start(link->config.loop, host, link->attempts++, on_address, link);
-    if (link->lookup == NULL)
+    else if (find_names(link, host) != WEIR_OK)
         wi_pg_link_lose(link, "cannot look the host's name up");
+    else
+        look_up(link);
 }
 
 /* ---- What comes in ---- */
@@ -398,6 +434,7 @@ void wi_pg_link_free(wi_pg_link *link)
     if (link == NULL)
         return;
     disconnect(link);
+    wi_names_free(link->names);
     weir_memory_free(link->env, link);
 }
 

@@ -28,9 +28,6 @@ typedef struct wi_pg_link_config {
     void *user;
 } wi_pg_link_config;
 
-/* Says whether libpq understands the string and we support it; *why is a static text. */
-weir_status wi_pg_conninfo_check(const char *conninfo, const char **why);
-
 /* Starts connecting. NULL for want of memory. */
 wi_pg_link *wi_pg_link_new(const wi_pg_link_config *config);
 /* Calls nothing back. */

@@ -1,4 +1,5 @@
 /* Asks PostgreSQL whether it answers, on a connection of its own. */
+#include "postgres_conninfo.h"
 #include "postgres_link.h"
 
 #include <string.h>

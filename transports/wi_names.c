@@ -2,6 +2,8 @@
 #include "wi_names.h"
 
 #include <event2/dns.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
 #include <event2/util.h>
 
 #include <netinet/in.h>
@@ -12,10 +14,11 @@ enum { TTL_MS = 30000, HOST_MAX = 256 };
 
 struct wi_names {
     wi_names_config config;
+    weir_env env; /* a copy: a lookup that was let go may end after its loop */
     char host[HOST_MAX], port[8];
     struct evdns_base *dns; /* made at the first name that is no number */
     struct evdns_getaddrinfo_request *request;
-    weir_task last; /* frees it after the call that ended its lookup */
+    struct event last; /* frees it after the call that ended its lookup */
     wi_address addresses[WI_ADDRESSES_MAX];
     uint32_t count;
     uint64_t good_until_ns;
@@ -54,7 +57,8 @@ weir_status wi_names_new(const wi_names_config *config, wi_names **ret_names)
     if (names == NULL)
         return WEIR_ENOMEM;
     names->config = *config;
-    names->config.env = env;
+    if (env != NULL)
+        names->env = *env;
     if (config->ttl_ms == 0)
         names->config.ttl_ms = TTL_MS;
     memcpy(names->host, config->host, strlen(config->host) + 1);
@@ -72,14 +76,16 @@ weir_status wi_names_new(const wi_names_config *config, wi_names **ret_names)
 
 static void free_now(wi_names *names)
 {
+    weir_env env = names->env;
     if (names->dns != NULL)
         evdns_base_free(names->dns, 0);
-    weir_memory_free(names->config.env, names);
+    weir_memory_free(&env, names);
 }
 
-static void free_last(weir_task *task, void *user)
+static void free_last(evutil_socket_t fd, short what, void *user)
 {
-    (void)task;
+    (void)fd;
+    (void)what;
     free_now(user);
 }
 
@@ -131,11 +137,10 @@ static void on_answer(int error, struct evutil_addrinfo *list, void *user)
     if (list != NULL)
         evutil_freeaddrinfo(list);
     names->found = error == 0 && names->count > 0;
-    if (names->found)
+    if (names->found && !names->is_free)
         names->good_until_ns = weir_loop_now(names->config.loop) + names->config.ttl_ms * WEIR_MS;
     if (names->is_free) {
-        names->last = (weir_task)WEIR_TASK(free_last, names);
-        weir_post(names->config.loop, &names->last);
+        event_active(&names->last, EV_TIMEOUT, 1);
     } else if (!in_call) {
         tell(names, error);
     }
@@ -146,6 +151,7 @@ static weir_status ask_dns(wi_names *names)
     if (weir_loop_base(names->config.loop) == NULL || !make_dns(names))
         return WEIR_ENOMEM;
     struct evutil_addrinfo hints = hints_of(EVUTIL_AI_NUMERICSERV);
+    event_assign(&names->last, weir_loop_base(names->config.loop), -1, 0, free_last, names);
     names->asking = true;
     names->in_call = true;
     struct evdns_getaddrinfo_request *request =

@@ -32,7 +32,8 @@ typedef struct wi_names_config {
 } wi_names_config;
 
 weir_status wi_names_new(const wi_names_config *config, wi_names **ret_names);
-/* Takes them. A lookup that goes on ends without a word; its memory goes when it does. */
+/* Takes them. A lookup that goes on is given up without a word; its memory goes in a turn of the
+ * loop's event_base, or with the loop if the base is its own. */
 void wi_names_free(wi_names *names);
 /* WEIR_OK: addresses are at hand. WEIR_EAGAIN: `resolved` will be called, later. Otherwise there
  * are none: WEIR_EUNAVAILABLE, WEIR_ENOMEM. */
