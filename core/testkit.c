@@ -1,6 +1,7 @@
 /* The testkit's loops, time and memory: everything the kit's env hands to weir. */
 #include "testkit_private.h"
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,6 +171,7 @@ weir_status weir_testkit_start(weir_testkit *kit, weir_pipeline *pipeline)
 /* All loops in a row, beginning anywhere, until none did anything. */
 static bool settle_in_rounds(weir_testkit *kit)
 {
+    assert(kit->loop_count > 0);
     for (uint32_t round = 0; round < SETTLE_ROUNDS_MAX; round++) {
         uint32_t first = (uint32_t)(wi_kit_random(&kit->random) % kit->loop_count);
         bool did = false;

@@ -58,9 +58,9 @@ struct wi_live {
     weir_stage *target; /* the stage whose head in a fused chain has this as its swap */
 };
 
-/* Gives a change of the stage `name`, not yet under way. */
-weir_status wi_live_new(weir_pipeline *pipeline, const char *name,
-                        const weir_on_changed *on_changed, wi_live **ret_live, const char **why);
+/* Gives a change of the stage named so, not yet under way. */
+weir_status wi_live_new(weir_pipeline *p, const char *stage, const weir_on_changed *on_changed,
+                        wi_live **ret_live, const char **why);
 /* Takes it, and what belongs to it. */
 void wi_live_free(wi_live *live);
 /* Both under the pipeline's lock: may there be a change now; then, that it is under way. */
