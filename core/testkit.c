@@ -189,8 +189,7 @@ static bool is_awake(const weir_testkit *kit, uint32_t index)
     return !atomic_load(&loop->sleeping) || loop->ready_head != NULL || loop->owed != NULL ||
            loop->defer_head != NULL || loop->ended_head != NULL || loop->dirty_in != NULL ||
            loop->dirty_out != NULL || loop->sent_dirty ||
-           (loop->timers != NULL && loop->timers->due_ns <= kit->now_ns &&
-            !kit->stalls[index].is_late);
+           (wi_timers_due(loop, kit->now_ns) && !kit->stalls[index].is_late);
 }
 
 /* A turn of the size that the seed says. What sleeps afterwards wakes by a bell, or by a timer. */
@@ -246,7 +245,7 @@ bool weir_testkit_settle(weir_testkit *kit)
 bool weir_testkit_advance(weir_testkit *kit, uint64_t ns)
 {
     bool settled = weir_testkit_settle(kit);
-    kit->now_ns += ns;
+    kit->now_ns = weir_credit_add(kit->now_ns, ns);
     if (wi_kit_fault(kit, WEIR_FAULT_CLOCK_JUMP))
         kit->now_ns += wi_kit_choose(kit, 10 * WEIR_SEC);
     for (uint32_t i = 0; i < kit->loop_count; i++)

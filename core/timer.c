@@ -94,7 +94,7 @@ bool wi_timers_fire(weir_loop *loop)
 {
     bool any = false;
     uint64_t now = loop->now;
-    while (loop->timers != NULL && loop->timers->due_ns <= now) {
+    while (wi_timers_due(loop, now)) {
         weir_timer *timer = loop->timers;
         if (WI_UNLIKELY(loop->kit != NULL) && (timer = wi_sim_timer(loop)) == NULL)
             break;

@@ -153,6 +153,12 @@ int wi_allowed_cpu(uint32_t index);
 
 /* ---- timer.c ---- */
 bool wi_timers_fire(weir_loop *loop);
+/* UINT64_MAX is never: what starts itself again there would be due for ever. */
+static inline bool wi_timers_due(const weir_loop *loop, uint64_t now)
+{
+    return loop->timers != NULL && loop->timers->due_ns <= now &&
+           loop->timers->due_ns != UINT64_MAX;
+}
 
 /* ---- edge.c ---- */
 

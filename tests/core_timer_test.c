@@ -121,6 +121,73 @@ static void a_timer_may_restart_itself_and_stop_others_as_it_fires(void **state)
     assert_int_equal(weir_testkit_free(c.kit), 0);
 }
 
+static void a_timer_without_delay_fires_as_the_clock_moves_and_once(void **state)
+{
+    (void)state;
+    chain c = { .kit = weir_testkit_new(1, 1) };
+    weir_timer_start(weir_testkit_loop(c.kit, 0), &c.timer, 0, fire_again, &c);
+    assert_true(weir_testkit_settle(c.kit));
+    assert_int_equal(c.fired, 0);
+    assert_true(weir_testkit_advance(c.kit, 1));
+    assert_int_equal(c.fired, 1);
+    assert_true(weir_testkit_settle(c.kit));
+    assert_int_equal(c.fired, 1);
+    assert_true(weir_testkit_advance(c.kit, WEIR_SEC));
+    assert_int_equal(c.fired, 2);
+    weir_timer_stop(weir_testkit_loop(c.kit, 0), &c.timer);
+    assert_int_equal(weir_testkit_free(c.kit), 0);
+}
+
+static void no_timer_fires_at_the_end_of_time(void **state)
+{
+    (void)state;
+    chain c = { .kit = weir_testkit_new(1, 1) };
+    weir_timer_start(weir_testkit_loop(c.kit, 0), &c.timer, 0, fire_again, &c);
+    assert_true(weir_testkit_advance(c.kit, UINT64_MAX - weir_testkit_now(c.kit)));
+    assert_int_equal(c.fired, 1);
+    assert_true(weir_timer_is_armed(&c.timer));
+    weir_timer_stop(weir_testkit_loop(c.kit, 0), &c.timer);
+    assert_int_equal(weir_testkit_free(c.kit), 0);
+}
+
+/* A loop of a descriptor's kind, with a clock that is the test's. */
+typedef struct still {
+    weir_env env;
+    weir_loop *loop;
+    weir_timer timer;
+    uint64_t now_ns, fired;
+} still;
+
+static uint64_t still_now(void *user)
+{
+    return ((still *)user)->now_ns;
+}
+
+static void fire_on(weir_timer *timer, void *user)
+{
+    still *s = user;
+    s->fired++;
+    weir_timer_start(s->loop, timer, 0, fire_on, s);
+}
+
+static void a_turn_fires_a_timer_without_delay_once_at_the_most(void **state)
+{
+    (void)state;
+    still s = { .now_ns = WEIR_SEC };
+    s.env = (weir_env){ .now_ns = still_now, .user = &s };
+    s.loop = weir_loop_new(&(weir_loop_config){ .env = &s.env });
+    weir_timer_start(s.loop, &s.timer, 0, fire_on, &s);
+    for (uint64_t turn = 0; turn < 10; turn++) {
+        (void)weir_loop_turn(s.loop); /* the clock stands */
+        assert_int_equal(s.fired, turn);
+        s.now_ns++;
+        (void)weir_loop_turn(s.loop);
+        assert_int_equal(s.fired, turn + 1);
+    }
+    weir_timer_stop(s.loop, &s.timer);
+    weir_loop_free(s.loop);
+}
+
 static void a_delay_beyond_all_time_never_fires(void **state)
 {
     (void)state;
@@ -157,6 +224,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(timers_fire_as_a_sorted_list_would),
         cmocka_unit_test(a_timer_may_restart_itself_and_stop_others_as_it_fires),
+        cmocka_unit_test(a_timer_without_delay_fires_as_the_clock_moves_and_once),
+        cmocka_unit_test(no_timer_fires_at_the_end_of_time),
+        cmocka_unit_test(a_turn_fires_a_timer_without_delay_once_at_the_most),
         cmocka_unit_test(a_delay_beyond_all_time_never_fires),
         cmocka_unit_test(many_timers_of_one_moment_all_fire_at_once),
     };

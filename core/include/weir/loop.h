@@ -82,7 +82,10 @@ struct weir_timer {
     weir_timer *child, *sibling, *prev; /* a pairing heap */
     int armed;
 };
-/* Starts, or moves, the timer: it fires once, `delay_ns` from the turn's time. */
+/* Starts, or moves, the timer: it fires once, `delay_ns` (0 counts as 1) after the turn's time, as
+ * the clock gets there: never in the turn that started it, so one that starts itself again fires
+ * once a turn, and on a clock that stands not at all. For the next turn whatever the clock says:
+ * weir_post. At UINT64_MAX or beyond it never fires. */
 WEIR_API void weir_timer_start(weir_loop *loop, weir_timer *timer, uint64_t delay_ns,
                                void (*fire)(weir_timer *timer, void *user), void *user);
 WEIR_API void weir_timer_stop(weir_loop *loop, weir_timer *timer);

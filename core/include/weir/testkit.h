@@ -58,7 +58,8 @@ WEIR_API weir_status weir_testkit_start(weir_testkit *kit, weir_pipeline *pipeli
  * 100,000 rounds: something spins. */
 WEIR_API bool weir_testkit_settle(weir_testkit *kit);
 /* Settles, moves the time by `ns` in one step, settles. A timer that is started again as it fires
- * counts from the new time: where that matters use weir_testkit_advance_by. */
+ * counts from the new time, without any delay too, so it fires once a step: where that matters use
+ * weir_testkit_advance_by. Time ends at UINT64_MAX. */
 WEIR_API bool weir_testkit_advance(weir_testkit *kit, uint64_t ns);
 /* Advances by `ns` in steps of `step_ns` (at least 1). */
 WEIR_API bool weir_testkit_advance_by(weir_testkit *kit, uint64_t ns, uint64_t step_ns);
