@@ -555,11 +555,16 @@ bool wi_loop_quiesce(weir_loop *loop)
 
 /* Calls that libevent owes already, as it does the end of what was cancelled: memory goes by them.
  */
-static void call_what_is_owed(weir_loop *loop)
+static bool call_what_is_owed(weir_loop *loop)
 {
-    if (loop->base != NULL && loop->config.base == NULL &&
-        event_base_get_num_events(loop->base, EVENT_BASE_COUNT_ACTIVE) > 0)
-        (void)event_base_loop(loop->base, EVLOOP_NONBLOCK);
+    if (loop->base == NULL || loop->config.base != NULL ||
+        event_base_get_num_events(loop->base, EVENT_BASE_COUNT_ACTIVE) == 0)
+        return false;
+    weir_loop *outer = wi_here;
+    wi_here = loop;
+    (void)event_base_loop(loop->base, EVLOOP_NONBLOCK);
+    wi_here = outer;
+    return true;
 }
 
 void weir_loop_free(weir_loop *loop)
@@ -567,8 +572,7 @@ void weir_loop_free(weir_loop *loop)
     if (loop == NULL)
         return;
     atomic_store(&loop->has_thread, false);
-    call_what_is_owed(loop);
-    while (wi_loop_quiesce(loop) || run_deferred(loop)) /* whose memory may go by it */
+    while (wi_loop_quiesce(loop) || run_deferred(loop) || call_what_is_owed(loop)) /* to the end */
         ;
     while (atomic_load_explicit(&loop->guests, memory_order_acquire) != 0)
         sched_yield();
