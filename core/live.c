@@ -4,6 +4,8 @@
 #include <stdalign.h>
 #include <string.h>
 
+enum { CHANGE_MS_MAX = 30000 };
+
 static void live_task(weir_task *task, void *user);
 
 /* ---- The way of a change ---- */
@@ -99,11 +101,54 @@ static void begin_waiting(weir_pipeline *p, wi_live **over)
     }
 }
 
+/* Under the lock. Those that wait behind it wait as long as it does. */
+static size_t to_answer(wi_live *late, weir_on_changed told[WEIR_CHANGES_MAX])
+{
+    size_t n = 0;
+    for (wi_live *live = late->pipeline->changes; live != NULL; live = live->next) {
+        if (live->answered || (live->active && live != late))
+            continue;
+        live->answered = true;
+        told[n++] = live->on_changed;
+    }
+    return n;
+}
+
+static void is_late(weir_timer *timer, void *user)
+{
+    wi_live *live = user;
+    weir_pipeline *p = live->pipeline;
+    weir_on_changed told[WEIR_CHANGES_MAX];
+    (void)timer;
+    wi_live_waits(live, stage_at(live)); /* for those that come behind it */
+    pthread_mutex_lock(&p->lock);
+    size_t n = to_answer(live, told);
+    pthread_mutex_unlock(&p->lock);
+    for (size_t i = 0; i < n; i++)
+        if (told[i].done != NULL)
+            told[i].done(p, WEIR_EDEADLINE, "a stage is not through with its items: it goes on",
+                         told[i].user);
+}
+
+void wi_live_waits(wi_live *live, weir_stage *stage)
+{
+    uint32_t ms = live->pipeline->config.change_ms_max;
+    if (ms != UINT32_MAX)
+        weir_timer_start(stage->loop, &live->late, (ms != 0 ? ms : CHANGE_MS_MAX) * WEIR_MS,
+                         is_late, live);
+}
+
+void wi_live_waits_no_more(wi_live *live, weir_stage *stage)
+{
+    weir_timer_stop(stage->loop, &live->late);
+}
+
 static void tell(wi_live *live)
 {
     weir_status status = live->any ? live->status : WEIR_ECLOSED;
     const char *why = status == WEIR_OK ? "" : live->any ? live->why : "its stages have closed";
     weir_on_changed told = live->on_changed;
+    bool answered = live->answered;
     weir_pipeline *p = live->pipeline;
     if (live->keep) {
         pthread_mutex_lock(&p->lock);
@@ -113,7 +158,7 @@ static void tell(wi_live *live)
     } else {
         wi_live_free(live);
     }
-    if (told.done != NULL)
+    if (told.done != NULL && !answered)
         told.done(p, status, why, told.user);
 }
 

@@ -78,6 +78,7 @@ static bool is_ending(const weir_stage *stage)
 
 static void leave(weir_stage *stage)
 {
+    wi_live_waits_no_more(stage->swap, stage);
     stage->swap = NULL;
     stage->swapping = false;
     wi_ready(stage);
@@ -102,6 +103,7 @@ static wi_live_result wait_at(wi_live *live, weir_stage *exec, weir_stage *targe
     live->told_end = false;
     exec->swap = live;
     exec->swapping = true;
+    wi_live_waits(live, exec);
     wi_ready(exec);
     return WI_LIVE_WAITS;
 }

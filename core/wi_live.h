@@ -55,6 +55,8 @@ struct wi_live {
     bool leaves; /* `left`, the old one's state, is still to be freed at this replica */
     void *left;
     weir_status left_status;
+    weir_timer late;    /* it waits at a replica */
+    bool answered;      /* under the pipeline's lock: told as late, and never again */
     weir_stage *target; /* the stage whose head in a fused chain has this as its swap */
 };
 
@@ -68,6 +70,11 @@ weir_status wi_live_admit(const wi_live *live, const char **why);
 void wi_live_enqueue(wi_live *live);
 /* A replica that waited is through with it. On its loop, beneath no callback. */
 void wi_live_step_done(wi_live *live, wi_live_result result, weir_status status, const char *why);
+/* It waits at `stage`, on its loop, or no more: who made it, or one behind it, is told if that
+ * lasts.
+ */
+void wi_live_waits(wi_live *live, weir_stage *stage);
+void wi_live_waits_no_more(wi_live *live, weir_stage *stage);
 /* The new stage is in its place, and `left` is the state of the old one, which has closed. Takes
  * it: it goes behind the tasks that were posted to it, and then this replica is through. */
 void wi_live_leave(wi_live *live, weir_stage *stage, void *left, weir_status status);

@@ -265,6 +265,97 @@ static void a_window_in_a_chain_waits_for_no_item_that_is_followed_to_its_end(vo
     rig_done(&r);
 }
 
+/* ---- Items that do not end ---- */
+
+typedef struct answers {
+    int over, late;
+} answers;
+
+static void note_answer(weir_pipeline *p, weir_status status, const char *why, void *user)
+{
+    answers *a = user;
+    (void)p;
+    assert_non_null(why);
+    a->over += status == WEIR_OK;
+    a->late += status == WEIR_EDEADLINE;
+}
+
+/* A dedup that is to go, and follows an item that the sink keeps. */
+static rig follower_new(void)
+{
+    rig r = rig_new();
+    weir_from(r.p, weir_probe_source(r.from));
+    weir_via(r.p, weir_dedup(&(weir_dedup_config){ .forgets_failed = true }));
+    weir_into(r.p, weir_probe_sink(r.to));
+    weir_probe_keep(r.to, true);
+    rig_start(&r);
+    weir_probe_request(r.to, 10);
+    assert_true(weir_probe_feed_item(r.from, &(weir_probe_item){ .value = 1, .key = 1 }));
+    rig_settle(&r);
+    assert_int_equal(weir_probe_received(r.to), 1);
+    return r;
+}
+
+static void change(rig *r, weir_stage_spec *spec, answers *a)
+{
+    weir_on_changed on_changed = { note_answer, a };
+    assert_int_equal(weir_pipeline_swap(r->p, "dedup", spec, &on_changed, NULL), WEIR_OK);
+    rig_settle(r);
+}
+
+static void a_swap_that_takes_too_long_says_so_and_goes_on(void **unused)
+{
+    (void)unused;
+    rig r = follower_new();
+    answers first = { 0 }, behind = { 0 };
+    change(&r, weir_take(100), &first);
+    change(&r, weir_take(200), &behind);
+    assert_true(weir_testkit_advance(r.kit, 29 * WEIR_SEC));
+    assert_int_equal(first.late + first.over + behind.late + behind.over, 0);
+    assert_true(weir_testkit_advance_by(r.kit, 100 * WEIR_SEC, WEIR_SEC));
+    assert_int_equal(first.late, 1);
+    assert_int_equal(behind.late, 1);
+    weir_item_ack(weir_probe_take(r.to));
+    assert_true(weir_probe_feed(r.from, 2));
+    rig_settle(&r);
+    assert_int_equal(weir_probe_received(r.to), 2);
+    weir_item_ack(weir_probe_take(r.to));
+    assert_int_equal(first.over + behind.over, 0);
+    assert_int_equal(first.late + behind.late, 2);
+    weir_probe_end(r.from);
+    rig_done(&r);
+}
+
+static void a_swap_that_is_over_in_time_is_not_told_as_late(void **unused)
+{
+    (void)unused;
+    rig r = follower_new();
+    answers a = { 0 };
+    change(&r, weir_take(100), &a);
+    assert_true(weir_testkit_advance(r.kit, 29 * WEIR_SEC));
+    weir_item_ack(weir_probe_take(r.to));
+    rig_settle(&r);
+    assert_true(weir_testkit_advance_by(r.kit, 100 * WEIR_SEC, WEIR_SEC));
+    assert_int_equal(a.over, 1);
+    assert_int_equal(a.late, 0);
+    weir_probe_end(r.from);
+    rig_done(&r);
+}
+
+static void an_abort_ends_a_swap_that_is_late(void **unused)
+{
+    (void)unused;
+    rig r = follower_new();
+    answers a = { 0 };
+    change(&r, weir_take(100), &a);
+    assert_true(weir_testkit_advance(r.kit, 31 * WEIR_SEC));
+    assert_int_equal(a.late, 1);
+    weir_pipeline_shutdown(r.p, WEIR_ABORT, 0);
+    rig_settle(&r); /* the sink lets go of its item */
+    assert_true(weir_pipeline_is_finished(r.p));
+    rig_done(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +366,9 @@ int main(void)
         cmocka_unit_test(a_sink_that_has_not_asked_yet_is_not_starved),
         cmocka_unit_test(a_zip_that_goes_cancels_none_of_its_inputs),
         cmocka_unit_test(a_window_in_a_chain_waits_for_no_item_that_is_followed_to_its_end),
+        cmocka_unit_test(a_swap_that_takes_too_long_says_so_and_goes_on),
+        cmocka_unit_test(a_swap_that_is_over_in_time_is_not_told_as_late),
+        cmocka_unit_test(an_abort_ends_a_swap_that_is_late),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,6 +28,8 @@ typedef struct weir_pipeline_config {
     uint32_t drain_ms;       /* weir_run: drain on SIGTERM and SIGINT, abort after this; 0: 5000 */
     uint32_t drain_ms_max;   /* a drain without a deadline aborts after this; 0: 60,000;
                                 UINT32_MAX: never */
+    uint32_t change_ms_max;  /* a change that a replica has not taken after this is told as late
+                                (weir_on_changed); 0: 30,000; UINT32_MAX: never */
 } weir_pipeline_config;
 
 typedef struct weir_edge_config {
@@ -158,9 +160,12 @@ WEIR_API weir_loop *weir_pipeline_loop(const weir_pipeline *pipeline, uint32_t i
 
 enum { WEIR_CHANGES_MAX = 64 };
 
-/* Told once that a change which was not refused is over: WEIR_OK, all replicas that are still open
- * have it; WEIR_ECLOSED, none was; another status: a replica could not, and all have what they had.
- * Runs on a loop of the pipeline, beneath no other callback, before the pipeline's `finished`. */
+/* Told once what became of a change that was not refused: WEIR_OK, all replicas that are still open
+ * have it; WEIR_ECLOSED, none was; WEIR_EDEADLINE, it, or one that it waits behind, waits at a
+ * replica for longer than change_ms_max, and goes on, of which nothing more is told; another
+ * status: a replica could not, and all have what they had. A change that is late holds up what
+ * flows through its stage, and the changes behind it, but no shutdown. Runs on a loop of the
+ * pipeline, beneath no other callback, before the pipeline's `finished`. */
 typedef struct weir_on_changed {
     void (*done)(weir_pipeline *pipeline, weir_status status, const char *why, void *user);
     void *user; /* borrowed until then */
@@ -205,10 +210,11 @@ WEIR_API weir_status weir_pipeline_set_policy(weir_pipeline *pipeline, const cha
  * stay so, and it is told of them. Pure stages in a fused chain change places within it; any other
  * unfuses the chain. So nothing is lost, doubled or overtaken; how long it takes is up to the old
  * stage and to the demand below. One that follows its items to their end (a breaker, a semaphore,
- * a dedup that forgets) waits until all that it passed on has ended, and so for ever above a window
- * that waits for more. A zip ends what has no partner as aborted. Swaps wait for each other.
- * If the new one cannot open, the pipeline fails with its reason: the old one is gone by then. A
- * replica whose ports are all over, or that is aborted meanwhile, ends with the old one.
+ * a dedup that forgets) waits until all that it passed on has ended: above a window that waits for
+ * more without a time that is for ever, and all that is left is to end the pipeline; `on_changed`
+ * tells of it (WEIR_EDEADLINE). A zip ends what has no partner as aborted. Swaps wait for each
+ * other. If the new one cannot open, the pipeline fails with its reason: the old one is gone by
+ * then. A replica whose ports are all over, or that is aborted meanwhile, ends with the old one.
  * Refused besides: a lossy stage on an acked path, one that differs in `acks`. */
 WEIR_API weir_status weir_pipeline_swap(weir_pipeline *pipeline, const char *stage,
                                         weir_stage_spec *spec, const weir_on_changed *on_changed,
