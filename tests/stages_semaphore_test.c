@@ -103,6 +103,22 @@ static void permits_go_by_cost_and_what_is_free_takes_none(void **unused)
     rig_abort_and_done(&r);
 }
 
+/* Settling takes a turn for each wake-up: one that wakes itself never settles. */
+static void permits_that_are_too_few_for_the_next_do_not_keep_the_loop_awake(void **unused)
+{
+    (void)unused;
+    rig r = rig_permits(&(weir_semaphore_config){ .permits = 10, .cost = cost_is_value });
+    rig_request(&r, WEIR_UNBOUNDED);
+    rig_feed(&r, 1, 1);
+    rig_feed(&r, 8, 2);
+    assert_got(&r, 1, 8);
+    end_oldest(&r, WEIR_ACKED); /* two are free, and nine are waited for */
+    assert_got(&r, 1, 8);
+    end_oldest(&r, WEIR_ACKED);
+    assert_got(&r, 1, 8, 9);
+    rig_abort_and_done(&r);
+}
+
 static void one_that_costs_more_than_there_are_passes_alone(void **unused)
 {
     (void)unused;
@@ -342,6 +358,7 @@ int main(void)
         cmocka_unit_test(enforcing_rejects_what_finds_no_permit),
         cmocka_unit_test(rejected_items_go_the_way_of_dead_letters_if_there_is_one),
         cmocka_unit_test(permits_go_by_cost_and_what_is_free_takes_none),
+        cmocka_unit_test(permits_that_are_too_few_for_the_next_do_not_keep_the_loop_awake),
         cmocka_unit_test(one_that_costs_more_than_there_are_passes_alone),
         cmocka_unit_test(an_item_is_under_way_until_all_that_was_made_of_it_has_ended),
         cmocka_unit_test(what_is_held_outlasts_the_end_and_the_stage_what_is_under_way),

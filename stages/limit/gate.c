@@ -100,7 +100,7 @@ static void woken(weir_task *task, void *user)
     wi_gate *g = user;
     wait_over(g);
     wi_gate_run(g);
-    if (g->is_cut || g->kind->look(g, 1) > 0) /* there is room that it had no use for */
+    if (g->is_cut || (!g->waiter.begun && g->kind->look(g, 1) > 0)) /* room it had no use for */
         wi_waiters_wake(g->waiters, false);
 }
 
