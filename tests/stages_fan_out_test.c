@@ -75,6 +75,31 @@ static void the_last_leg_is_never_cut(void **unused)
     fan_out_finish(&f);
 }
 
+/* Items of 60 bytes into windows of 100: of what is asked for by credit alone most would wait. */
+static void legs_that_wait_for_bytes_do_not_lag(void **unused)
+{
+    (void)unused;
+    fan f = { .r = rig_new(1) };
+    weir_node *from = weir_from(f.r.pipeline, weir_probe_source(f.r.from));
+    f.node = weir_add(f.r.pipeline, weir_broadcast_with(&(weir_broadcast_config){
+                                        .slow_leg = WEIR_SLOW_LEG_CANCELLED, .lag_items = 4 }));
+    weir_link(from, 0, f.node, 0, NULL);
+    for (uint32_t i = 0; i < LEGS; i++) {
+        f.legs[i] = weir_testkit_probe(f.r.kit);
+        weir_link(f.node, i, weir_add(f.r.pipeline, weir_probe_sink(f.legs[i])), 0,
+                  &(weir_edge_config){ .window_bytes = 100 });
+    }
+    rig_start(&f.r);
+    for (uint32_t i = 0; i < LEGS; i++)
+        leg_request(&f, i, 100);
+    for (uint64_t i = 0; i < 40; i++)
+        assert_true(weir_probe_feed_item(f.r.from, &(weir_probe_item){ .value = i, .cost = 60 }));
+    assert_true(weir_testkit_settle(f.r.kit));
+    for (uint32_t i = 0; i < LEGS; i++)
+        assert_int_equal(weir_probe_received(f.legs[i]), 40);
+    fan_out_finish(&f);
+}
+
 static void what_waits_for_legs_is_ended_by_an_abort(void **unused)
 {
     (void)unused;
@@ -326,6 +351,7 @@ int main(void)
         cmocka_unit_test(a_slow_leg_gets_all_until_it_lags_too_far),
         cmocka_unit_test(a_leg_that_takes_nothing_for_too_long_is_cut),
         cmocka_unit_test(the_last_leg_is_never_cut),
+        cmocka_unit_test(legs_that_wait_for_bytes_do_not_lag),
         cmocka_unit_test(what_waits_for_legs_is_ended_by_an_abort),
         cmocka_unit_test(legs_end_when_what_waits_for_them_is_through),
         cmocka_unit_test(a_lag_beyond_the_limit_is_refused),

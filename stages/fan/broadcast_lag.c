@@ -68,14 +68,14 @@ static void cut(lagging *l, uint32_t index)
     wi_queue_abort(&l->legs[index].lag);
 }
 
-/* The fastest leg sets the pace. */
+/* The fastest leg sets the pace. One for which something waits asks for nothing: it has no credit,
+ * or waits for bytes. */
 static void lag_ask(lagging *l)
 {
     uint64_t level = 0;
     for (uint32_t i = 0; i < weir_stage_outputs(l->stage); i++) {
         uint64_t credit = weir_out_credit(weir_stage_out_at(l->stage, i));
-        uint64_t more = credit > l->legs[i].lag.n ? credit - l->legs[i].lag.n : 0;
-        level = more > level ? more : level;
+        level = l->legs[i].lag.n == 0 && credit > level ? credit : level;
     }
     if (open_legs(l->stage) == 0)
         weir_cancel(weir_stage_in(l->stage));
