@@ -198,7 +198,7 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *
     switch (frame->hd.type) {
     case NGHTTP2_DATA:
     case NGHTTP2_HEADERS:
-        wi_http2_earn(h2);
+        wi_http2_earn(h2, frame->hd.length);
         if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0)
             on_end_sent(h2, frame->hd.stream_id);
         break;

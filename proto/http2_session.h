@@ -140,11 +140,13 @@ bool wi_rate_over(wi_rate *rate, uint64_t now_ns);
 void wi_http2_count_control(wi_http2 *h2);
 /* We sent a RST_STREAM that was not ours to want. */
 void wi_http2_count_violation(wi_http2 *h2, uint32_t code);
-/* We sent a frame that peers answer by control frames. */
-static inline void wi_http2_earn(wi_http2 *h2)
+/* We sent a frame that peers answer by control frames: for itself, and as they read what is in it,
+ * in steps of a KiB or more, opening the windows of stream and connection for each. That may be as
+ * far behind as the windows are wide, 2 GiB at most. */
+static inline void wi_http2_earn(wi_http2 *h2, size_t bytes)
 {
-    if (h2->guard.earned < 10000)
-        h2->guard.earned += 3;
+    if (h2->guard.earned < UINT32_C(1) << 22)
+        h2->guard.earned += 3 + (uint32_t)bytes / 512;
 }
 
 /* ---- http2_session_rules.c ---- */

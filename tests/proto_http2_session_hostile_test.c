@@ -291,6 +291,41 @@ static void control_frames_that_answer_ours_are_free(void **state)
     hand_free(h);
 }
 
+/* Readers return what they have read in small steps: Go's does so for each 4 KiB, on the stream and
+ * on the connection, and is as far behind as the windows that it opened. */
+static void open_by_a_kib(hand *h, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 1024) {
+        put_u32_frame(&h->f, FRAME_WINDOW_UPDATE, 0, 1024);
+        put_u32_frame(&h->f, FRAME_WINDOW_UPDATE, 1, 1024);
+    }
+}
+
+static void windows_that_are_opened_as_they_were_used_are_free(void **state)
+{
+    enum { STEP = 16384, STEPS = 1000 };
+    static const char body[STEP];
+    (void)state;
+    for (int behind = 0; behind < 2; behind++) {
+        hand *h = hand_of(tight());
+        put_request(&h->f, 1, 0);
+        put_u32_frame(&h->f, FRAME_WINDOW_UPDATE, 0, 1 << 30);
+        put_u32_frame(&h->f, FRAME_WINDOW_UPDATE, 1, 1 << 30);
+        assert_int_equal(send_all(h), WEIR_OK);
+        assert_int_equal(rig_respond(h->s->x[0]->exchange, 200, false), WEIR_OK);
+        for (int i = 0; i < STEPS; i++) {
+            assert_int_equal(rig_write(h->s->x[0]->exchange, body, STEP), WEIR_OK);
+            assert_int_equal(send_all(h), WEIR_OK);
+            if (!behind)
+                open_by_a_kib(h, STEP);
+        }
+        if (behind)
+            open_by_a_kib(h, (size_t)STEP * STEPS);
+        assert_int_equal(send_all(h), WEIR_OK);
+        hand_free(h);
+    }
+}
+
 static void answers_that_nobody_reads_are_limited(void **state)
 {
     hand *h = hand_new();
@@ -824,6 +859,7 @@ int main(void)
         cmocka_unit_test(who_makes_us_reset_streams_is_cut_off),
         cmocka_unit_test(resets_of_our_own_do_not_count_against_the_peer),
         cmocka_unit_test(control_frames_that_answer_ours_are_free),
+        cmocka_unit_test(windows_that_are_opened_as_they_were_used_are_free),
         cmocka_unit_test(answers_that_nobody_reads_are_limited),
         cmocka_unit_test(eight_continuations_pass_and_nine_do_not),
         cmocka_unit_test(a_head_of_just_the_limit_passes_and_more_is_answered_431),

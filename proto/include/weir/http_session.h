@@ -94,8 +94,9 @@ typedef struct weir_http_session_config {
     /* Floods, HTTP/2. Bursts and then so many a second. */
     uint32_t resets_burst, resets_per_second;         /* RST_STREAM received: 1000, 33 */
     uint32_t violations_burst, violations_per_second; /* resets the peer made us send: 100, 33 */
-    uint32_t control_burst, control_per_second; /* SETTINGS, PING, PRIORITY, WINDOW_UPDATE that
-                                                   moves nothing, empty DATA: 1000, 200 */
+    uint32_t control_burst, control_per_second; /* SETTINGS, PING, PRIORITY, WINDOW_UPDATE, empty
+                                                   DATA, beyond what our own frames lead to, three
+                                                   each and two for each KiB of DATA: 1000, 200 */
     uint32_t continuations_max;                 /* of one head: 8 */
 } weir_http_session_config;
 
