@@ -62,7 +62,9 @@ void weir_rpc_wire_broken(weir_rpc_wire *wire, weir_status status, uint32_t h2_c
         return;
     if (status == WEIR_ECANCELED)
         wi_rpc_fail(wire, status, wi_rpc_code_of_h2(h2_code), "the peer reset the call");
-    else if (status == WEIR_ECLOSED || status == WEIR_EUNAVAILABLE)
+    else if (status == WEIR_EUNAVAILABLE)
+        wi_rpc_fail(wire, status, WEIR_RPC_UNAVAILABLE, "the peer did not take the call");
+    else if (status == WEIR_ECLOSED)
         wi_rpc_fail(wire, status, WEIR_RPC_UNAVAILABLE, "the connection is gone");
     else
         wi_rpc_fail(wire, status, weir_rpc_code_of(status), weir_status_text(status));

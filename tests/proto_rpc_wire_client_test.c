@@ -528,6 +528,9 @@ static void an_exchange_that_broke_is_an_error_by_the_table(void **state)
         assert_int_equal(error_of(s)->code, table[i].code);
         assert_int_equal(end_of(&s->wire, "grpc-status: 0", &s->rig, &s->got), table[i].status);
     }
+    call(s, WEIR_RPC_GRPC, WEIR_RPC_UNARY); /* nothing is said of a connection that is well */
+    weir_rpc_wire_broken(&s->wire, WEIR_EUNAVAILABLE, 7);
+    assert_memory_equal(error_of(s)->text.at, "the peer did not take the call", 30);
     call(s, WEIR_RPC_GRPC, WEIR_RPC_SERVER_STREAM);
     assert_int_equal(answer(s, 200, GRPC, false), WEIR_OK);
     assert_int_equal(end_of(&s->wire, "grpc-status: 0", &s->rig, &s->got), WEIR_EPARTIAL);

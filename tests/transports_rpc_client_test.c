@@ -641,6 +641,28 @@ static void a_deadline_ends_the_call_on_both_sides(void **state)
     rig_stop(&r);
 }
 
+/* What came was an answer, if not one that is taken: no failure to connect. */
+static void a_head_that_is_too_large_costs_the_next_call_nothing(void **state)
+{
+    rig r = { 0 };
+    caller c;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    for (int http = 0; http < 2; http++) {
+        weir_rpc_channel *channel =
+            channel_of(&r, (weir_rpc_channel_config){ .protocol = WEIR_RPC_GRPC_WEB,
+                                                      .http = (weir_rpc_http)http,
+                                                      .metadata_bytes_max = 100 });
+        for (int i = 0; i < 3; i++) {
+            ask(&c, &r, channel, "x", 0, NULL);
+            expect(&c, WEIR_RPC_RESOURCE_EXHAUSTED);
+        }
+        weir_rpc_channel_free(channel);
+    }
+    rig_stop(&r);
+}
+
 static void a_cancel_reaches_the_server(void **state)
 {
     rig r = { 0 };
@@ -1280,6 +1302,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_server_that_drains_finishes_what_it_has),
         cmocka_unit_test(a_server_that_dies_ends_calls_as_unavailable),
         cmocka_unit_test(a_deadline_ends_the_call_on_both_sides),
+        cmocka_unit_test(a_head_that_is_too_large_costs_the_next_call_nothing),
         cmocka_unit_test(a_cancel_reaches_the_server),
         cmocka_unit_test(a_context_of_another_loop_is_heeded),
         cmocka_unit_test(a_call_is_tried_again_as_its_policy_says),

@@ -319,6 +319,7 @@ static void on_over(weir_http_exchange *exchange, weir_status status, uint32_t h
     weir_rpc_call *call = user;
     wi_rpc_conn *conn = wi_link_user(wi_link_of(exchange));
     weir_rpc_channel *channel = conn->address->target->channel;
+    conn->cut |= status == WEIR_ELIMIT && channel->config.http == WEIR_RPC_HTTP1;
     if (channel->waiting > 0)
         wi_rpc_channel_kick(channel);
     if (call == NULL)

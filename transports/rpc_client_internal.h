@@ -38,7 +38,7 @@ struct wi_rpc_conn {
     uint64_t since_ns;
     bool is_up, leaving; /* leaving: takes no more calls */
     bool answered;       /* a response has come by it */
-    bool cut;            /* HTTP/1: we ended it, with a call that was given up */
+    bool cut;            /* HTTP/1: we ended it, with a call, or a head too large */
 };
 
 struct wi_rpc_address {
