@@ -4,18 +4,6 @@
 
 #define PREFIX_BYTES (size_t)5
 
-weir_status weir_rpc_wire_message_begin(weir_rpc_wire *wire, weir_bytes *out, size_t *ret_mark)
-{
-    if (wire->is_stream) {
-        weir_status status = weir_bytes_reserve(out, PREFIX_BYTES);
-        if (status != WEIR_OK)
-            return status;
-    }
-    *ret_mark = out->len;
-    out->len += wire->is_stream ? PREFIX_BYTES : 0;
-    return WEIR_OK;
-}
-
 weir_status wi_rpc_close_envelope(weir_rpc_wire *wire, weir_bytes *out, size_t mark,
                                   unsigned char flags)
 {

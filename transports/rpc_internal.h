@@ -108,7 +108,7 @@ struct weir_rpc_call {
     uint64_t started_ns;
     size_t pending_from; /* bytes of `pending` before it are used up */
     size_t out_sent;     /* client: bytes of `out` that the exchange has */
-    size_t sent_bytes;   /* of the last message */
+    size_t sent_bytes;   /* of the last message, without its envelope */
     uint32_t holds, unconsumed;
     uint32_t intercepted;               /* interceptors that were told begin */
     weir_rpc_code code;                 /* how it ended, once it did */
@@ -119,6 +119,7 @@ struct weir_rpc_call {
     bool pumping;                       /* its receiving end is at work further up the stack */
     bool one_in, one_out;               /* of messages; by kind and side */
     bool got_one, sent_one;             /* messages */
+    bool sent_alike;                    /* the last two were equally long */
     bool head_sent, out_ended;          /* our side */
     bool peer_ended, end_told, in_over; /* theirs; in_over: nothing that comes is looked at */
     bool room_wanted, begin_room;

@@ -226,8 +226,17 @@ WEIR_API const weir_http1_field *weir_rpc_wire_trailers(const weir_rpc_wire *wir
  * calls have no envelope: `out` is then a buffer of the caller, handed to _finish or _request_end.
  * WEIR_ELIMIT: longer than message_send_bytes_max; WEIR_ENOMEM. After an error the caller cuts
  * `out` back to `mark`. */
-WEIR_API weir_status weir_rpc_wire_message_begin(weir_rpc_wire *wire, weir_bytes *out,
-                                                 size_t *ret_mark) WEIR_MUST_USE;
+static inline weir_status weir_rpc_wire_message_begin(const weir_rpc_wire *wire, weir_bytes *out,
+                                                      size_t *ret_mark)
+{
+    const size_t prefix = wire->is_stream ? 5 : 0;
+    weir_status status = weir_bytes_reserve(out, prefix);
+    if (status != WEIR_OK)
+        return status;
+    *ret_mark = out->len;
+    out->len += prefix;
+    return WEIR_OK;
+}
 WEIR_API weir_status weir_rpc_wire_message_end(weir_rpc_wire *wire, weir_bytes *out,
                                                size_t mark) WEIR_MUST_USE;
 
