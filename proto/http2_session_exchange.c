@@ -37,7 +37,7 @@ static void must(wi_http2 *h2, int rv)
 static int submit_trailers(wi_http2 *h2, wi_http2_exchange *x)
 {
     int rv = nghttp2_submit_trailer(h2->ng, x->stream, x->trailers, x->trailer_count);
-    weir_memory_free(h2->session->env, x->trailers);
+    wi_http_pool_give(h2->session->pool, x->trailers);
     x->trailers = NULL;
     return rv;
 }
@@ -285,5 +285,6 @@ void wi_http2_exchange_done(weir_http_exchange *exchange)
         h2->recent = NULL;
     if (exchange->session->exchanges == 0 && h2->block.stream == 0)
         wi_http2_block_end(h2); /* gives its room back */
-    weir_memory_free(exchange->session->env, x->trailers);
+    if (x->trailers != NULL)
+        wi_http_pool_give(exchange->session->pool, x->trailers);
 }

@@ -41,7 +41,7 @@ static void free_text(wi_http2 *h2, wi_http2_text *text)
 {
     while (text != NULL) {
         wi_http2_text *next = text->next;
-        weir_memory_free(h2->session->env, text);
+        wi_http_pool_give(h2->session->pool, text);
         text = next;
     }
 }
@@ -58,7 +58,8 @@ void wi_http2_block_end(wi_http2 *h2)
     }
     /* A connection at rest holds nothing. */
     free_text(h2, block->text);
-    weir_memory_free(h2->session->env, block->fields);
+    if (block->fields != NULL)
+        wi_http_pool_give(h2->session->pool, block->fields);
     block->text = NULL;
     block->fields = NULL;
     block->cap = 0;
@@ -79,7 +80,7 @@ static bool more_fields(wi_http2 *h2)
 static bool more_text(wi_http2 *h2, size_t bytes)
 {
     size_t cap = bytes > TEXT_STEP ? bytes : TEXT_STEP;
-    wi_http2_text *text = weir_memory_resize(h2->session->env, NULL, sizeof *text + cap);
+    wi_http2_text *text = wi_http_pool_take(h2->session->pool, sizeof *text + cap);
     if (text == NULL)
         return false;
     text->next = h2->block.text;

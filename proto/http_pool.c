@@ -62,15 +62,15 @@ static size_t class_bytes(unsigned class)
     return ((size_t)1 << log) + ((size_t)(above % 16 + 1) << (log - 4));
 }
 
-/* The size of large ones stands beside the class, as far as it fits. */
+/* The size stands beside the class, as far as it fits. */
 static uint64_t class_with(unsigned class, size_t size)
 {
-    return class | (uint64_t)(class != LARGE ? 0 : size < UINT32_MAX ? size : UINT32_MAX) << 32;
+    return class | (uint64_t)(size < UINT32_MAX ? size : UINT32_MAX) << 32;
 }
 
 static size_t held_by(uint64_t class)
 {
-    return (unsigned)class == LARGE ? (size_t)(class >> 32) : class_bytes((unsigned)class);
+    return (size_t)(class >> 32);
 }
 
 static void hold(weir_http_pool *pool, uint64_t class)
@@ -80,24 +80,29 @@ static void hold(weir_http_pool *pool, uint64_t class)
         pool->held_most = pool->held;
 }
 
-void *wi_http_pool_take(weir_http_pool *pool, size_t bytes)
+/* By itself, so that what is kept is taken without a frame on the stack. */
+static __attribute__((noinline)) void *take_new(weir_http_pool *pool, unsigned class, size_t size)
 {
-    unsigned class = class_of(bytes);
-    block *b;
-    if (class < CLASSES && (b = pool->kept_of[class]) != NULL) {
-        pool->kept_of[class] = b->next;
-        pool->kept -= class_bytes(class);
-        b->class = class;
-        return b + 1;
-    }
-    size_t size = class == LARGE ? bytes : class_bytes(class);
-    if (size > SIZE_MAX - sizeof *b)
+    if (size > SIZE_MAX - sizeof(block))
         return NULL;
-    b = weir_memory_resize(pool->below, NULL, sizeof *b + size);
+    block *b = weir_memory_resize(pool->below, NULL, sizeof *b + size);
     if (b == NULL)
         return NULL;
     b->class = class_with(class, size);
     hold(pool, b->class);
+    return b + 1;
+}
+
+void *wi_http_pool_take(weir_http_pool *pool, size_t bytes)
+{
+    unsigned class = class_of(bytes);
+    size_t size = class == LARGE ? bytes : class_bytes(class);
+    block *b = class < CLASSES ? pool->kept_of[class] : NULL;
+    if (b == NULL)
+        return take_new(pool, class, size);
+    pool->kept_of[class] = b->next;
+    pool->kept -= size;
+    b->class = class_with(class, size);
     return b + 1;
 }
 
@@ -139,31 +144,30 @@ static void give_shared(weir_http_pool *pool)
 size_t wi_http_pool_bytes(const void *memory)
 {
     const block *b = (const block *)memory - 1;
+    return (unsigned)b->class == LARGE ? SIZE_MAX : held_by(b->class);
+}
+
+/* One that is not kept. */
+static void give_back(weir_http_pool *pool, block *b)
+{
     unsigned class = (unsigned)b->class;
-    if (class == RESERVED)
-        return (size_t)(b->class >> 32);
-    if (class == SHARED)
-        return (size_t)(b->class >> 32);
-    return class == LARGE ? SIZE_MAX : class_bytes(class);
+    if (class == SHARED) {
+        give_shared(pool);
+    } else if (class != RESERVED) {
+        pool->held -= held_by(b->class);
+        weir_memory_free(pool->below, b);
+    } else if (--pool->reserve_live == 0) {
+        pool->reserve_used = 0;
+    }
 }
 
 void wi_http_pool_give(weir_http_pool *pool, void *memory)
 {
     block *b = (block *)memory - 1;
     unsigned class = (unsigned)b->class;
-    if (class == RESERVED) {
-        if (--pool->reserve_live == 0)
-            pool->reserve_used = 0;
-        return;
-    }
-    if (class == SHARED) {
-        give_shared(pool);
-        return;
-    }
-    size_t size = class == LARGE ? 0 : class_bytes(class);
-    if (class == LARGE || pool->kept + size > pool->keep_max) {
-        pool->held -= held_by(b->class);
-        weir_memory_free(pool->below, b);
+    size_t size = held_by(b->class);
+    if (class >= CLASSES || pool->kept + size > pool->keep_max) {
+        give_back(pool, b);
         return;
     }
     b->next = pool->kept_of[class];

@@ -261,15 +261,19 @@ void weir_http_session_drain(weir_http_session *session)
         session->ops->drain(session);
 }
 
-bool weir_http_session_is_over(const weir_http_session *session)
+/* Whether nothing but what is still to be sent keeps it. */
+static bool is_spent(const weir_http_session *session)
 {
-    if (weir_http_session_wants_output(session))
-        return false;
     if (session->failed != WEIR_OK)
         return true;
     if (session->exchanges > 0)
         return false;
     return session->ops == NULL ? session->drains > 0 : session->ops->is_over(session);
+}
+
+bool weir_http_session_is_over(const weir_http_session *session)
+{
+    return is_spent(session) && !weir_http_session_wants_output(session);
 }
 
 weir_status weir_http_session_sweep(weir_http_session *session, uint64_t now_ns)
