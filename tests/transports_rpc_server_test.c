@@ -644,6 +644,53 @@ static void a_peer_that_goes_away_cancels_its_calls(void **state)
     rig_stop(&r);
 }
 
+/* Without a frame to say so: a browser's abort is the connection's end. */
+static void a_peer_of_http1_that_goes_away_cancels_its_call(void **state)
+{
+    static const weir_rpc_wire_options connect = { .protocol = WEIR_RPC_CONNECT };
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS] = (weir_rpc_handler){ .begin = note_call, .over = note_over };
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_1);
+    rcall *k = ask_process(c, "x", 0, &connect);
+    TURN_UNTIL(&r, told.begins == 1);
+    turns(&r, 20);
+    assert_int_equal(told.overs, 0);
+    client_close(c);
+    TURN_UNTIL(&r, told.overs == 1);
+    assert_int_equal(told.code, WEIR_RPC_CANCELLED);
+    assert_int_equal(told.context, WEIR_ECANCELED);
+    call_free(k);
+    rig_stop(&r);
+}
+
+/* As `nc -N` does it. */
+static void a_call_of_http1_that_is_answered_at_once_may_be_half_closed(void **state)
+{
+    static const char request[] =
+        "POST /streams.v1.Streams/Process HTTP/1.1\r\nHost: x\r\nContent-Length: 14\r\n"
+        "Content-Type: application/json\r\n\r\n{\"text\": \"hi\"}";
+    char text[1024];
+    size_t n = 0;
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_1);
+    assert_int_equal(send(c->fd, request, sizeof request - 1, 0), sizeof request - 1);
+    assert_int_equal(shutdown(c->fd, SHUT_WR), 0);
+    for (ssize_t got = -1; got != 0;) {
+        weir_loop_turn(r.loop);
+        got = recv(c->fd, text + n, sizeof text - 1 - n, MSG_DONTWAIT);
+        n += got > 0 ? (size_t)got : 0;
+    }
+    text[n] = '\0';
+    assert_non_null(strstr(text, "{\"text\":\"hi\"}"));
+    rig_stop(&r);
+}
+
 static void the_server_cancels_a_call(void **state)
 {
     rig r = { 0 };
@@ -1561,6 +1608,8 @@ int main(void)
         cmocka_unit_test(a_deadline_ends_a_call_whose_reader_takes_not_even_the_end),
         cmocka_unit_test(a_cancel_of_the_peer_reaches_the_context_at_once),
         cmocka_unit_test(a_peer_that_goes_away_cancels_its_calls),
+        cmocka_unit_test(a_peer_of_http1_that_goes_away_cancels_its_call),
+        cmocka_unit_test(a_call_of_http1_that_is_answered_at_once_may_be_half_closed),
         cmocka_unit_test(the_server_cancels_a_call),
         cmocka_unit_test(interceptors_stand_around_the_handler),
         cmocka_unit_test(requests_are_items_by_demand),

@@ -227,6 +227,7 @@ static weir_status open_core(wi_rpc_server *server)
         .message_memory_max = config->message_memory_max,
         .metadata_bytes_max = config->metadata_bytes_max,
         .send_bytes_max = config->send_bytes_max,
+        .cors = server->shared->cors.config != NULL ? &server->shared->cors : NULL,
     };
     return wi_rpc_core_open(&server->core);
 }

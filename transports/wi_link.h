@@ -51,7 +51,9 @@ typedef struct wi_links_config {
     uint32_t linger_timeout_ms;  /* for the peer to close after us: 2,000 */
     uint32_t connect_timeout_ms; /* connect and handshake, of dialled ones: 20,000 */
     uint32_t output_bytes_max;   /* waiting for the socket: 256 KiB */
-    size_t pool_bytes_max;       /* kept for the next (weir_http_pool_new): 0: its default */
+    bool end_is_gone; /* a client of HTTP/1.1 that ends its side has gone: what is under way is cut
+                         off. Default: it is answered all the same */
+    size_t pool_bytes_max; /* kept for the next (weir_http_pool_new): 0: its default */
 } wi_links_config;
 
 /* WEIR_ENOMEM, WEIR_EUNSUPPORTED, WEIR_EINVAL. */

@@ -206,6 +206,16 @@ static void wind_down(wi_link *link)
     wi_link_wind_down(link, status, weir_http_session_why(link->session));
 }
 
+/* Nobody waits for an answer any more: its peer has closed, and all that it said before is read. */
+static bool is_abandoned(const wi_link *link)
+{
+    return link->hup && link->accepted && link->links->config.end_is_gone && link->out.len == 0 &&
+           weir_http_session_version(link->session) == WEIR_HTTP_1 &&
+           weir_http_session_exchanges(link->session) > 0 &&
+           !weir_http_session_wants_input(link->session) &&
+           !weir_http_session_wants_output(link->session);
+}
+
 void wi_link_send(wi_link *link)
 {
     int portions = 0;
@@ -222,6 +232,8 @@ void wi_link_send(wi_link *link)
         return;
     }
     look_for_reset(link);
+    if (link->phase == WI_LINK_UP && is_abandoned(link))
+        wi_link_kill(link, WEIR_ECLOSED, "the peer closed");
     if (link->phase != WI_LINK_UP)
         return;
     bool more_out = portions == WI_LINK_WRITES_MAX;
