@@ -83,6 +83,12 @@ weir_status weir_rpc_add_trailer(weir_rpc_call *call, const char *name, const vo
     return wi_rpc_fields_add(call, &call->out_trailers, name, value, n);
 }
 
+weir_status wi_rpc_respond(weir_rpc_call *call, const weir_http_head *head)
+{
+    return call->core->cors == NULL ? weir_http_exchange_respond(call->exchange, head)
+                                    : wi_rpc_cors_respond(call, head);
+}
+
 static weir_status send_head(weir_rpc_call *call)
 {
     weir_http_head head;
@@ -93,7 +99,7 @@ static weir_status send_head(weir_rpc_call *call)
     if (status == WEIR_EAGAIN)
         return WEIR_OK;
     if (status == WEIR_OK)
-        status = weir_http_exchange_respond(call->exchange, &head);
+        status = wi_rpc_respond(call, &head);
     call->head_sent = status == WEIR_OK;
     return status;
 }
@@ -308,7 +314,7 @@ static weir_status send_ending(weir_rpc_call *call, const weir_rpc_wire_ending *
                                const weir_bytes *body)
 {
     if (ending->head.status != 0) {
-        weir_status status = weir_http_exchange_respond(call->exchange, &ending->head);
+        weir_status status = wi_rpc_respond(call, &ending->head);
         if (status != WEIR_OK || ending->head.ends)
             return status;
     }

@@ -19,6 +19,14 @@ enum {
 
 typedef struct wi_rpc_core wi_rpc_core;
 
+/* A server's answer to browsers; see rpc_cors.c. */
+typedef struct wi_rpc_cors {
+    const struct weir_rpc_cors *config; /* NULL: none */
+    char *headers;                      /* that requests may have */
+    size_t header_bytes, max_age_bytes;
+    char max_age[12];
+} wi_rpc_cors;
+
 /* What a side does for the core. All are told beneath no handler's callback, but `dirty`, `fail`
  * and `let_go`, which may only note. */
 typedef struct wi_rpc_side {
@@ -56,6 +64,7 @@ struct wi_rpc_core {
     weir_rpc_wire_limits wire_limits;
     weir_protobuf_json_options json;
     uint32_t message_memory_max, metadata_bytes_max, send_bytes_max;
+    const wi_rpc_cors *cors; /* NULL: none */
     /* Its own: */
     weir_rpc_gzip *gzip;
     weir_rpc_call *spare;
@@ -135,6 +144,7 @@ struct weir_rpc_call {
     const weir_http1_field *end_trailers;
     size_t end_trailer_count;
 
+    weir_http1_span origin;          /* of the page that asks, if it may; borrowed */
     const ProtobufCMessage *request; /* the one */
     size_t request_bytes;
     const wi_rpc_receiver *receiver, *sender;
@@ -230,6 +240,15 @@ weir_status wi_rpc_call_answer(weir_rpc_call *call, const ProtobufCMessage *mess
                                const void *packed, size_t n);
 weir_status wi_rpc_fields_add(weir_rpc_call *call, wi_rpc_fields *fields, const char *name,
                               const void *value, size_t n);
+
+/* Server: the head of a response, with what browsers are to know. As weir_http_exchange_respond. */
+weir_status wi_rpc_respond(weir_rpc_call *call, const weir_http_head *head);
+
+/* ---- rpc_cors.c; only with core->cors ---- */
+
+/* Looks for the origin of the request. */
+void wi_rpc_cors_read(weir_rpc_call *call, const weir_http_head *head);
+weir_status wi_rpc_cors_respond(weir_rpc_call *call, const weir_http_head *head);
 
 /* ---- rpc_messages.c ---- */
 

@@ -53,6 +53,8 @@ static weir_status server_check(const void *config_, const char **ret_why)
         *ret_why = "a window is above 2 GiB";
     else if (config->interceptor_count > 0 && config->interceptors == NULL)
         *ret_why = "no interceptors";
+    else
+        *ret_why = wi_rpc_cors_wrong(config->cors);
     return *ret_why == NULL ? WEIR_OK : WEIR_EINVAL;
 }
 
@@ -76,6 +78,7 @@ static void server_unshare(void *shared_)
     wi_tls_free(shared->tls);
     weir_memory_free(shared->env, shared->figures);
     weir_memory_free(shared->env, shared->own);
+    wi_rpc_cors_done(&shared->cors, shared->env);
     wi_rpc_registry_done(&shared->registry, shared->env);
     weir_memory_free(shared->env, shared);
 }
@@ -123,6 +126,8 @@ static weir_status server_share(const void *config_, const weir_env *env, uint32
     shared->port.reserved_fd = -1;
     weir_status status = wi_rpc_registry_make(&shared->registry, env, config->services,
                                               config->service_count);
+    if (status == WEIR_OK)
+        status = wi_rpc_cors_make(&shared->cors, env, config->cors);
     if (status == WEIR_OK)
         status = share_figures(shared);
     if (status == WEIR_OK)
@@ -204,6 +209,7 @@ static weir_status open_links(wi_rpc_server *server, const char **why)
         },
         .connections_max = server->shared->connections_max,
         .write_timeout_ms = config->write_timeout_ms,
+        .end_is_gone = true,
     };
     return wi_links_new(&links, &server->links, why);
 }

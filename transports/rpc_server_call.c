@@ -102,19 +102,42 @@ static uint64_t deadline_of(const wi_rpc_server *server, uint64_t timeout_ns)
 }
 
 /* The exchange has its answer; there is no call, but what waits for the exchange's end. */
-static void answer_plainly(weir_rpc_call *call, const weir_http_head *head)
+static void answer_with(weir_rpc_call *call, const weir_http_head *head,
+                        weir_status (*respond)(weir_rpc_call *call, const weir_http_head *head))
 {
     weir_http_head apart = *head;
     apart.ends = false; /* an end of its own may wait for that of the request */
-    apart.content_length = 0;
+    apart.content_length = head->status == 204 ? UINT64_MAX : 0;
     call->out_ended = true;
     call->code = WEIR_RPC_UNIMPLEMENTED;
     wi_rpc_call_deafen(call);
-    weir_status status = weir_http_exchange_respond(call->exchange, &apart);
+    weir_status status = respond(call, &apart);
     if (status == WEIR_OK)
         status = weir_http_exchange_end(call->exchange, NULL, 0);
     if (status != WEIR_OK)
         weir_http_exchange_reset(call->exchange, status, H2_INTERNAL_ERROR);
+}
+
+static void answer_plainly(weir_rpc_call *call, const weir_http_head *head)
+{
+    answer_with(call, head, wi_rpc_respond);
+}
+
+static weir_status respond_as_it_is(weir_rpc_call *call, const weir_http_head *head)
+{
+    return weir_http_exchange_respond(call->exchange, head);
+}
+
+static void answer_preflight(weir_rpc_call *call, const weir_rpc_method *method)
+{
+    weir_http_head head;
+    if (wi_rpc_cors_preflight(call, method, &head) == WEIR_OK) {
+        answer_with(call, &head, respond_as_it_is);
+        return;
+    }
+    call->out_ended = true;
+    wi_rpc_call_deafen(call);
+    weir_http_exchange_reset(call->exchange, WEIR_ENOMEM, H2_INTERNAL_ERROR);
 }
 
 static void refuse(weir_rpc_call *call, weir_rpc_refused reason, weir_rpc_code code,
@@ -175,6 +198,13 @@ static void accept_head(weir_rpc_call *call, const weir_http_head *head)
     const wi_rpc_entry *entry = wi_rpc_registry_find(&server_of(call)->shared->registry,
                                                      head->path);
     call->method = entry != NULL ? entry->method : NULL;
+    if (core->cors != NULL) {
+        wi_rpc_cors_read(call, head);
+        if (entry != NULL && wi_rpc_cors_is_preflight(head)) {
+            answer_preflight(call, entry->method);
+            return;
+        }
+    }
     weir_status status = weir_rpc_wire_accept(&call->wire, core->pool_env, &core->wire_limits,
                                               core->gzip, head, call->method, &call->arena,
                                               &request, &refusal);

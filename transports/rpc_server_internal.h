@@ -35,6 +35,17 @@ void wi_rpc_registry_done(wi_rpc_registry *registry, const weir_env *env);
 /* NULL: there is none. The path is cut at its query. */
 const wi_rpc_entry *wi_rpc_registry_find(const wi_rpc_registry *registry, weir_http1_span path);
 
+/* ---- rpc_cors.c ---- */
+
+/* Why it cannot be as it says; NULL: it can. */
+const char *wi_rpc_cors_wrong(const weir_rpc_cors *cors);
+weir_status wi_rpc_cors_make(wi_rpc_cors *made, const weir_env *env, const weir_rpc_cors *cors);
+void wi_rpc_cors_done(wi_rpc_cors *made, const weir_env *env);
+bool wi_rpc_cors_is_preflight(const weir_http_head *head);
+/* The whole answer to one, before wi_rpc_cors_respond. */
+weir_status wi_rpc_cors_preflight(weir_rpc_call *call, const weir_rpc_method *method,
+                                  weir_http_head *ret_head);
+
 /* ---- The server of a loop ---- */
 
 typedef struct wi_rpc_server wi_rpc_server;
@@ -55,6 +66,7 @@ typedef struct wi_rpc_shared {
     const weir_env *env;
     weir_rpc_server_config config; /* with its defaults filled in */
     wi_rpc_registry registry;
+    wi_rpc_cors cors;
     wi_port port;
     uint32_t connections_max; /* of one replica */
     wi_tls *tls;

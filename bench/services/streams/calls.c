@@ -38,6 +38,19 @@ static void process_begin(weir_rpc_call *call, void *user)
     }
 }
 
+/* The request is the error's detail. */
+static void process_fail(weir_rpc_call *call, const Streams__V1__ProcessRequest *request)
+{
+    char packed[512];
+    weir_rpc_detail detail = { .type = { "streams.v1.ProcessRequest", 25 }, .value = packed };
+    weir_rpc_error error = { .code = (weir_rpc_code)request->fail_with,
+                             .text = { request->text, strlen(request->text) },
+                             .details = &detail };
+    if (weir_protobuf_pack(&request->base, packed, sizeof packed, &detail.n) == WEIR_OK)
+        error.detail_count = 1;
+    (void)weir_rpc_finish_with(call, &error);
+}
+
 static void process_message(weir_rpc_call *call, const Streams__V1__ProcessRequest *request,
                             void *user)
 {
@@ -48,7 +61,7 @@ static void process_message(weir_rpc_call *call, const Streams__V1__ProcessReque
         return;
     }
     if (request->fail_with != 0) {
-        (void)weir_rpc_finish(call, (weir_rpc_code)request->fail_with, request->text);
+        process_fail(call, request);
         return;
     }
     if (request->delay_ms > DELAY_MS_MAX) {

@@ -26,6 +26,7 @@ static const char help_text[] =
     "  --tls CERT KEY      by TLS, with these PEM files; default: in clear\n"
     "  --client-ca FILE    take clients only that have a certificate of these; Compose calls this\n"
     "                      very service with CERT, which must be one of them for that\n"
+    "  --cors ORIGIN,...   pages of these origins may call from a browser; *: of any (none)\n"
     "  --loops N           event loops, one thread each (as many as processors may be used)\n"
     "  --admin HOST:PORT   /metrics /live /ready /graph; or none (none)\n"
     "  --store WHAT        sqlite:FILE, postgresql://..., or none (none)\n"
@@ -72,7 +73,23 @@ static void listens(uint16_t port, void *user)
 
 /* ---- The command line ---- */
 
-enum { OPTION_TLS = 256, OPTION_CLIENT_CA, OPTION_TEST };
+enum { OPTION_TLS = 256, OPTION_CLIENT_CA, OPTION_CORS, OPTION_TEST };
+
+/* Cuts `list` at its commas. */
+static options_result read_origins(char *list, streams_options *o)
+{
+    char *rest = NULL;
+    for (char *at = strtok_r(list, ",", &rest); at != NULL; at = strtok_r(NULL, ",", &rest)) {
+        if (o->cors.origin_count == ORIGINS_MAX)
+            return options_wrong("streams", "cors", at, "16 origins at most");
+        o->origins[o->cors.origin_count++] = at;
+    }
+    static const char *const headers[] = { "*" };
+    o->cors.origins = o->origins;
+    o->cors.headers = headers;
+    o->cors.header_count = 1;
+    return OPTIONS_RUN;
+}
 
 static options_result read_ours(int option, const char *value, char **argv, void *user)
 {
@@ -81,6 +98,8 @@ static options_result read_ours(int option, const char *value, char **argv, void
         o->test = true;
     } else if (option == OPTION_CLIENT_CA) {
         o->tls_client_ca = value;
+    } else if (option == OPTION_CORS) {
+        return read_origins(optarg, o);
     } else {
         o->tls_cert = value;
         o->tls_key = argv[optind];
@@ -97,6 +116,7 @@ static options_result read_options(int argc, char **argv, streams *s)
     static const struct option more[] = {
         { "tls", required_argument, NULL, OPTION_TLS },
         { "client-ca", required_argument, NULL, OPTION_CLIENT_CA },
+        { "cors", required_argument, NULL, OPTION_CORS },
         { "test", no_argument, NULL, OPTION_TEST },
         { NULL, 0, NULL, 0 },
     };
@@ -138,6 +158,7 @@ static void wire(streams *s, const char *listen, const weir_rpc_service *const *
                                          .user = s,
                                          .services = services,
                                          .service_count = n,
+                                         .cors = &s->options.cors,
                                          .tls_cert_file = s->options.tls_cert,
                                          .tls_key_file = s->options.tls_key,
                                          .tls_client_ca_file = s->options.tls_client_ca,

@@ -14,8 +14,12 @@
 /* The outputs of the server's stage: requests that go through stages as items. */
 enum { OUTPUT_ORDERS, OUTPUT_COMPOSE };
 
+enum { ORIGINS_MAX = 16 };
+
 typedef struct streams_options {
     const char *tls_cert, *tls_key, *tls_client_ca;
+    const char *origins[ORIGINS_MAX];
+    weir_rpc_cors cors;
     bool test;
 } streams_options;
 

@@ -19,6 +19,23 @@
 extern "C" {
 #endif
 
+/* Scripts of pages from other origins, that browsers are to let in (CORS): preflights of the
+ * methods that are served are answered, by 204, or 403 to an origin that is not listed, and
+ * responses say who may read them, and all of their fields: metadata, trailers of Connect and of
+ * gRPC-Web. What is asked by another origin is served all the same: it is the browser that keeps
+ * the answer back. Requests may have the fields that Connect and gRPC-Web name, and `headers`:
+ * metadata, or "authorization". At most 64 of each, of 256 bytes.
+ * https://fetch.spec.whatwg.org/#http-cors-protocol https://connectrpc.com/docs/cors/ */
+typedef struct weir_rpc_cors {
+    const char *const *origins; /* "https://app.example.org", "http://localhost:8080": to the letter
+                                   as the browser says it; "*": any */
+    size_t origin_count;        /* 0: as without all this */
+    const char *const *headers; /* "x-tenant"; "*": any but authorization, without credentials */
+    size_t header_count;
+    bool credentials;   /* cookies and certificates, too; not with "*" */
+    uint32_t max_age_s; /* that a browser may remember it: 7200 */
+} weir_rpc_cors;
+
 /* Zero is the default that is given; pointers stay borrowed until the pipeline is freed. */
 typedef struct weir_rpc_server_config {
     const char *listen; /* as for weir_http_server; NULL: "127.0.0.1:50051" */
@@ -30,6 +47,7 @@ typedef struct weir_rpc_server_config {
     const weir_rpc_interceptor *const *interceptors;
     size_t interceptor_count;
     const struct weir_protobuf_types *types; /* that an Any may hold in JSON */
+    const weir_rpc_cors *cors; /* NULL: pages of other origins are not let in by their browsers */
 
     uint32_t backlog;                 /* SOMAXCONN */
     uint32_t connections_max;         /* of all replicas together: the descriptor limit less 64 */
@@ -66,6 +84,9 @@ typedef struct weir_rpc_server_config {
  *
  * A call whose deadline came is answered DEADLINE_EXCEEDED; if the peer does not take that within a
  * second, or has not taken what went before, the call is reset.
+ *
+ * A caller over HTTP/1.1 that ends its side of the connection has gone, as browsers go: its call is
+ * cancelled, unless it is answered at once.
  *
  * Calls are served by the loop that has their connection. A drain says GOAWAY, lets the calls under
  * way end, telling their handlers (`drain`), and refuses new ones. */
