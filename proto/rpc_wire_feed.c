@@ -214,6 +214,13 @@ static weir_status feed_whole(weir_rpc_wire *wire, const char *bytes, size_t n,
     return WEIR_EPARTIAL;
 }
 
+bool weir_rpc_wire_is_amid(const weir_rpc_wire *wire)
+{
+    if (!wire->is_stream)
+        return wire->count == 0 && wire->partial.len > 0;
+    return wire->have > 0 || wire->state == WI_RPC_BODY || wire->quads > 0;
+}
+
 weir_status weir_rpc_wire_feed(weir_rpc_wire *wire, const char *bytes, size_t n,
                                size_t *ret_consumed, weir_http1_span *ret_message)
 {

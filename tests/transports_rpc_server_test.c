@@ -644,6 +644,129 @@ static void a_peer_that_goes_away_cancels_its_calls(void **state)
     rig_stop(&r);
 }
 
+/* ---- Requests that do not come ---- */
+
+/* The first `n` bytes of an envelope of 100 and its message; more: by send_raw. */
+static void send_raw(rcall *k, size_t n)
+{
+    static const char zeros[4096];
+    weir_bytes *out = weir_http_exchange_body(k->exchange, n);
+    assert_int_equal(weir_bytes_append(out, zeros, n), WEIR_OK);
+    weir_http_exchange_written(k->exchange);
+}
+
+static void send_prefix(rcall *k, unsigned char bytes)
+{
+    const char prefix[] = { 0, 0, 0, (char)bytes, 0 };
+    weir_bytes *out = weir_http_exchange_body(k->exchange, 5);
+    assert_int_equal(weir_bytes_append(out, prefix, 5), WEIR_OK);
+    weir_http_exchange_written(k->exchange);
+}
+
+static void a_request_that_does_not_come_ends_its_call(void **state)
+{
+    static const struct {
+        int method;
+        weir_http_version version;
+        weir_rpc_protocol protocol;
+        int dribble; /* a byte now and then */
+    } all[] = { { PROCESS, WEIR_HTTP_2, WEIR_RPC_GRPC, 0 },
+                { PROCESS, WEIR_HTTP_2, WEIR_RPC_GRPC, 1 },
+                { PROCESS, WEIR_HTTP_1, WEIR_RPC_CONNECT, 1 },
+                { STREAM_DATA, WEIR_HTTP_1, WEIR_RPC_GRPC_WEB, 0 },
+                { COLLECT, WEIR_HTTP_2, WEIR_RPC_GRPC, 1 },
+                { ECHO, WEIR_HTTP_2, WEIR_RPC_CONNECT, 1 } };
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        rig r = { .config.body_timeout_ms = 100 };
+        serve_all(&r);
+        rig_start(&r);
+        client *c = client_new(&r, all[i].version);
+        rcall *k = call_start(c, all[i].method,
+                              &(weir_rpc_wire_options){ .protocol = all[i].protocol });
+        if (k->wire.is_stream)
+            send_prefix(k, 100);
+        for (int ms = 0; ms < 90; ms += 10) {
+            pass_ms(&r, 10);
+            if (all[i].dribble)
+                send_raw(k, 1);
+        }
+        assert_false(k->got.ended);
+        int most = all[i].protocol == WEIR_RPC_CONNECT ? 1200 : 70; /* its end waits for ours */
+        for (int ms = 0; ms < most && !k->got.ended; ms += 10) {
+            pass_ms(&r, 10);
+            if (all[i].dribble && k->exchange != NULL)
+                send_raw(k, 1);
+        }
+        if (!k->got.ended)
+            fail_msg("row %zu is not cut off", i);
+        assert_int_equal(k->got.code, WEIR_RPC_DEADLINE_EXCEEDED);
+        TURN_UNTIL(&r, (pass_ms(&r, 1), told.overs == 1));
+        call_free(k);
+        rig_stop(&r);
+    }
+}
+
+static void a_request_that_comes_slowly_is_waited_for(void **state)
+{
+    rig r = { .config.body_timeout_ms = 100 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    rcall *k = call_start(client_new(&r, WEIR_HTTP_2), COLLECT, NULL);
+    send_prefix(k, 100); /* 25,600 bytes */
+    for (int i = 0; i < 12; i++) {
+        pass_ms(&r, 60);
+        send_raw(k, 1024);
+    }
+    assert_false(k->got.ended);
+    pass_ms(&r, 160);
+    expect_code(k, WEIR_RPC_DEADLINE_EXCEEDED);
+    call_free(k);
+    rig_stop(&r);
+}
+
+static void silence_between_messages_is_not_cut(void **state)
+{
+    rig r = { .config.body_timeout_ms = 100 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[COLLECT].begin = begin_only; /* asks for nothing */
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *echo = call_start(c, ECHO, NULL), *unasked = call_start(c, COLLECT, NULL),
+          *silent = call_start(c, ECHO, NULL);
+    send_data(echo, 1, 10);
+    send_prefix(unasked, 100);
+    pass_ms(&r, 1000);
+    assert_int_equal(echo->got.messages, 1);
+    send_data(echo, 2, 10);
+    TURN_UNTIL(&r, echo->got.messages == 2);
+    assert_false(unasked->got.ended || silent->got.ended);
+    weir_rpc_request(told.call, 1); /* now it is waited for */
+    pass_ms(&r, 160);
+    expect_code(unasked, WEIR_RPC_DEADLINE_EXCEEDED);
+    call_free(echo);
+    call_free(unasked);
+    call_free(silent);
+    rig_stop(&r);
+}
+
+static void a_call_that_is_answered_slowly_is_not_cut_for_its_request(void **state)
+{
+    rig r = { .config.body_timeout_ms = 100 };
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS] = (weir_rpc_handler){ .begin = note_call, .over = note_over };
+    rig_start(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = ask_process(c, "x", 0, NULL);
+    pass_ms(&r, 1000);
+    assert_false(k->got.ended);
+    call_free(k);
+    rig_stop(&r);
+}
+
 /* Without a frame to say so: a browser's abort is the connection's end. */
 static void a_peer_of_http1_that_goes_away_cancels_its_call(void **state)
 {
@@ -1608,6 +1731,10 @@ int main(void)
         cmocka_unit_test(a_deadline_ends_a_call_whose_reader_takes_not_even_the_end),
         cmocka_unit_test(a_cancel_of_the_peer_reaches_the_context_at_once),
         cmocka_unit_test(a_peer_that_goes_away_cancels_its_calls),
+        cmocka_unit_test(a_request_that_does_not_come_ends_its_call),
+        cmocka_unit_test(a_request_that_comes_slowly_is_waited_for),
+        cmocka_unit_test(silence_between_messages_is_not_cut),
+        cmocka_unit_test(a_call_that_is_answered_slowly_is_not_cut_for_its_request),
         cmocka_unit_test(a_peer_of_http1_that_goes_away_cancels_its_call),
         cmocka_unit_test(a_call_of_http1_that_is_answered_at_once_may_be_half_closed),
         cmocka_unit_test(the_server_cancels_a_call),

@@ -217,6 +217,7 @@ void wi_rpc_call_body(weir_rpc_call *call, const char *bytes, size_t n)
     size_t used = 0;
     if (call->in_over)
         return;
+    call->body_bytes += n;
     if (call->opened && call->pending.len == 0) {
         call->pumping = true;
         used = take(call, bytes, n);

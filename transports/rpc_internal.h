@@ -118,6 +118,11 @@ struct weir_rpc_call {
     size_t pending_from; /* bytes of `pending` before it are used up */
     size_t out_sent;     /* client: bytes of `out` that the exchange has */
     size_t sent_bytes;   /* of the last message, without its envelope */
+    uint64_t body_bytes; /* that came */
+    /* Server: since when, at what bytes and messages, the rest of one is waited for; 0: it is not.
+     */
+    uint64_t awaited_ns, awaited_bytes;
+    uint32_t awaited_count;
     uint32_t holds, unconsumed;
     uint32_t intercepted;               /* interceptors that were told begin */
     weir_rpc_code code;                 /* how it ended, once it did */

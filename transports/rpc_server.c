@@ -25,6 +25,7 @@ static void fill_defaults(weir_rpc_server_config *config)
     set_default(&config->stream_window_bytes, 64 * 1024);
     set_default(&config->connection_window_bytes, 1024 * 1024);
     set_default(&config->header_timeout_ms, 10000);
+    set_default(&config->body_timeout_ms, 60000);
     set_default(&config->idle_timeout_ms, 300000);
     set_default(&config->write_timeout_ms, 60000);
     set_default(&config->keepalive_ms, 7200000);
@@ -252,6 +253,7 @@ static weir_status open_outputs(wi_rpc_server *server)
 
 static void free_memory(wi_rpc_server *server)
 {
+    weir_timer_stop(server->loop, &server->look);
     wi_rpc_core_close(&server->core);
     wi_links_free(server->links);
     weir_memory_free(server->env, server->outputs);

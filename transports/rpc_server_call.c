@@ -241,6 +241,8 @@ static void on_head(weir_http_exchange *exchange, const weir_http_head *head, vo
     accept_head(call, head);
     if (head->ends)
         wi_rpc_call_end(call, NULL, 0);
+    else
+        wi_rpc_server_await(server);
 }
 
 /* ---- What follows ---- */

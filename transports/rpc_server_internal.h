@@ -86,6 +86,7 @@ struct wi_rpc_server {
     wi_rpc_core core;
     wi_links *links;
     wi_rpc_output *outputs;
+    weir_timer look; /* at requests that do not come */
     uint32_t output_count, outputs_over;
     bool draining, links_gone, released;
     uint64_t logged_ns; /* when it was last said that a connection was cut off */
@@ -103,6 +104,11 @@ void wi_rpc_server_maybe_finish(wi_rpc_server *server);
 
 extern const weir_http_events wi_rpc_server_events;
 extern const wi_rpc_side wi_rpc_server_side;
+
+/* ---- rpc_server_slow.c ---- */
+
+/* There is a call whose request is to come. */
+void wi_rpc_server_await(wi_rpc_server *server);
 
 /* ---- rpc_server_figures.c ---- */
 

@@ -208,6 +208,8 @@ WEIR_API void weir_rpc_wire_broken(weir_rpc_wire *wire, weir_status status, uint
 WEIR_API weir_status weir_rpc_wire_feed(weir_rpc_wire *wire, const char *bytes, size_t n,
                                         size_t *ret_consumed,
                                         weir_http1_span *ret_message) WEIR_MUST_USE;
+/* Whether a part of a message came, and not all of it. */
+WEIR_API bool weir_rpc_wire_is_amid(const weir_rpc_wire *wire);
 /* The peer's side is complete (also if its head said that it `ends`). WEIR_OK: and with it a
  * message (Connect's unary calls, GET: the query has it); WEIR_EPARTIAL: without one. Client:
  * weir_rpc_wire_error is the call's status now, and its trailers are there. Anything else: the

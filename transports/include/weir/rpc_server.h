@@ -64,6 +64,10 @@ typedef struct weir_rpc_server_config {
     uint32_t deadline_ms_default;     /* of a call that brings none; 0: none */
     uint32_t deadline_ms_max;         /* cuts a longer one, and none at all; 0: does not */
     uint32_t header_timeout_ms;       /* preface or head, and a TLS handshake: 10,000 */
+    uint32_t body_timeout_ms;         /* a message that has begun, or a call's only request, and
+                                         of it less than 1 KiB came: DEADLINE_EXCEEDED; up to a
+                                         quarter later. Not between messages, nor while we take
+                                         none: 60,000; UINT32_MAX: never */
     uint32_t idle_timeout_ms;         /* a connection without calls is closed: 300,000 */
     uint32_t write_timeout_ms;        /* a peer took nothing; the connection is cut: 60,000 */
     uint32_t keepalive_ms;            /* asks a silent peer by PING: 7,200,000 */
