@@ -91,8 +91,10 @@ static void client_over(weir_http_exchange *exchange, weir_status status, uint32
     answered++;
 }
 
-static const weir_http_events server_events = { server_head, count_body, server_end, NULL, NULL };
-static const weir_http_events client_events = { server_head, count_body, NULL, NULL, client_over };
+static const weir_http_events server_events = { server_head, count_body, server_end,
+                                                NULL,        NULL,       NULL };
+static const weir_http_events client_events = { server_head, count_body,  NULL,
+                                                NULL,        client_over, NULL };
 
 static weir_http_session *session_new(bool is_client, weir_http_pool *pool)
 {

@@ -48,6 +48,8 @@ weir_status wi_http1_refuse(weir_http_session *session, weir_status status, unsi
                    (s->exchange == NULL || !s->exchange->base.responded);
     char text[512];
     wi_http1_end_input(session);
+    if (answers && s->exchange == NULL)
+        wi_http_tell_refused(session);
     if (answers) {
         bool mute = s->exchange != NULL && s->exchange->method == WEIR_HTTP1_HEAD;
         int n = snprintf(text, sizeof text,

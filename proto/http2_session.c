@@ -188,6 +188,8 @@ static void on_reset_sent(wi_http2 *h2, const nghttp2_frame *frame)
         return;
     if (x != NULL)
         x->violated = true;
+    if (x != NULL ? !x->has_head : frame->rst_stream.error_code == NGHTTP2_REFUSED_STREAM)
+        wi_http_tell_refused(h2->session);
     wi_http2_count_violation(h2, frame->rst_stream.error_code);
 }
 

@@ -45,7 +45,8 @@ typedef struct wi_http2_block {
     weir_http1_field *fields;
     wi_http2_text *text;
     uint32_t count, cap;
-    size_t bytes; /* as limits count */
+    uint32_t cookies; /* of the fields */
+    size_t bytes;     /* as limits count */
     weir_http1_span method, path, authority, scheme, host;
     uint64_t content_length;
     unsigned status;

@@ -172,6 +172,7 @@ weir_status wi_http2_respond(weir_http_exchange *exchange, const weir_http_head 
 int wi_http2_refuse(wi_http2 *h2, wi_http2_exchange *x, const char *status)
 {
     int32_t stream = x->stream;
+    wi_http_tell_refused(h2->session);
     nghttp2_nv nv = { .name = (uint8_t *)(uintptr_t) ":status",
                       .namelen = 7,
                       .value = (uint8_t *)(uintptr_t)status,

@@ -123,6 +123,7 @@ static bool take_field(wi_http2 *h2, weir_http1_span name, weir_http1_span value
     if (block->count == block->cap && !more_fields(h2))
         return false;
     block->fields[block->count++] = (weir_http1_field){ name, value };
+    block->cookies += is(name, TEXT("cookie"));
     return true;
 }
 
@@ -187,12 +188,51 @@ static bool take(wi_http2 *h2, weir_http1_span name, weir_http1_span value)
     return true;
 }
 
+/* One may have come in crumbs, for compression's sake, and is one again (RFC 9113 8.2.3). */
+static bool join_cookies(wi_http2 *h2)
+{
+    wi_http2_block *block = &h2->block;
+    weir_http1_field *whole = NULL;
+    size_t bytes = 0;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < block->count; i++)
+        if (is(block->fields[i].name, TEXT("cookie")))
+            bytes += block->fields[i].value.len + 2;
+    char *at = room(h2, bytes);
+    if (at == NULL)
+        return false;
+    for (uint32_t i = 0; i < block->count; i++) {
+        weir_http1_field field = block->fields[i];
+        bool is_crumb = is(field.name, TEXT("cookie"));
+        if (!is_crumb || whole == NULL)
+            block->fields[kept++] = field;
+        if (!is_crumb)
+            continue;
+        if (whole == NULL) {
+            whole = &block->fields[kept - 1];
+            whole->value = (weir_http1_span){ at, 0 };
+        } else {
+            copy(at + whole->value.len, "; ", 2);
+            whole->value.len += 2;
+        }
+        copy(at + whole->value.len, field.value.at, field.value.len);
+        whole->value.len += field.value.len;
+    }
+    block->count = kept;
+    return true;
+}
+
+static int no_memory(wi_http2 *h2)
+{
+    (void)wi_http2_fail(h2, WEIR_ENOMEM, NGHTTP2_INTERNAL_ERROR, "out of memory");
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
 int wi_http2_reject(wi_http2 *h2, int32_t stream)
 {
     if (nghttp2_submit_rst_stream(h2->ng, NGHTTP2_FLAG_NONE, stream, NGHTTP2_PROTOCOL_ERROR) == 0)
         return wi_http2_go_on(h2);
-    (void)wi_http2_fail(h2, WEIR_ENOMEM, NGHTTP2_INTERNAL_ERROR, "out of memory");
-    return NGHTTP2_ERR_CALLBACK_FAILURE;
+    return no_memory(h2);
 }
 
 static int malformed(wi_http2 *h2)
@@ -236,8 +276,7 @@ int wi_http2_on_header(nghttp2_session *ng, const nghttp2_frame *frame, const ui
         return malformed(h2);
     if (take(h2, field.name, field.value))
         return 0;
-    (void)wi_http2_fail(h2, WEIR_ENOMEM, NGHTTP2_INTERNAL_ERROR, "out of memory");
-    return NGHTTP2_ERR_CALLBACK_FAILURE;
+    return no_memory(h2);
 }
 
 static void tell_head(wi_http2 *h2, wi_http2_exchange *x, bool ends)
@@ -269,6 +308,8 @@ static int on_request(wi_http2 *h2, wi_http2_exchange *x, bool ends)
         return wi_http2_reject(h2, x->stream);
     if (is_connect || !wi_http2_target_ok(block))
         return wi_http2_refuse(h2, x, "400");
+    if (block->cookies > 1 && !join_cookies(h2))
+        return no_memory(h2);
     x->counts = block->content_length != UINT64_MAX;
     x->expected = block->content_length;
     tell_head(h2, x, ends);

@@ -380,6 +380,12 @@ void wi_http_session_tell_resets(weir_http_session *session)
         wi_http_exchange_over(session->resets, WEIR_ECANCELED, 0);
 }
 
+void wi_http_tell_refused(weir_http_session *session)
+{
+    if (!session->config.is_client && session->config.events->refused != NULL)
+        session->config.events->refused(session, session->config.user);
+}
+
 void wi_http_tell_head(weir_http_exchange *exchange, const weir_http_head *head)
 {
     exchange->peer_ended = head->ends;

@@ -126,6 +126,7 @@ void wi_http_session_tell_resets(weir_http_session *session);
 
 /* These tell an event, unless the exchange was reset. The exchange lives on at least until feed,
  * output or sweep return, or wi_http_exchange_over. */
+void wi_http_tell_refused(weir_http_session *session);
 void wi_http_tell_head(weir_http_exchange *exchange, const weir_http_head *head);
 void wi_http_tell_body(weir_http_exchange *exchange, const char *bytes, size_t n);
 void wi_http_tell_end(weir_http_exchange *exchange, const weir_http1_field *trailers, size_t n);

@@ -211,8 +211,8 @@ static inline side *side_new(bool is_client)
 {
     side *s = calloc(1, sizeof *s);
     s->env.allocator = (weir_allocator){ .resize = rig_resize, .user = &s->memory };
-    s->events = (weir_http_events){ rig_on_head, rig_on_body, rig_on_end, rig_on_room,
-                                    rig_on_over };
+    s->events = (weir_http_events){ rig_on_head, rig_on_body, rig_on_end,
+                                    rig_on_room, rig_on_over, NULL };
     s->config = (weir_http_session_config){ .version = WEIR_HTTP_2,
                                             .is_client = is_client,
                                             .env = &s->env,

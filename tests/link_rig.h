@@ -211,8 +211,8 @@ static inline void rig_exchange_over(weir_http_exchange *exchange, weir_status s
         t->exchange = NULL;
 }
 
-static const weir_http_events rig_http_events = { rig_head, rig_body, rig_end, NULL,
-                                                  rig_exchange_over };
+static const weir_http_events rig_http_events = { rig_head, rig_body,          rig_end,
+                                                  NULL,     rig_exchange_over, NULL };
 static const wi_link_events rig_events = { rig_up, rig_over, rig_gone };
 
 /* ---- The rig ---- */

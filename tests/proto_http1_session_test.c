@@ -126,7 +126,7 @@ static void on_over(weir_http_exchange *exchange, weir_status status, uint32_t h
     note(s, "<over %s>", weir_status_name(status));
 }
 
-static const weir_http_events events = { on_head, on_body, on_end, on_room, on_over };
+static const weir_http_events events = { on_head, on_body, on_end, on_room, on_over, NULL };
 
 /* ---- Two sides ---- */
 
@@ -496,7 +496,9 @@ static void refuse_now(weir_http_exchange *exchange, const weir_http_head *head,
 
 static void an_answer_in_place_of_100_ends_the_connection(void **state)
 {
-    static const weir_http_events refusing = { refuse_now, on_body, on_end, on_room, on_over };
+    static const weir_http_events refusing = {
+        refuse_now, on_body, on_end, on_room, on_over, NULL
+    };
     weir_http_session_config config = {
         .version = WEIR_HTTP_1, .events = &refusing, .user = &server, .env = &env
     };

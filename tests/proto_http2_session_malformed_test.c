@@ -62,7 +62,7 @@ typedef struct asked {
 static void asked_init(asked *a, size_t step)
 {
     *a = (asked){ .s = side_new(false), .stream = 1, .step = step };
-    a->s->events = (weir_http_events){ on_head, on_body, on_end, on_room, on_over };
+    a->s->events = (weir_http_events){ on_head, on_body, on_end, on_room, on_over, NULL };
     a->s->config.violations_burst = a->s->config.control_burst = 1000000;
     a->s->config.resets_burst = 1000000;
     assert_int_equal(side_start(a->s), WEIR_OK);

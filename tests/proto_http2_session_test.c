@@ -114,6 +114,29 @@ static void a_head_that_ends_has_no_end_event(void **state)
     pair_free(p);
 }
 
+static void a_cookie_in_crumbs_is_one_again(void **state)
+{
+    static const weir_http1_field fields[] = { { SPAN("cookie"), SPAN("a=b") },
+                                               { SPAN("x"), SPAN("1") },
+                                               { SPAN("cookie"), SPAN("") },
+                                               { SPAN("cookie"), SPAN("c=d") },
+                                               { SPAN("y"), SPAN("2") } };
+    pair p = pair_new();
+    (void)state;
+    for (size_t n = 1; n <= 5; n += 4) {
+        weir_http_head head = rig_request(true);
+        rig_exchange *x = rig_exchange_new(p.client);
+        head.fields = fields;
+        head.field_count = n;
+        assert_int_equal(weir_http_session_open(p.client->session, &head, x, &x->exchange),
+                         WEIR_OK);
+        pump(p.client, p.server);
+    }
+    assert_non_null(strstr(p.server->x[0]->head, " cookie=a=b;"));
+    assert_non_null(strstr(p.server->x[1]->head, " cookie=a=b; ; c=d;x=1;y=2;"));
+    pair_free(p);
+}
+
 static void a_length_is_told_and_held_to(void **state)
 {
     pair p = pair_new();
@@ -870,6 +893,7 @@ int main(void)
         cmocka_unit_test(bytes_one_by_one_say_the_same_as_all_at_once),
         cmocka_unit_test(trailers_go_both_ways_also_without_a_body),
         cmocka_unit_test(a_head_that_ends_has_no_end_event),
+        cmocka_unit_test(a_cookie_in_crumbs_is_one_again),
         cmocka_unit_test(a_length_is_told_and_held_to),
         cmocka_unit_test(what_nobody_consumes_closes_the_window_and_consuming_opens_it),
         cmocka_unit_test(a_window_opens_in_lots_of_half_of_it),

@@ -413,8 +413,8 @@ static inline void rig_on_over(weir_http_exchange *exchange, weir_status status,
 
 static inline client *client_new(rig *r, weir_http_version version)
 {
-    static const weir_http_events events = { rig_on_head, rig_on_body, rig_on_end, NULL,
-                                             rig_on_over };
+    static const weir_http_events events = { rig_on_head, rig_on_body, rig_on_end,
+                                             NULL,        rig_on_over, NULL };
     struct sockaddr_in at = { .sin_family = AF_INET,
                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                               .sin_port = htons(r->port) };

@@ -78,7 +78,8 @@ static void fetched_over(weir_http_exchange *exchange, weir_status status, uint3
 
 static client *browser_new(rig *r, weir_http_version version)
 {
-    static const weir_http_events events = { fetched_head, fetched_body, NULL, NULL, fetched_over };
+    static const weir_http_events events = { fetched_head, fetched_body, NULL,
+                                             NULL,         fetched_over, NULL };
     client *c = client_new(r, version);
     weir_http_session_free(c->session);
     assert_int_equal(weir_http_session_new(

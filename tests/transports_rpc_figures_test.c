@@ -103,6 +103,43 @@ static void streams_are_counted_with_how_they_ended(void **state)
     rig_stop(&r);
 }
 
+static weir_http_exchange *open_with(client *c, rcall *k, const char *path, size_t field_bytes)
+{
+    static char value[40000];
+    memset(value, 'x', sizeof value);
+    weir_http1_field field = { { "x", 1 }, { value, field_bytes } };
+    weir_http_head head = { .method = { "POST", 4 },
+                            .path = { path, strlen(path) },
+                            .authority = { "test", 4 },
+                            .scheme = { "http", 4 },
+                            .fields = &field,
+                            .field_count = 1,
+                            .content_length = UINT64_MAX,
+                            .ends = true };
+    assert_int_equal(weir_http_session_open(c->session, &head, k, &k->exchange), WEIR_OK);
+    return k->exchange;
+}
+
+static void what_is_refused_before_it_is_a_call_is_counted(void **state)
+{
+    (void)state;
+    for (weir_http_version version = WEIR_HTTP_1; version <= WEIR_HTTP_2; version++) {
+        rig r = { 0 };
+        start(&r);
+        client *c = client_new(&r, version);
+        rcall *k = calloc(1, sizeof *k);
+        k->client = c;
+        weir_arena_init(&k->arena, NULL, NULL, 0, 0);
+        (void)open_with(c, k, "/streams.v1.Streams/Process", 40000);
+        TURN_UNTIL(&r, k->got.over);
+        assert_int_equal(k->got.http_status, 431);
+        assert_int_equal(figures_of(&r).refused[WEIR_RPC_REFUSED_BAD_REQUEST], 1);
+        assert_int_equal(figures_of(&r).streams, 0);
+        call_free(k);
+        rig_stop(&r);
+    }
+}
+
 static void what_is_refused_is_counted_by_why(void **state)
 {
     static const weir_rpc_method nowhere = { .name = "Nowhere",
@@ -123,6 +160,7 @@ static void what_is_refused_is_counted_by_why(void **state)
     ask_and_wait(c, &streams_methods[PROCESS], WEIR_RPC_UNAVAILABLE);
     assert_int_equal(figures_of(&r).refused[WEIR_RPC_REFUSED_DRAINING], 1);
     assert_int_equal(figures_of(&r).refused[WEIR_RPC_REFUSED_NOT_A_CALL], 0);
+    assert_int_equal(figures_of(&r).refused[WEIR_RPC_REFUSED_BAD_REQUEST], 0);
     assert_int_equal(figures_of(&r).streams, 5);
     call_free(k);
     rig_stop(&r);
@@ -245,6 +283,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(connections_are_counted_with_how_they_ended),
         cmocka_unit_test(streams_are_counted_with_how_they_ended),
+        cmocka_unit_test(what_is_refused_before_it_is_a_call_is_counted),
         cmocka_unit_test(what_is_refused_is_counted_by_why),
         cmocka_unit_test(methods_are_counted_in_the_order_of_the_services),
         cmocka_unit_test(a_node_that_is_no_server_has_none),

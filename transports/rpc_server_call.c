@@ -296,10 +296,18 @@ static void on_over(weir_http_exchange *exchange, weir_status status, uint32_t h
         wi_rpc_call_over(user, code_of(user, status));
 }
 
+static void on_refused(weir_http_session *session, void *user)
+{
+    wi_rpc_server *server = wi_link_user(user);
+    (void)session;
+    wi_rpc_count(&server->own->refused[WEIR_RPC_REFUSED_BAD_REQUEST], 1);
+}
+
 const weir_http_events wi_rpc_server_events = {
     .head = on_head,
     .body = on_body,
     .end = on_end,
     .room = on_room,
     .over = on_over,
+    .refused = on_refused,
 };

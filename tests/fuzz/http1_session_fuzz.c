@@ -104,7 +104,7 @@ static void ask(side *s)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const weir_http_events events = { on_head, on_body, on_end, NULL, on_over };
+    static const weir_http_events events = { on_head, on_body, on_end, NULL, on_over, NULL };
     if (size < 2)
         return 0;
     side s = { .how = data[0] };

@@ -199,7 +199,7 @@ static void run(world *w, const char *bytes, size_t n, size_t step)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
-    static const weir_http_events events = { on_head, on_body, on_end, on_room, on_over };
+    static const weir_http_events events = { on_head, on_body, on_end, on_room, on_over, NULL };
     if (size < 4 || size > 1 << 16)
         return 0;
     world w = { .choices = data[1] };

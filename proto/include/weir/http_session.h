@@ -67,6 +67,9 @@ typedef struct weir_http_events {
      * of the request, a second at most. A client may reset what is left of its request, when the
      * response ended. */
     void (*over)(weir_http_exchange *exchange, weir_status status, uint32_t h2_code, void *user);
+    /* Server: a request was answered 4xx or 5xx, or reset, by the session itself, before its head
+     * was told: malformed, too large, or beyond exchanges_max. `user`: of the session. */
+    void (*refused)(weir_http_session *session, void *user);
 } weir_http_events;
 
 /* Zero is the default that is given. */

@@ -104,11 +104,12 @@ WEIR_API weir_stage_spec *weir_rpc_server(const weir_rpc_server_config *config);
  * on, as for weir_node_shared. */
 
 /* Why a call was not let in. */
-#define WEIR_RPC_REFUSED_LIST(X)                                        \
-    X(NOT_A_CALL, "not_a_call")         /* content type, HTTP method */ \
-    X(UNKNOWN_METHOD, "unknown_method") /* also one without handler */  \
-    X(DRAINING, "draining")                                             \
-    X(TOO_MANY, "too_many") /* calls_max */                             \
+#define WEIR_RPC_REFUSED_LIST(X)                                                                  \
+    X(BAD_REQUEST, "bad_request") /* malformed HTTP, or beyond metadata_bytes_max, streams_max */ \
+    X(NOT_A_CALL, "not_a_call")   /* content type, HTTP method */                                 \
+    X(UNKNOWN_METHOD, "unknown_method") /* also one without handler */                            \
+    X(DRAINING, "draining")                                                                       \
+    X(TOO_MANY, "too_many") /* calls_max */                                                       \
     X(NO_MEMORY, "no_memory")
 typedef enum weir_rpc_refused {
 #define WEIR_RPC_REFUSED_ENUM(name, text) WEIR_RPC_REFUSED_##name,
