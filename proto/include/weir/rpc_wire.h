@@ -232,10 +232,10 @@ static inline weir_status weir_rpc_wire_message_begin(const weir_rpc_wire *wire,
                                                       size_t *ret_mark)
 {
     const size_t prefix = wire->is_stream ? 5 : 0;
+    *ret_mark = out->len;
     weir_status status = weir_bytes_reserve(out, prefix);
     if (status != WEIR_OK)
         return status;
-    *ret_mark = out->len;
     out->len += prefix;
     return WEIR_OK;
 }
