@@ -386,12 +386,17 @@ static nghttp2_nv nv_of(const char *name, size_t name_len, weir_http1_span value
     if (memcmp((name).at, text, sizeof(text) - 1) == 0) \
     return text
 
-/* Names that stand in nearly every answer: what is found here needs no check, and no copy. */
+/* Another one in each request. In the table, each drives out what comes again, and is looked for
+ * among all those before it. */
+static const char unlike[] = "traceparent";
+
+/* Names that stand in nearly every message: what is found here needs no check, and no copy. */
 static const char *known(weir_http1_span name)
 {
     switch (name.len) {
     case 11:
         IF_KNOWN(name, "grpc-status");
+        IF_KNOWN(name, unlike);
         return NULL;
     case 12:
         IF_KNOWN(name, "content-type");
@@ -418,6 +423,8 @@ static bool field_nv(const weir_http1_field *field, nghttp2_nv *nv)
     *nv = nv_of(text != NULL ? text : name.at, name.len, field->value);
     if (text != NULL)
         nv->flags = NGHTTP2_NV_FLAG_NO_COPY_NAME;
+    if (text == unlike)
+        nv->flags |= NGHTTP2_NV_FLAG_NO_INDEX;
     return text != NULL || (wi_http2_token_ok(name) && !is_ours(name));
 }
 

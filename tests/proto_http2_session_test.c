@@ -55,6 +55,37 @@ static void fill(char *bytes, size_t n)
         bytes[i] = (char)(i * 7 + i / 251);
 }
 
+/* Gives how many bytes its frame has. */
+static size_t request_with(pair p, const weir_http1_field *field)
+{
+    rig_exchange *x = calloc(1, sizeof *x);
+    weir_http_head head = rig_request(true);
+    head.fields = field;
+    head.field_count = 1;
+    assert_int_equal(weir_http_session_open(p.client->session, &head, x, &x->exchange), WEIR_OK);
+    p.client->x[p.client->count++] = x;
+    assert_int_equal(side_output(p.client), WEIR_OK);
+    size_t n = p.client->out.len;
+    assert_int_equal(side_feed(p.server, p.client->out.at, n), WEIR_OK);
+    pump(p.client, p.server);
+    return n;
+}
+
+static void a_trace_takes_no_place_in_the_table_and_other_fields_do(void **state)
+{
+    static const char id[] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const weir_http1_field trace = { { "traceparent", 11 }, { id, sizeof id - 1 } };
+    const weir_http1_field other = { { "tracestates", 11 }, { id, sizeof id - 1 } };
+    pair p = pair_new();
+    (void)state;
+    size_t first = request_with(p, &other);
+    assert_true(request_with(p, &other) + 30 < first);
+    (void)request_with(p, &trace);
+    assert_true(request_with(p, &trace) > 40);
+    assert_non_null(strstr(p.server->x[3]->head, id));
+    pair_free(p);
+}
+
 static void bytes_one_by_one_say_the_same_as_all_at_once(void **state)
 {
     char body[5000];
@@ -890,6 +921,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_unary_call_goes_there_and_back),
+        cmocka_unit_test(a_trace_takes_no_place_in_the_table_and_other_fields_do),
         cmocka_unit_test(bytes_one_by_one_say_the_same_as_all_at_once),
         cmocka_unit_test(trailers_go_both_ways_also_without_a_body),
         cmocka_unit_test(a_head_that_ends_has_no_end_event),

@@ -335,6 +335,38 @@ static void every_protocol_streams_both_ways_at_once(void **state)
     rig_stop(&r);
 }
 
+/* Each is packed by what the one before needed. */
+static void messages_may_be_as_long_as_the_one_before_or_longer_or_shorter(void **state)
+{
+    static const size_t lengths[] = { 0,   90, 90,  90,   90,   91,   91,  89,  89,  5000, 5000,
+                                      300, 0,  0,   0,    1,    128,  128, 127, 127, 9000, 0,
+                                      0,   90, 800, 1100, 1100, 1100, 2,   2,   3 };
+    rig r = { 0 };
+    way w;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    for (int at = 0; next_way(&w, &at);) {
+        client *c = client_new(&r, w.version);
+        rcall *k = call_start(c, ECHO, &w.options);
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+            weir_arena arena;
+            weir_arena_init(&arena, NULL, NULL, 0, 0);
+            send_data(k, i, lengths[i]);
+            TURN_UNTIL(&r, k->got.messages == i + 1);
+            const Streams__V1__Data *got = (const Streams__V1__Data *)last_message(k, &arena);
+            assert_int_equal(got->sequence, i);
+            assert_int_equal(got->payload.len, lengths[i]);
+            weir_arena_done(&arena);
+        }
+        call_end(k);
+        expect_ok(k, &w);
+        call_free(k);
+        client_close(c);
+    }
+    rig_stop(&r);
+}
+
 /* ---- What is no call ---- */
 
 static void unknown_and_unserved_methods_are_unimplemented(void **state)
@@ -1718,6 +1750,7 @@ int main(void)
         cmocka_unit_test(every_protocol_streams_to_the_client),
         cmocka_unit_test(every_protocol_streams_to_the_server),
         cmocka_unit_test(every_protocol_streams_both_ways_at_once),
+        cmocka_unit_test(messages_may_be_as_long_as_the_one_before_or_longer_or_shorter),
         cmocka_unit_test(unknown_and_unserved_methods_are_unimplemented),
         cmocka_unit_test(a_request_that_cannot_be_unpacked_is_an_invalid_argument),
         cmocka_unit_test(a_unary_call_takes_exactly_one_message),

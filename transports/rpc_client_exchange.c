@@ -28,10 +28,10 @@ static weir_status with_previous(weir_rpc_call *call, weir_rpc_wire_options *opt
 {
     wi_rpc_try *t = wi_rpc_try_of(call);
     char text[PREVIOUS_MAX];
-    int n = snprintf(text, sizeof text, "%u", t->attempts);
     wi_rpc_fields copy = { NULL, 0, 0, 0 };
     if (t->attempts == 0 || options->protocol == WEIR_RPC_CONNECT)
         return WEIR_OK;
+    int n = snprintf(text, sizeof text, "%u", t->attempts);
     copy.cap = options->metadata_count + 1;
     copy.at = weir_arena_take(&call->arena, copy.cap * sizeof *copy.at);
     if (copy.at == NULL)
