@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -878,12 +879,81 @@ static void the_demo_shows_itself_and_ends(void **state)
     service_new(&s);
     char *argv[] = { ORDERS_BIN, "--demo", NULL };
     s.pid = server_spawn(argv, NULL, s.log);
-    assert_int_equal(server_wait_exit(s.pid, EXIT_MS), 0);
+    int code = server_wait_exit(s.pid, EXIT_MS);
     s.pid = 0;
     server_read_text(s.log, log, sizeof log);
+    if (code != 0)
+        fail_msg("the demo ended with %d: %s", code, log);
     assert_non_null(strstr(log, "credit >admit "));
     assert_non_null(strstr(log, "status 201"));
     assert_non_null(strstr(log, "bottleneck: "));
+    service_free(&s);
+}
+
+/* A pricing service that now and then does not answer. */
+static void price_most(int listener)
+{
+    static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{\"price\":1}";
+    enum { ASKING_MAX = 64, UNANSWERED = 100 };
+    struct pollfd fds[1 + ASKING_MAX] = { { .fd = listener, .events = POLLIN } };
+    char text[4096];
+    nfds_t n = 1;
+    for (uint64_t asked = 0; poll(fds, n, -1) > 0;) {
+        for (nfds_t i = n; i-- > 1;) {
+            if (fds[i].revents == 0)
+                continue;
+            if (recv(fds[i].fd, text, sizeof text, 0) <= 0) {
+                close(fds[i].fd);
+                fds[i] = fds[--n];
+            } else if (++asked % UNANSWERED != 0) {
+                (void)!send(fds[i].fd, answer, sizeof answer - 1, MSG_NOSIGNAL);
+            }
+        }
+        if (fds[0].revents != 0 && n < 1 + ASKING_MAX)
+            fds[n++] = (struct pollfd){ .fd = accept(listener, NULL, NULL), .events = POLLIN };
+    }
+}
+
+/* So it is on a machine that is busy with other things. */
+static void the_demo_does_not_fail_for_prices_that_are_late(void **state)
+{
+    service s;
+    char log[16384], url[64];
+    (void)state;
+    service_new(&s);
+    int listener = mute_listener(url);
+    pid_t pricing = fork();
+    if (pricing == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        price_most(listener);
+        _exit(0);
+    }
+    close(listener);
+    char *argv[] = { ORDERS_BIN, "--demo", "--pricing", url, NULL };
+    s.pid = server_spawn(argv, NULL, s.log);
+    int code = server_wait_exit(s.pid, EXIT_MS);
+    s.pid = 0;
+    server_kill(pricing, SIGKILL);
+    server_read_text(s.log, log, sizeof log);
+    if (code != 0)
+        fail_msg("the demo ended with %d: %s", code, log);
+    assert_non_null(strstr(log, "status 201"));
+    assert_non_null(strstr(log, "status 504"));
+    service_free(&s);
+}
+
+static void the_demo_fails_if_nothing_is_stored(void **state)
+{
+    service s;
+    char url[64];
+    (void)state;
+    service_new(&s);
+    int listener = mute_listener(url);
+    char *argv[] = { ORDERS_BIN, "--demo", "--pricing", url, NULL };
+    s.pid = server_spawn(argv, NULL, s.log);
+    assert_int_equal(server_wait_exit(s.pid, EXIT_MS), 1);
+    s.pid = 0;
+    close(listener);
     service_free(&s);
 }
 
@@ -1041,6 +1111,8 @@ int main(void)
         cmocka_unit_test(a_wrong_command_line_is_answered_by_one_line),
         cmocka_unit_test(help_is_given),
         cmocka_unit_test(the_demo_shows_itself_and_ends),
+        cmocka_unit_test(the_demo_does_not_fail_for_prices_that_are_late),
+        cmocka_unit_test(the_demo_fails_if_nothing_is_stored),
         cmocka_unit_test(orders_are_stored_in_postgresql_and_read_back),
         cmocka_unit_test(postgresql_may_be_killed_and_every_order_answered_201_is_in_it),
         cmocka_unit_test(a_stored_order_is_announced_on_nats_with_its_trace),
