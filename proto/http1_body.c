@@ -333,15 +333,6 @@ weir_status weir_http1_body_eof(weir_http1_body *body)
     return status_of(body);
 }
 
-static weir_http1_span trimmed(const char *at, const char *end)
-{
-    while (at < end && (*at == ' ' || *at == '\t'))
-        at++;
-    while (end > at && (end[-1] == ' ' || end[-1] == '\t'))
-        end--;
-    return (weir_http1_span){ at, (size_t)(end - at) };
-}
-
 size_t weir_http1_trailers(const char *bytes, size_t len, weir_http1_field *fields, size_t cap)
 {
     const char *at = bytes, *end = bytes + len;
@@ -352,7 +343,7 @@ size_t weir_http1_trailers(const char *bytes, size_t len, weir_http1_field *fiel
         if (colon == NULL)
             break;
         fields[n].name = (weir_http1_span){ at, (size_t)(colon - at) };
-        fields[n++].value = trimmed(colon + 1, cr);
+        fields[n++].value = wi_http1_trimmed(colon + 1, cr);
         at = cr + 2;
     }
     return n;

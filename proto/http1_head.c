@@ -44,22 +44,13 @@ static bool value_is(const weir_http1_span *value, const char *lower, size_t len
     return value->len == len && wi_http1_same(value->at, lower, len);
 }
 
-static weir_http1_span trimmed(const char *at, const char *end)
-{
-    while (at < end && (*at == ' ' || *at == '\t'))
-        at++;
-    while (end > at && (end[-1] == ' ' || end[-1] == '\t'))
-        end--;
-    return (weir_http1_span){ at, (size_t)(end - at) };
-}
-
 /* The next element of a comma-separated list that begins at *cursor; false behind the last. */
 static bool next_element(const char **cursor, const char *end, weir_http1_span *ret_element)
 {
     if (*cursor == NULL)
         return false;
     const char *comma = memchr(*cursor, ',', (size_t)(end - *cursor));
-    *ret_element = trimmed(*cursor, comma != NULL ? comma : end);
+    *ret_element = wi_http1_trimmed(*cursor, comma != NULL ? comma : end);
     *cursor = comma != NULL ? comma + 1 : NULL;
     return true;
 }

@@ -48,6 +48,16 @@ static inline bool wi_http1_same(const char *bytes, const char *lower, size_t n)
     return true;
 }
 
+/* Without the white space at either end. */
+static inline weir_http1_span wi_http1_trimmed(const char *at, const char *end)
+{
+    while (at < end && (*at == ' ' || *at == '\t'))
+        at++;
+    while (end > at && (end[-1] == ' ' || end[-1] == '\t'))
+        end--;
+    return (weir_http1_span){ at, (size_t)(end - at) };
+}
+
 /* Limits with the defaults filled in, as far as a head needs them. */
 typedef struct wi_http1_bounds {
     uint32_t target, head, fields;

@@ -36,6 +36,10 @@ bool wi_pbj_is_null_value(const ProtobufCFieldDescriptor *field);
 /* Whether null is a value of this field, not its absence. */
 bool wi_pbj_takes_null(const ProtobufCFieldDescriptor *field);
 
+/* How much of `text` a field's name takes in camel case, as protoc makes it, beginning with a
+ * capital if `upper`; WI_PBJ_OTHER: it is another name. */
+#define WI_PBJ_OTHER SIZE_MAX
+size_t wi_pbj_camel(const char *text, size_t len, const char *name, bool upper);
 /* Whether a field of `type` is a map: repeated entries with a key and a value. */
 bool wi_pbj_is_map(const ProtobufCMessageDescriptor *type, const ProtobufCFieldDescriptor *field);
 

@@ -298,29 +298,11 @@ static weir_status read_into(reading *r, ProtobufCMessage *message, uint32_t dep
 
 /* ---- Fields ---- */
 
-/* Whether a key, without escapes, is a field's name in lowerCamelCase, as protoc makes it. */
-static bool is_camel(const char *key, size_t len, const char *name)
-{
-    const char *end = key + len;
-    bool upper = false;
-    for (; *name != '\0'; name++) {
-        char c = *name;
-        if (c == '_') {
-            upper = true;
-            continue;
-        }
-        if (upper && c >= 'a' && c <= 'z')
-            c = (char)(c - 'a' + 'A');
-        upper = false;
-        if (key == end || *key++ != c)
-            return false;
-    }
-    return key == end;
-}
-
+/* Of a key without escapes. */
 static bool is_name(const char *key, size_t len, const char *name)
 {
-    return is_camel(key, len, name) || (strncmp(key, name, len) == 0 && name[len] == '\0');
+    return wi_pbj_camel(key, len, name, false) == len ||
+           (strncmp(key, name, len) == 0 && name[len] == '\0');
 }
 
 /* The index of a field of this name, either of its two; NONE: unknown. Fields mostly come in their

@@ -89,12 +89,11 @@ bool wi_pbj_takes_null(const ProtobufCFieldDescriptor *field)
     return wi_pbj_is_null_value(field);
 }
 
-/* Whether `entry` is the field's name in CamelCase with "Entry" behind it, as protoc names it. */
-static bool is_entry_name(const char *entry, const char *field)
+size_t wi_pbj_camel(const char *text, size_t len, const char *name, bool upper)
 {
-    bool upper = true;
-    for (; *field != '\0'; field++) {
-        char c = *field;
+    size_t n = 0;
+    for (; *name != '\0'; name++) {
+        char c = *name;
         if (c == '_') {
             upper = true;
             continue;
@@ -102,10 +101,17 @@ static bool is_entry_name(const char *entry, const char *field)
         if (upper && c >= 'a' && c <= 'z')
             c = (char)(c - 'a' + 'A');
         upper = false;
-        if (*entry++ != c)
-            return false;
+        if (n == len || text[n++] != c)
+            return WI_PBJ_OTHER;
     }
-    return strcmp(entry, "Entry") == 0;
+    return n;
+}
+
+/* As protoc names it. */
+static bool is_entry_name(const char *entry, const char *field)
+{
+    size_t n = wi_pbj_camel(entry, strlen(entry), field, true);
+    return n != WI_PBJ_OTHER && strcmp(entry + n, "Entry") == 0;
 }
 
 static bool is_key_type(ProtobufCType type)

@@ -2,11 +2,12 @@
 #ifndef HTTP_SERVER_RIG_H
 #define HTTP_SERVER_RIG_H
 
+#include "servers.h"
+
 #include <weir/http_server.h>
 #include <weir/pipeline.h>
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -24,7 +25,7 @@
 
 #include <cmocka.h>
 
-enum { KEPT_MAX = 256, PATIENCE_MS = 20000 };
+enum { KEPT_MAX = 256, PATIENCE_MS = 60000 };
 
 typedef struct rig {
     weir_loop *loop;
@@ -57,23 +58,6 @@ typedef struct reply {
     char body[8192];
     size_t body_bytes;
 } reply;
-
-static inline uint64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-static inline int count_fds(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
-}
 
 /* ---- The server's side ---- */
 
@@ -143,7 +127,7 @@ static inline uint64_t rig_now(void *user)
 /* Config in r->config, demand in r->demand; sink NULL: keeps what it gets. */
 static inline void rig_start(rig *r, weir_stage_spec *sink)
 {
-    r->fds = count_fds();
+    r->fds = server_count_fds();
     r->config.listen = r->config.listen != NULL ? r->config.listen : "127.0.0.1:0";
     r->config.listening = rig_listening;
     r->config.user = r;
@@ -168,38 +152,16 @@ static inline void turn(rig *r)
         sched_yield(); /* leaves the processor to the kernel's side of the sockets */
 }
 
-static inline void turns(rig *r, int n)
-{
-    while (n-- > 0)
-        turn(r);
-}
-
-static inline void pass_ms(rig *r, uint64_t ms)
-{
-    for (; ms > 0; ms--) {
-        r->clock_ns += WEIR_MS;
-        turns(r, 2);
-    }
-}
-
-#define TURN_UNTIL(r, condition)                            \
-    do {                                                    \
-        uint64_t until_ = now_ms() + PATIENCE_MS;           \
-        while (!(condition)) {                              \
-            if (now_ms() >= until_)                         \
-                fail_msg("waited in vain: %s", #condition); \
-            turn(r);                                        \
-        }                                                   \
-    } while (0)
+#include "turns.h"
 
 static inline void rig_shutdown(rig *r, weir_shutdown how)
 {
     weir_pipeline_shutdown(r->pipeline, how, 0);
-    TURN_UNTIL(r, (pass_ms(r, 1), r->finished));
+    TURN_UNTIL(r, (r->clock_ns += 10 * WEIR_MS, r->finished)); /* few turns: each may be long */
     weir_pipeline_free(r->pipeline);
     weir_loop_free(r->loop);
     r->loop = NULL;
-    assert_int_equal(count_fds(), r->fds);
+    assert_int_equal(server_count_fds(), r->fds);
 }
 
 static inline void rig_stop(rig *r)
@@ -237,7 +199,7 @@ static inline void client_reset(client *c)
 
 static inline void say_bytes(rig *r, client *c, const char *bytes, size_t n)
 {
-    uint64_t until = now_ms() + PATIENCE_MS;
+    uint64_t until = server_now_ms() + PATIENCE_MS;
     while (n > 0) {
         ssize_t sent = send(c->fd, bytes, n, MSG_NOSIGNAL);
         if (sent < 0 && errno != EAGAIN && errno != ENOTCONN)
@@ -246,7 +208,7 @@ static inline void say_bytes(rig *r, client *c, const char *bytes, size_t n)
             bytes += sent;
             n -= (size_t)sent;
         }
-        assert_true(now_ms() < until);
+        assert_true(server_now_ms() < until);
         turn(r);
     }
 }
@@ -291,9 +253,9 @@ static inline bool head_is_here(const client *c)
 static inline reply hear_to(rig *r, client *c, bool is_head)
 {
     reply got = { 0 };
-    uint64_t until = now_ms() + PATIENCE_MS;
+    uint64_t until = server_now_ms() + PATIENCE_MS;
     while (!head_is_here(c)) {
-        if (c->ended || c->reset || now_ms() >= until)
+        if (c->ended || c->reset || server_now_ms() >= until)
             fail_msg("no reply, but \"%s\"%s%s", c->text, c->ended ? " and the end" : "",
                      c->reset ? " and a reset" : "");
         listen_once(r, c);

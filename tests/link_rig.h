@@ -2,10 +2,10 @@
 #ifndef LINK_RIG_H
 #define LINK_RIG_H
 
+#include "servers.h"
 #include "wi_link.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -25,7 +25,7 @@
 
 #include <cmocka.h>
 
-enum { PATIENCE_MS = 20000, TEXT_MAX = 64 };
+enum { PATIENCE_MS = 60000, TEXT_MAX = 64 };
 
 #define SPAN(text) ((weir_http1_span){ (text), strlen(text) })
 
@@ -217,16 +217,6 @@ static const wi_link_events rig_events = { rig_up, rig_over, rig_gone };
 
 /* ---- The rig ---- */
 
-static inline int count_fds(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
-}
-
 static inline wi_links *rig_links(rig *r, wi_links_config *config)
 {
     const char *why = "";
@@ -244,7 +234,7 @@ static inline wi_links *rig_links(rig *r, wi_links_config *config)
 static inline void rig_start(rig *r, wi_tls *tls)
 {
     const char *why = "";
-    r->fds = count_fds();
+    r->fds = server_count_fds();
     r->clock_ns = WEIR_SEC;
     r->env = (weir_env){ .allocator = { .resize = link_resize },
                          .now_ns = rig_now,
@@ -312,7 +302,7 @@ static inline void rig_stop(rig *r)
     wi_links_free(r->server);
     wi_port_done(&r->port);
     weir_loop_free(r->loop);
-    assert_int_equal(count_fds(), r->fds);
+    assert_int_equal(server_count_fds(), r->fds);
     assert_int_equal(link_bytes, 0);
 }
 

@@ -20,6 +20,8 @@ void server_dir_remove(const char *dir);
  * nothing to wait on. */
 uint64_t server_now_ms(void);
 void server_nap(void);
+/* Descriptors that are open, one of its own included. */
+int server_count_fds(void);
 /* The file's text, as much of it as fits; "" if there is no file. */
 void server_read_text(const char *path, char *ret_text, size_t cap);
 

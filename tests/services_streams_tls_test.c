@@ -1,65 +1,6 @@
 /* The streams service over TLS, with certificates made on the spot. */
 #include "streams_rig.h"
-
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
-
-typedef struct identity {
-    char cert[SERVER_PATH_MAX + 32], key[SERVER_PATH_MAX + 32];
-} identity;
-
-static char dir[SERVER_PATH_MAX];
-static identity of_server, of_client, of_stranger;
-
-static void write_pem(const char *path, X509 *cert, EVP_PKEY *key)
-{
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    if (cert != NULL)
-        assert_int_equal(PEM_write_X509(file, cert), 1);
-    else
-        assert_int_equal(PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL), 1);
-    fclose(file);
-}
-
-/* A certificate that vouches for itself. */
-static void identity_new(identity *id, const char *name)
-{
-    snprintf(id->cert, sizeof id->cert, "%s/%s.cert", dir, name);
-    snprintf(id->key, sizeof id->key, "%s/%s.key", dir, name);
-    EVP_PKEY *key = EVP_EC_gen("P-256");
-    X509 *cert = X509_new();
-    ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
-    X509_gmtime_adj(X509_getm_notBefore(cert), -3600);
-    X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
-    X509_set_pubkey(cert, key);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC,
-                               (const unsigned char *)name, -1, -1, 0);
-    X509_set_issuer_name(cert, X509_get_subject_name(cert));
-    assert_true(X509_sign(cert, key, EVP_sha256()) > 0);
-    write_pem(id->cert, cert, NULL);
-    write_pem(id->key, NULL, key);
-    X509_free(cert);
-    EVP_PKEY_free(key);
-}
-
-static int make_identities(void **state)
-{
-    (void)state;
-    assert_true(server_dir_new(dir));
-    identity_new(&of_server, "localhost");
-    identity_new(&of_client, "client");
-    identity_new(&of_stranger, "stranger");
-    return 0;
-}
-
-static int remove_identities(void **state)
-{
-    (void)state;
-    server_dir_remove(dir);
-    return 0;
-}
+#include "tls_identities.h"
 
 /* As its client, or NULL: as nobody. */
 static void connect_as(streams *s, const identity *id)
@@ -155,5 +96,5 @@ int main(void)
         cmocka_unit_test(compose_shows_the_services_own_certificate),
         cmocka_unit_test(what_is_no_certificate_is_refused_at_the_start),
     };
-    return cmocka_run_group_tests(tests, make_identities, remove_identities);
+    return cmocka_run_group_tests(tests, make_all, remove_all);
 }

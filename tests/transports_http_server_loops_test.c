@@ -54,8 +54,8 @@ static void serve(served *s, bool sink_elsewhere)
     if (sink_elsewhere)
         weir_node_place(sink, 1);
     assert_int_equal(pthread_create(&s->thread, NULL, run, s), 0);
-    for (uint64_t until = now_ms() + PATIENCE_MS;
-         atomic_load(&s->listeners) < (sink_elsewhere ? 1 : 2) && now_ms() < until;)
+    for (uint64_t until = server_now_ms() + PATIENCE_MS;
+         atomic_load(&s->listeners) < (sink_elsewhere ? 1 : 2) && server_now_ms() < until;)
         sched_yield();
 }
 
@@ -117,7 +117,7 @@ static void ask_much(const served *s)
 static void listens_on_one_port_with_all_its_loops(void **state)
 {
     served s = { 0 };
-    int fds = count_fds();
+    int fds = server_count_fds();
     (void)state;
     serve(&s, false);
     assert_int_equal(atomic_load(&s.listeners), 2);
@@ -125,7 +125,7 @@ static void listens_on_one_port_with_all_its_loops(void **state)
     assert_int_not_equal(atomic_load(&s.ports[0]), 0);
     ask_much(&s);
     unserve(&s);
-    assert_int_equal(count_fds(), fds);
+    assert_int_equal(server_count_fds(), fds);
 }
 
 static void sends_replies_that_were_given_on_another_loop(void **state)

@@ -645,15 +645,15 @@ static void a_reset_frees_a_connection_whose_request_waits_for_demand(void **sta
     rig r = { .demand = 1 };
     (void)state;
     rig_start(&r, NULL);
-    int fds = count_fds();
+    int fds = server_count_fds();
     client first = client_new(&r), second = client_new(&r);
-    TURN_UNTIL(&r, count_fds() == fds + 4);
+    TURN_UNTIL(&r, server_count_fds() == fds + 4);
     say(&r, &first, GET("/first"));
     TURN_UNTIL(&r, r.kept_count == 1);
     say(&r, &second, GET("/second"));
     turns(&r, 20);
     client_reset(&second);
-    TURN_UNTIL(&r, count_fds() == fds + 2);
+    TURN_UNTIL(&r, server_count_fds() == fds + 2);
     assert_int_equal(weir_http_reply(r.kept[0], 200, NULL, "one", 3), WEIR_OK);
     weir_item_ack(r.kept[0]);
     hear_status(&r, &first, 200);
@@ -693,14 +693,14 @@ static void a_door_takes_no_more_than_it_can_hold(void **state)
 {
     weir_http_door *door = weir_http_door_new(NULL);
     (void)state;
-    int fds = count_fds();
+    int fds = server_count_fds();
     for (int i = 0; i < 512; i++)
         assert_int_equal(weir_http_door_hand(door, socket(AF_INET, SOCK_STREAM, 0)), WEIR_OK);
     int one_more = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(weir_http_door_hand(door, one_more), WEIR_EOVERLOAD);
     close(one_more);
     weir_http_door_free(door);
-    assert_int_equal(count_fds(), fds);
+    assert_int_equal(server_count_fds(), fds);
 }
 
 /* ---- Replies in pieces ---- */
@@ -1017,9 +1017,9 @@ static void accepts_nobody_without_demand(void **state)
     say(&r, &a, GET("/a"));
     say(&r, &b, GET("/b"));
     turns(&r, 20);
-    int before = count_fds();
+    int before = server_count_fds();
     turns(&r, 20);
-    assert_true(count_fds() <= before);
+    assert_true(server_count_fds() <= before);
     assert_int_equal(r.kept_count, 0);
     weir_request_to(weir_stage_in(r.keeper), 2);
     TURN_UNTIL(&r, r.kept_count == 2);
@@ -1087,13 +1087,13 @@ static void notices_a_reset_that_came_with_the_bytes_before_it(void **state)
     rig r = { 0 };
     (void)state;
     rig_echo(&r);
-    int fds = count_fds();
+    int fds = server_count_fds();
     for (int i = 0; i < 2; i++) {
         client c = client_new(&r);
         turns(&r, 10);
         assert_true(send(c.fd, parts[i], strlen(parts[i]), MSG_NOSIGNAL) > 0);
         client_reset(&c); /* before the server had a turn to read */
-        TURN_UNTIL(&r, count_fds() == fds);
+        TURN_UNTIL(&r, server_count_fds() == fds);
     }
     rig_stop(&r);
 }

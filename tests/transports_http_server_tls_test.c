@@ -1,50 +1,8 @@
 /* The HTTP server over TLS, with a certificate made on the spot. */
 #include "http_server_rig.h"
+#include "tls_identities.h"
 
-#include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
-#include <openssl/x509.h>
-
-static char cert_path[64], key_path[64];
-
-static int make_certificate(void **state)
-{
-    char dir[] = "/tmp/weir-tls-XXXXXX";
-    (void)state;
-    assert_non_null(mkdtemp(dir));
-    snprintf(cert_path, sizeof cert_path, "%s/cert.pem", dir);
-    snprintf(key_path, sizeof key_path, "%s/key.pem", dir);
-    EVP_PKEY *key = EVP_EC_gen("P-256");
-    X509 *cert = X509_new();
-    ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
-    X509_gmtime_adj(X509_getm_notBefore(cert), -3600);
-    X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
-    X509_set_pubkey(cert, key);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC,
-                               (const unsigned char *)"localhost", -1, -1, 0);
-    X509_set_issuer_name(cert, X509_get_subject_name(cert));
-    assert_true(X509_sign(cert, key, EVP_sha256()) > 0);
-    FILE *file = fopen(cert_path, "w");
-    assert_int_equal(PEM_write_X509(file, cert), 1);
-    fclose(file);
-    file = fopen(key_path, "w");
-    assert_int_equal(PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL), 1);
-    fclose(file);
-    X509_free(cert);
-    EVP_PKEY_free(key);
-    return 0;
-}
-
-static int remove_certificate(void **state)
-{
-    (void)state;
-    unlink(cert_path);
-    unlink(key_path);
-    *strrchr(key_path, '/') = '\0';
-    rmdir(key_path);
-    return 0;
-}
 
 typedef struct tls_client {
     client tcp;
@@ -71,8 +29,8 @@ static weir_status size_of(const weir_item *item, weir_http_response *response, 
 
 static void rig_tls(rig *r)
 {
-    r->config.tls_cert_file = cert_path;
-    r->config.tls_key_file = key_path;
+    r->config.tls_cert_file = of_server.cert;
+    r->config.tls_key_file = of_server.key;
     rig_start(r, weir_http_reply_with(size_of, NULL));
 }
 
@@ -95,27 +53,27 @@ static void tls_close(tls_client *c)
 /* Gives the result once it is one way or the other. */
 static bool greets(rig *r, tls_client *c)
 {
-    for (uint64_t until = now_ms() + PATIENCE_MS;;) {
+    for (uint64_t until = server_now_ms() + PATIENCE_MS;;) {
         int result = SSL_connect(c->ssl);
         if (result == 1)
             return true;
         int error = SSL_get_error(c->ssl, result);
         if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE)
             return false;
-        assert_true(now_ms() < until);
+        assert_true(server_now_ms() < until);
         turn(r);
     }
 }
 
 static void tls_say(rig *r, tls_client *c, const char *bytes, size_t n)
 {
-    for (uint64_t until = now_ms() + PATIENCE_MS; n > 0;) {
+    for (uint64_t until = server_now_ms() + PATIENCE_MS; n > 0;) {
         size_t sent = 0;
         if (SSL_write_ex(c->ssl, bytes, n, &sent) == 1) {
             bytes += sent;
             n -= sent;
         }
-        assert_true(now_ms() < until);
+        assert_true(server_now_ms() < until);
         turn(r);
     }
 }
@@ -123,7 +81,7 @@ static void tls_say(rig *r, tls_client *c, const char *bytes, size_t n)
 /* Reads until `n` bytes are there, or, with 0, until the peer says that it ends. */
 static void tls_hear(rig *r, tls_client *c, size_t n)
 {
-    for (uint64_t until = now_ms() + PATIENCE_MS; n == 0 || c->tcp.n < n;) {
+    for (uint64_t until = server_now_ms() + PATIENCE_MS; n == 0 || c->tcp.n < n;) {
         size_t got;
         client *t = &c->tcp;
         if (t->cap - t->n < 20000)
@@ -137,7 +95,7 @@ static void tls_hear(rig *r, tls_client *c, size_t n)
         } else {
             assert_int_equal(SSL_get_error(c->ssl, 0), SSL_ERROR_WANT_READ);
         }
-        assert_true(now_ms() < until);
+        assert_true(server_now_ms() < until);
         turn(r);
     }
 }
@@ -189,8 +147,8 @@ static void answers_requests_that_the_tls_layer_holds_back(void **state)
 {
     rig r = { .config.pipelined_max = 1, .demand = 1 };
     (void)state;
-    r.config.tls_cert_file = cert_path;
-    r.config.tls_key_file = key_path;
+    r.config.tls_cert_file = of_server.cert;
+    r.config.tls_key_file = of_server.key;
     rig_start(&r, NULL);
     tls_client c = tls_new(&r);
     assert_true(greets(&r, &c));
@@ -276,8 +234,8 @@ static void gives_up_on_a_handshake_that_takes_too_long_or_is_none(void **state)
 static void does_not_start_without_a_good_certificate(void **state)
 {
     weir_http_server_config config = { .listen = "127.0.0.1:0",
-                                       .tls_cert_file = key_path,
-                                       .tls_key_file = key_path };
+                                       .tls_cert_file = of_server.key,
+                                       .tls_key_file = of_server.key };
     (void)state;
     weir_loop *loop = weir_loop_new(NULL);
     weir_pipeline *p = weir_pipeline_new(NULL);
@@ -300,5 +258,5 @@ int main(void)
         cmocka_unit_test(gives_up_on_a_handshake_that_takes_too_long_or_is_none),
         cmocka_unit_test(does_not_start_without_a_good_certificate),
     };
-    return cmocka_run_group_tests(tests, make_certificate, remove_certificate);
+    return cmocka_run_group_tests(tests, make_all, remove_all);
 }

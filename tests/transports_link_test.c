@@ -394,7 +394,7 @@ static void links_may_be_freed_with_all_under_way(void **state)
         ;
     wi_port_done(&r->port);
     weir_loop_free(r->loop);
-    assert_int_equal(count_fds(), r->fds);
+    assert_int_equal(server_count_fds(), r->fds);
     assert_int_equal(link_bytes, 0);
 }
 

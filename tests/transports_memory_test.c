@@ -1,11 +1,12 @@
 /* A server on a real event_base, with every allocation failing in turn, libevent's and weir's on
  * one hook: whatever fails, nothing crashes, nothing is left, and the next server works. */
+#include "servers.h"
+
 #include <weir/http_server.h>
 #include <weir/pipeline.h>
 #include <weir/stages.h>
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <netinet/in.h>
@@ -164,23 +165,12 @@ static bool lives_and_serves(void)
     return answered;
 }
 
-static int count_fds(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    assert_non_null(dir);
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
-}
-
 static void a_server_survives_each_failing_allocation_of_libevent_and_its_own(void **state)
 {
     (void)state;
     assert_true(lives_and_serves()); /* what libevent keeps for the process it has now */
     size_t bytes = hook.bytes;
-    int fds = count_fds();
+    int fds = server_count_fds();
     uint64_t unanswered = 0, nth = 1;
     assert_true(hook.of_libevent > 10);
     for (;; nth++) {
@@ -189,9 +179,9 @@ static void a_server_survives_each_failing_allocation_of_libevent_and_its_own(vo
         hook.fail_at = nth;
         bool answered = lives_and_serves();
         hook.fail_at = 0;
-        if (hook.bytes != bytes || count_fds() != fds)
+        if (hook.bytes != bytes || server_count_fds() != fds)
             fail_msg("allocation %u: %zu bytes, before %zu; %d descriptors, before %d",
-                     (unsigned)nth, hook.bytes, bytes, count_fds(), fds);
+                     (unsigned)nth, hook.bytes, bytes, server_count_fds(), fds);
         if (hook.n < nth) {
             assert_true(answered);
             break;

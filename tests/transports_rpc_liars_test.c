@@ -29,7 +29,7 @@ static void liar_begin(rig *r)
     socklen_t len = sizeof at;
     memset(r, 0, sizeof *r);
     memset(&liar, 0, sizeof liar);
-    r->fds = count_fds();
+    r->fds = server_count_fds();
     loop_only(r);
     liar.listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     assert_int_equal(bind(liar.listener, (struct sockaddr *)&at, sizeof at), 0);
@@ -99,7 +99,7 @@ static void liar_end(rig *r, weir_rpc_channel *channel)
     for (int i = 0; i < liar.accepted; i++)
         liar_closes(i);
     close(liar.listener);
-    assert_int_equal(count_fds(), r->fds);
+    assert_int_equal(server_count_fds(), r->fds);
 }
 
 #define SAYS(field, text) (liar.field = (text), liar.field##_bytes = sizeof(text) - 1)

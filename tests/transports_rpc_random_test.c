@@ -627,14 +627,14 @@ static void one_world(uint64_t seed)
     }
     finale_begin((finale)draw(&us.chance, FINALES));
     server.answers = true;
-    uint64_t until = now_ms() + PATIENCE_MS;
+    uint64_t until = server_now_ms() + PATIENCE_MS;
     while (us.over_count < us.count || server.live_count > 0) {
         server_turn();
         pass_ms(&r, 1);
         for (int i = 0; i < us.count; i++) /* those started in `over` */
             if (us.calls[i].call != NULL && us.calls[i].asked != WEIR_UNBOUNDED)
                 finale_begin(ANSWER_ALL);
-        if (now_ms() >= until)
+        if (server_now_ms() >= until)
             fail_stuck();
     }
     check_ours();
@@ -701,13 +701,13 @@ static void one_world_apart(uint64_t seed)
     }
     finale_begin((finale)draw(&us.chance, FINALES));
     atomic_store(&a.answers, true);
-    uint64_t until = now_ms() + PATIENCE_MS;
+    uint64_t until = server_now_ms() + PATIENCE_MS;
     while (us.over_count < us.count || atomic_load(&a.live) > 0) {
         pass_ms(&ours, 1);
         for (int i = 0; i < us.count; i++)
             if (us.calls[i].call != NULL && us.calls[i].asked != WEIR_UNBOUNDED)
                 finale_begin(ANSWER_ALL);
-        if (now_ms() >= until)
+        if (server_now_ms() >= until)
             fail_stuck();
     }
     check_ours();

@@ -59,9 +59,9 @@ static void world_start(world *w, uint32_t loops, bool apart)
         weir_node_place(answers, 1);
     }
     assert_int_equal(pthread_create(&w->thread, NULL, run, w), 0);
-    uint64_t until = now_ms() + PATIENCE_MS;
+    uint64_t until = server_now_ms() + PATIENCE_MS;
     while (__atomic_load_n(&w->port, __ATOMIC_ACQUIRE) == 0) {
-        assert_true(now_ms() < until);
+        assert_true(server_now_ms() < until);
         sched_yield();
     }
     r->port = (uint16_t)__atomic_load_n(&w->port, __ATOMIC_RELAXED);

@@ -1711,7 +1711,7 @@ static void every_allocation_may_fail_as_it_starts(void **state)
         }
         weir_pipeline_free(r.pipeline);
         weir_loop_free(r.loop);
-        assert_int_equal(count_fds(), r.fds);
+        assert_int_equal(server_count_fds(), r.fds);
         assert_int_equal(memory.live, 0);
         if (memory.hits == 0)
             break;

@@ -1,4 +1,6 @@
 /* TCP source, lines and replies, over real sockets. */
+#include "servers.h"
+
 #include <weir/pipeline.h>
 #include <weir/stages.h>
 #include <weir/tcp.h>
@@ -26,7 +28,7 @@
 
 #include <cmocka.h>
 
-enum { LOOPS_MAX = 2 };
+enum { LOOPS_MAX = 2, PATIENCE_S = 10 };
 
 /* ---- A server of the pipeline under test; the tests are its clients ---- */
 
@@ -215,23 +217,9 @@ static void service_stop(service *s)
     service_free(s);
 }
 
-static int dial_port(uint16_t port)
-{
-    struct sockaddr_in at = { .sin_family = AF_INET,
-                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-                              .sin_port = htons(port) };
-    struct timeval patience = { .tv_sec = 10 };
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    if (connect(fd, (struct sockaddr *)&at, sizeof at) == 0)
-        return fd;
-    close(fd);
-    return -1;
-}
-
 static int dial(const service *s)
 {
-    int fd = dial_port((uint16_t)s->port);
+    int fd = server_dial((uint16_t)s->port, PATIENCE_S);
     assert_true(fd >= 0);
     return fd;
 }
@@ -587,7 +575,7 @@ static void a_drain_answers_what_was_read(void **state)
     hear_end(a);
     service_join(s);
     assert_int_equal(s->status, WEIR_OK);
-    assert_true(dial_port((uint16_t)s->port) < 0);
+    assert_true(server_dial((uint16_t)s->port, PATIENCE_S) < 0);
     service_free(s);
 }
 
@@ -744,7 +732,7 @@ static void *resize(void *at, size_t bytes, void *user)
 static void talk(const service *s)
 {
     char text[64];
-    int fd = dial_port((uint16_t)atomic_load(&s->port));
+    int fd = server_dial((uint16_t)atomic_load(&s->port), PATIENCE_S);
     if (fd < 0)
         return;
     (void)!send(fd, "one\ntwo\nhal", 11, MSG_NOSIGNAL);
@@ -799,23 +787,18 @@ static void every_allocation_may_fail(void **state)
 static void hello_shouts_back(void **state)
 {
     (void)state;
-    if (dial_port(7000) >= 0 || access(HELLO_PROGRAM, X_OK) != 0)
+    if (server_dial(7000, PATIENCE_S) >= 0 || access(HELLO_PROGRAM, X_OK) != 0)
         skip();
-    pid_t pid = fork();
-    if (pid == 0) {
-        execl(HELLO_PROGRAM, "hello", (char *)NULL);
-        _exit(127);
-    }
-    int fd = -1, status;
-    for (time_t until = time(NULL) + 20; fd < 0 && time(NULL) < until; fd = dial_port(7000))
-        sched_yield();
+    char *argv[] = { HELLO_PROGRAM, NULL };
+    pid_t pid = server_spawn(argv, NULL, NULL);
+    assert_true(server_wait_port(7000, 20000));
+    int fd = server_dial(7000, PATIENCE_S);
     assert_true(fd >= 0);
     say(fd, "hello, world\nagain\n");
     hear(fd, "HELLO, WORLD\nAGAIN\n");
     kill(pid, SIGTERM);
     hear_end(fd);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_int_equal(server_wait_exit(pid, 20000), 0);
 }
 
 int main(void)
