@@ -90,6 +90,12 @@ weir_async_options world_async_options(world *w, const world_node *node)
     return options;
 }
 
+static uint32_t up_to_three(const weir_item *item, void *user)
+{
+    (void)user;
+    return (uint32_t)(stage_value(item) % 4);
+}
+
 weir_stage_spec *world_own_stage(world *w, world_node *node)
 {
     switch (node->own) {
@@ -107,6 +113,10 @@ weir_stage_spec *world_own_stage(world *w, world_node *node)
         weir_async_options options = world_async_options(w, node);
         return weir_async_of(&later_type, &options, NULL);
     }
+    case OWN_SEMAPHORE: /* what is below may keep the permits, and wait for more */
+        w->may_hang = true;
+        return weir_semaphore(
+            &(weir_semaphore_config){ .permits = 1 + roll(w, 8), .cost = up_to_three });
     case OWN_SWITCH:
         if (w->off != NULL)
             return weir_switch_stage(w->off);
@@ -127,6 +137,7 @@ static weir_stage_spec *any_own_stage(world *w, world_node *node)
         [OWN_BUFFER] = STAGE_PASSES | STAGE_ORDERED,
         [OWN_TAKE] = STAGE_PASSES | STAGE_ORDERED | STAGE_ENDS,
         [OWN_LATER] = STAGE_DROPS | STAGE_TIMED,
+        [OWN_SEMAPHORE] = STAGE_PASSES | STAGE_ORDERED,
         [OWN_SWITCH] = STAGE_PASSES | STAGE_ORDERED | STAGE_ENDS,
     };
     node->own = (world_own)(OWN_PASS + roll(w, OWN_KINDS - OWN_PASS));
@@ -356,6 +367,68 @@ static void add_stage(world *w, ends *e, const stage_row *row)
         e->nodes[e->n++] = index;
 }
 
+/* ---- Copies of a stage ---- */
+
+typedef struct copies {
+    world *w;
+    world_node like;
+} copies;
+
+static weir_stage_spec *copy_spec(uint32_t index, void *user)
+{
+    copies *c = user;
+    (void)index;
+    return world_own_stage(c->w, &c->like);
+}
+
+/* Notes a node that weir_parallel makes, in the order in which it does. */
+static world_node *note_made(world *w, const char *name, uint32_t inputs)
+{
+    world_node *node = &w->nodes[w->n_nodes];
+    snprintf(node->name, sizeof node->name, "%s#%u", name, w->n_nodes++);
+    node->inputs = inputs;
+    return node;
+}
+
+static void note_copy(weir_node *copy, uint32_t index, void *user)
+{
+    (void)index;
+    note_made(((copies *)user)->w, "copy", 1)->node = copy;
+}
+
+/* Only the windows of what stands between the ends are changed while it runs: what is swapped there
+ * could make several items of one. */
+static void add_parallel(world *w, ends *e)
+{
+    copies c = { .w = w, .like = { .own = one_in(w, 2) ? OWN_FOURTHS : OWN_PASS } };
+    weir_edge_config edge = any_edge(w);
+    weir_parallel_config config = { .stage = copy_spec,
+                                    .wired = note_copy,
+                                    .user = &c,
+                                    .copies = 1 + roll(w, 3),
+                                    .unordered = one_in(w, 3),
+                                    .in_flight = one_in(w, 2) ? 1 + roll(w, 8) : 0,
+                                    .loops = w->is_placed ? 1 + roll(w, w->loops) : 0,
+                                    .loop = w->is_placed ? roll(w, w->loops) : 0,
+                                    .edge = &edge };
+    uint32_t from = take_end(w, e), index = w->n_nodes + 1;
+    world_node *begin = note_made(w, "share", 1), *end = note_made(w, "collect", 0);
+    world_say(w, "%u copies of %s behind %s, %s, over %u loops", config.copies,
+              c.like.own == OWN_PASS ? "pass" : "fourths", w->nodes[from].name,
+              config.unordered ? "unordered" : "ordered", config.loops);
+    weir_at(w->pipeline, w->nodes[from].node);
+    end->node = weir_parallel(w->pipeline, &config);
+    w->nodes[from].linked++;
+    begin->outputs = config.copies;
+    end->outputs = 1;
+    end->traits = config.unordered ? 0 : STAGE_ORDERED;
+    end->traits |= c.like.own == OWN_PASS ? STAGE_PASSES : STAGE_DROPS;
+    memcpy(end->from, w->nodes[from].from, sizeof end->from);
+    route_through(w, end);
+    w->has_parallel = true;
+    e->nodes[e->n++] = index;
+}
+
 static void add_source(world *w, ends *e)
 {
     world_source *source = &w->sources[w->n_sources];
@@ -400,7 +473,11 @@ void world_build(world *w)
                 add_stage(w, &e, row_named("broadcast_holds"));
         if (e.n == 0)
             break;
-        add_stage(w, &e, wanted != NULL && i == when ? wanted : any_row(w, &e));
+        bool is_wanted = wanted != NULL && i == when;
+        if (!is_wanted && !w->has_parallel && one_in(w, 12))
+            add_parallel(w, &e);
+        else
+            add_stage(w, &e, is_wanted ? wanted : any_row(w, &e));
     }
     while (e.n > 1 && one_in(w, 2))
         add_stage(w, &e, row_named("merge"));

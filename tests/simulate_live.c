@@ -78,6 +78,8 @@ static bool waits_for_what_is_below(const world_node *node)
 {
     static const char *const names[] = { "semaphore_", "adaptive_", "breaker_", "timeout_",
                                          "dedup_forgets" };
+    if (node->own == OWN_SEMAPHORE)
+        return true;
     for (size_t i = 0; node->row != NULL && i < sizeof names / sizeof *names; i++)
         if (strncmp(node->row->name, names[i], strlen(names[i])) == 0)
             return true;

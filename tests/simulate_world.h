@@ -10,7 +10,7 @@
 #include "table.h"
 
 enum {
-    WORLD_NODES_MAX = 40,
+    WORLD_NODES_MAX = 48,
     WORLD_SOURCES_MAX = 2,
     WORLD_SINKS_MAX = 24,
     WORLD_LOOPS_MAX = 4,
@@ -39,6 +39,7 @@ typedef enum world_own {
     OWN_BUFFER,
     OWN_TAKE,
     OWN_LATER,
+    OWN_SEMAPHORE,
     OWN_SWITCH,
     OWN_KINDS
 } world_own;
@@ -79,7 +80,7 @@ struct world {
     weir_testkit *kit;
     weir_pipeline *pipeline;
     uint32_t loops, replicas;
-    bool is_placed, has_faults;
+    bool is_placed, has_faults, has_parallel;
     uint32_t item_bytes_max; /* what is joined may cost more, and fails; 0: nothing does */
     uint32_t n_nodes, n_sources, n_sinks;
     world_node nodes[WORLD_NODES_MAX];

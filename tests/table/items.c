@@ -116,6 +116,33 @@ static weir_stage_spec *observe(void)
     return weir_observe(look, NULL);
 }
 
+static void not_sevenths(const weir_item *const *items, size_t n, bool *ret_keep, void *user)
+{
+    for (size_t i = 0; i < n; i++)
+        ret_keep[i] = not_seventh(items[i], user);
+}
+
+static weir_stage_spec *filter_all(void)
+{
+    return weir_filter_all(not_sevenths, NULL);
+}
+
+static void look_at_all(const weir_item *const *items, size_t n, void *user)
+{
+    for (size_t i = 0; i < n; i++)
+        look(items[i], user);
+}
+
+static weir_stage_spec *observe_all(void)
+{
+    return weir_observe_all(look_at_all, NULL);
+}
+
+static weir_stage_spec *for_each_all(void)
+{
+    return weir_for_each_all(nothing, NULL);
+}
+
 static weir_stage_spec *flat_map(void)
 {
     return weir_flat_map(two_of_each, NULL);
@@ -203,6 +230,7 @@ const stage_row stage_rows_items[] = {
     { "map", map, 1, 1, STAGE_PASSES | STAGE_ORDERED },
     { "map_all", map_all, 1, 1, STAGE_PASSES | STAGE_ORDERED },
     { "filter", filter, 1, 1, STAGE_DROPS | STAGE_ORDERED },
+    { "filter_all", filter_all, 1, 1, STAGE_DROPS | STAGE_ORDERED },
     { "filter_map", filter_map, 1, 1, STAGE_DROPS | STAGE_ORDERED },
     { "skip", skip, 1, 1, STAGE_DROPS | STAGE_ORDERED },
     { "skip_while", skip_while, 1, 1, STAGE_DROPS | STAGE_ORDERED },
@@ -210,6 +238,7 @@ const stage_row stage_rows_items[] = {
     { "dedup", dedup, 1, 1, STAGE_DROPS | STAGE_ORDERED },
     { "dedup_forgets", dedup_forgets, 1, 1, STAGE_DROPS | STAGE_ORDERED },
     { "observe", observe, 1, 1, STAGE_PASSES | STAGE_ORDERED },
+    { "observe_all", observe_all, 1, 1, STAGE_PASSES | STAGE_ORDERED },
     { "flat_map", flat_map, 1, 1, STAGE_DROPS | STAGE_MAKES | STAGE_ORDERED },
     { "flat_map_all", flat_map_all, 1, 1, STAGE_DROPS | STAGE_MAKES | STAGE_ORDERED },
     { "take_while", take_while, 1, 1, STAGE_DROPS | STAGE_ORDERED | STAGE_ENDS },
@@ -221,5 +250,6 @@ const stage_row stage_rows_items[] = {
     { "tick", tick, 0, 1, STAGE_INVENTS | STAGE_ORDERED | STAGE_TIMED | STAGE_ENDS },
     { "take", take, 1, 1, STAGE_PASSES | STAGE_ORDERED | STAGE_ENDS },
     { "for_each", for_each, 1, 0, STAGE_PASSES | STAGE_ORDERED },
+    { "for_each_all", for_each_all, 1, 0, STAGE_PASSES | STAGE_ORDERED },
     { 0 },
 };
