@@ -319,7 +319,7 @@ void weir_end_error(weir_out *out, weir_status status)
         return;
     close_out(out);
     edge->ended = true;
-    edge->end_status = status;
+    edge->end_status = wi_status_of(status);
     if (edge->is_cross) {
         wi_edge_note_dirty_out(edge);
         return;

@@ -259,11 +259,18 @@ static void inlet_on_drain(weir_stage *stage, void *state)
         weir_end(weir_stage_out(stage));
 }
 
+static weir_status inlet_check(const void *config, const char **why)
+{
+    *why = "needs an inlet";
+    return *(weir_inlet *const *)config != NULL ? WEIR_OK : WEIR_EINVAL;
+}
+
 static const weir_stage_type inlet_type = {
     .name = "inlet",
     .config_size = sizeof(weir_inlet *),
     .state_size = sizeof(outlet),
     .inputs = WEIR_PORTS_NONE,
+    .check = inlet_check,
     .open = inlet_open,
     .close = inlet_close,
     .on_demand = inlet_on_demand,
@@ -272,9 +279,9 @@ static const weir_stage_type inlet_type = {
 
 weir_stage_spec *weir_from_inlet(weir_inlet *inlet)
 {
-    weir_stage_spec *spec = inlet != NULL ? weir_stage_of(&inlet_type, &inlet) : NULL;
-    if (spec == NULL)
-        return NULL;
+    weir_stage_spec *spec = weir_stage_of(&inlet_type, &inlet);
+    if (spec == NULL || inlet == NULL)
+        return spec;
     pthread_mutex_lock(&inlet->lock);
     inlet->holds++;
     pthread_mutex_unlock(&inlet->lock);

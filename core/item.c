@@ -416,7 +416,7 @@ static inline void note(weir_item *item, weir_outcome outcome, weir_status statu
     if (outcome > (weir_outcome)wi_item_outcome(item)) {
         /* worse than what it has: the bits above the class are only used until it ends */
         item->bits = (uint8_t)((item->bits & (0x0fu | BIT_TICKET)) | ((uint32_t)outcome << 4));
-        item->status = (int8_t)status;
+        item->status = (int8_t)wi_status_of(status);
     }
 }
 

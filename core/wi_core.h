@@ -91,6 +91,12 @@ void wi_item_note(weir_item *item, weir_outcome outcome, weir_status status);
 /* Runs the `ended` callbacks that are due. */
 bool wi_items_run_ended(weir_loop *loop);
 void wi_items_publish(weir_loop *loop);
+/* What counts for a status: one that is none is a bug of whoever says it. */
+static inline weir_status wi_status_of(weir_status status)
+{
+    return status <= WEIR_OK && status > -WEIR_STATUS_COUNT ? status : WEIR_EINTERNAL;
+}
+
 static inline uint32_t wi_item_outcome(const weir_item *item)
 {
     return (uint32_t)(item->bits >> 4) & 7u;

@@ -239,6 +239,31 @@ static void an_error_follows_the_data(void **state)
     rig_done(&r);
 }
 
+/* Errno, say. Across loops a 1 would look like no end at all; of an item one byte is kept. */
+static void a_status_that_is_none_counts_as_a_bug_of_the_stage(void **state)
+{
+    (void)state;
+    static const int wrong[] = { 1, 300, -WEIR_STATUS_COUNT, -110, -256, INT32_MIN };
+    for (uint32_t i = 0; i < 2 * sizeof wrong / sizeof *wrong; i++) {
+        weir_status status = (weir_status)wrong[i / 2], heard = WEIR_OK;
+        rig r = rig_with(1 + i % 2, (weir_pipeline_config){ 0 });
+        weir_from(r.p, weir_probe_source(r.from));
+        weir_node_place(weir_into(r.p, weir_probe_sink(r.to)), i % 2);
+        rig_start(&r);
+        weir_probe_keep(r.to, true);
+        weir_probe_request(r.to, 10);
+        rig_feed(&r, 1);
+        weir_probe_end_error(r.from, status);
+        rig_settle(&r);
+        assert_true(weir_probe_is_over(r.to, &heard));
+        assert_int_equal(heard, WEIR_EINTERNAL);
+        weir_item_end(weir_probe_take(r.to), WEIR_FAILED, status);
+        rig_settle(&r);
+        rig_assert_outcome(&r, 0, WEIR_FAILED, WEIR_EINTERNAL);
+        rig_done(&r);
+    }
+}
+
 static void an_error_that_jumps_aborts_what_it_overtakes(void **state)
 {
     (void)state;
@@ -1334,6 +1359,7 @@ int main(void)
         cmocka_unit_test(an_end_needs_no_credit),
         cmocka_unit_test(an_end_follows_the_data),
         cmocka_unit_test(an_error_follows_the_data),
+        cmocka_unit_test(a_status_that_is_none_counts_as_a_bug_of_the_stage),
         cmocka_unit_test(an_error_that_jumps_aborts_what_it_overtakes),
         cmocka_unit_test(a_second_terminal_does_nothing),
         cmocka_unit_test(no_callback_runs_beneath_another),

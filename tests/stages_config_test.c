@@ -2,6 +2,7 @@
 #include "stages_rig.h"
 
 #include <weir/hub.h>
+#include <weir/inlet.h>
 
 static void start(weir_op *op, void *user)
 {
@@ -117,6 +118,7 @@ static void a_missing_handle_is_refused(void **unused)
 {
     (void)unused;
     assert_refused(weir_switch_stage(NULL), 0, "switch", "needs a switch");
+    assert_refused(weir_from_inlet(NULL), SOURCE, "inlet", "needs an inlet");
     assert_refused(weir_into_hub(NULL), SINK, "into_hub", "needs a hub");
     assert_refused(weir_from_hub(NULL, NULL), SOURCE, "from_hub", "needs a hub");
 }

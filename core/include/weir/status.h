@@ -42,7 +42,8 @@ typedef enum weir_status {
 #undef WEIR_STATUS_ENUM
 } weir_status;
 
-/* How many codes there are: 0 down to -(WEIR_STATUS_COUNT - 1). */
+/* How many codes there are: 0 down to -(WEIR_STATUS_COUNT - 1). What a stage or a function of yours
+ * says besides, an errno say, counts as WEIR_EINTERNAL for whoever hears of it. */
 #define WEIR_STATUS_COUNT 19
 
 /* "EINVAL" and "invalid argument" for WEIR_EINVAL; "?" for a code that is none. Any thread. */
