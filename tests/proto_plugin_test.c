@@ -310,6 +310,26 @@ static void optional_of_proto3_stays_in_the_descriptor_and_has_presence(void **s
     assert_int_equal(thing._maybe_case, WEIRD__PKG_NAME__V2_BETA__HTTPTHING___MAYBE__NOT_SET);
 }
 
+static void a_member_that_is_a_keyword_or_taken_has_its_name_everywhere_but_in_c(void **state)
+{
+    static const char expected[] = "{\"base\":\"b\",\"export\":[7],\"requires\":true}";
+    Weird__PkgName__V2Beta__Taken taken = WEIRD__PKG_NAME__V2_BETA__TAKEN__INIT;
+    weir_bytes json = { 0 };
+    char text[] = "b";
+    int32_t seven = 7;
+    const char *why = "";
+    (void)state;
+    taken.base_ = text;
+    taken.export_ = &seven;
+    taken.n_export = 1;
+    taken.concept_case = WEIRD__PKG_NAME__V2_BETA__TAKEN__CONCEPT_REQUIRES;
+    taken.requires_ = true;
+    assert_int_equal(weir_protobuf_to_json(&taken.base, NULL, &json, &why), WEIR_OK);
+    assert_int_equal(json.len, sizeof expected - 1);
+    assert_memory_equal(json.at, expected, json.len);
+    weir_bytes_done(&json);
+}
+
 static bool has_type(const weir_protobuf_types *types, const ProtobufCMessageDescriptor *type)
 {
     for (size_t i = 0; i < types->n; i++) {
@@ -323,7 +343,7 @@ static bool has_type(const weir_protobuf_types *types, const ProtobufCMessageDes
 static void types_hold_all_messages_but_those_of_maps(void **state)
 {
     (void)state;
-    assert_int_equal(nasty_proto_types.n, 4);
+    assert_int_equal(nasty_proto_types.n, 5);
     assert_true(has_type(&nasty_proto_types,
                          &weird__pkg_name__v2_beta__httpthing__inner_one__innermost__descriptor));
     assert_int_equal(nothing_proto_types.n, 0);
@@ -364,6 +384,7 @@ int main(void)
         cmocka_unit_test_setup(a_server_replies_or_sends_by_the_kind, reset),
         cmocka_unit_test(a_file_holds_its_descriptor_and_links_its_imports),
         cmocka_unit_test(optional_of_proto3_stays_in_the_descriptor_and_has_presence),
+        cmocka_unit_test(a_member_that_is_a_keyword_or_taken_has_its_name_everywhere_but_in_c),
         cmocka_unit_test(types_hold_all_messages_but_those_of_maps),
         cmocka_unit_test(descriptors_have_names_whatever_the_file_is_optimized_for),
         cmocka_unit_test(the_standard_services_come_with_weir),

@@ -143,11 +143,13 @@ const wi_gen_type *wi_gen_find_type(const wi_gen *gen, const char *name);
 /* The services of a file that is wanted. */
 bool wi_gen_read_services(wi_gen *gen, wi_gen_file *file);
 
-/* ---- Making (gen_header.c, gen_source.c, gen_c.c) ---- */
+/* ---- Making (gen_header.c, gen_source.c, gen_members.c, gen_c.c) ---- */
 
 void wi_gen_put_comment(wi_gen_text *text, const char *indent, const char *comment);
 void wi_gen_header(wi_gen *gen, const wi_gen_file *file);
 void wi_gen_source(wi_gen *gen, const wi_gen_file *file);
+/* A file of protoc-gen-c's, in which no member is a keyword or there twice. */
+char *wi_gen_members(wi_gen_pool *pool, const char *content);
 /* Has protoc-gen-c make its files of the request. */
 bool wi_gen_c(wi_gen *gen);
 /* Runs `program`, gives it `in`, reads what it says up to its end. */

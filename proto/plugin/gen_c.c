@@ -95,7 +95,7 @@ static bool take_response(wi_gen *gen, const wi_gen_text *text)
         if (file->name == NULL || file->content == NULL || file->insertion_point != NULL) {
             return wi_gen_fail(gen, "%s: a file without name or content", gen->protoc_gen_c);
         }
-        wi_gen_add_output(gen, file->name, file->content);
+        wi_gen_add_output(gen, file->name, wi_gen_members(gen->pool, file->content));
     }
     return true;
 }
