@@ -2,6 +2,7 @@
 #include "http_server_rig.h"
 #include "tls_identities.h"
 
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 
 typedef struct tls_client {
@@ -195,6 +196,23 @@ static void takes_no_protocol_below_tls_1_2(void **state)
     rig_stop(&r);
 }
 
+/* A peer could have it calculate for nothing (CVE-2011-1473). */
+static void does_not_renegotiate(void **state)
+{
+    rig r = { 0 };
+    (void)state;
+    rig_tls(&r);
+    tls_client c = tls_new(&r);
+    SSL_set_max_proto_version(c.ssl, TLS1_2_VERSION); /* later ones cannot */
+    assert_true(greets(&r, &c));
+    assert_int_equal(SSL_renegotiate(c.ssl), 1);
+    assert_false(greets(&r, &c));
+    assert_int_equal(ERR_GET_REASON(ERR_peek_error()), SSL_R_NO_RENEGOTIATION);
+    ERR_clear_error();
+    tls_close(&c);
+    rig_stop(&r);
+}
+
 static void agrees_on_http_1_1_and_on_nothing_else(void **state)
 {
     rig r = { 0 };
@@ -254,6 +272,7 @@ int main(void)
         cmocka_unit_test(answers_requests_that_the_tls_layer_holds_back),
         cmocka_unit_test(says_good_bye_when_it_drains),
         cmocka_unit_test(takes_no_protocol_below_tls_1_2),
+        cmocka_unit_test(does_not_renegotiate),
         cmocka_unit_test(agrees_on_http_1_1_and_on_nothing_else),
         cmocka_unit_test(gives_up_on_a_handshake_that_takes_too_long_or_is_none),
         cmocka_unit_test(does_not_start_without_a_good_certificate),
