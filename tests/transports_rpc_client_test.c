@@ -238,6 +238,16 @@ static void responses_that_are_none_have_their_codes(void **state)
     }
 }
 
+/* What else a turn may do, once its time was looked at. */
+static void turn_takes_a_second(evutil_socket_t fd, short what, void *user)
+{
+    rig *r = user;
+    (void)fd;
+    (void)what;
+    (void)weir_loop_now(r->loop);
+    r->clock_ns += WEIR_SEC;
+}
+
 static void pass_a_second(weir_task *task, void *user)
 {
     rig *r = user;
@@ -267,6 +277,40 @@ static void a_reset_at_the_deadline_is_the_deadline(void **state)
     weir_post(r.loop, &later);
     fake_says(&f, reset, sizeof reset - 1);
     expect(&c, WEIR_RPC_DEADLINE_EXCEEDED);
+    fake_close(&f);
+    weir_rpc_channel_free(channel);
+    turns(&r, 5);
+    weir_loop_free(r.loop);
+}
+
+/* The server's clock goes on while a turn of ours takes long. */
+static void a_reset_behind_the_deadline_is_the_deadline_in_a_long_turn_too(void **state)
+{
+    static const char settings[] = "\0\0\0\4\0\0\0\0\0";
+    static const char reset[] = "\0\0\4\3\0\0\0\0\1\0\0\0\10"; /* CANCEL */
+    rig r = { 0 };
+    fake f;
+    caller c;
+    int ends[2];
+    (void)state;
+    loop_only(&r);
+    r.port = fake_listen(&f, 0);
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    ask(&c, &r, channel, "x", 0, &(weir_rpc_options){ .timeout_ms = 900 });
+    TURN_UNTIL(&r, fake_accepts(&f));
+    TURN_UNTIL(&r, fake_saw(&f, "PRI "));
+    fake_says(&f, settings, sizeof settings - 1);
+    turns(&r, 20);
+    assert_int_equal(pipe(ends), 0);
+    struct event *first = event_new(weir_loop_base(r.loop), ends[0], EV_READ, turn_takes_a_second,
+                                    &r);
+    event_add(first, NULL);
+    assert_int_equal(write(ends[1], "x", 1), 1); /* ready before the reset, so called before */
+    fake_says(&f, reset, sizeof reset - 1);
+    expect(&c, WEIR_RPC_DEADLINE_EXCEEDED);
+    event_free(first);
+    close(ends[0]);
+    close(ends[1]);
     fake_close(&f);
     weir_rpc_channel_free(channel);
     turns(&r, 5);
@@ -1289,6 +1333,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_way_answers_every_kind),
         cmocka_unit_test(responses_that_are_none_have_their_codes),
         cmocka_unit_test(a_reset_at_the_deadline_is_the_deadline),
+        cmocka_unit_test(a_reset_behind_the_deadline_is_the_deadline_in_a_long_turn_too),
         cmocka_unit_test(connect_asks_by_get_where_nothing_is_changed),
         cmocka_unit_test(get_is_answered_by_the_server),
         cmocka_unit_test(nobody_there_fails_at_once_and_is_asked_again_later),

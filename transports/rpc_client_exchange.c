@@ -300,11 +300,12 @@ static void outlive(weir_rpc_call *call)
     call->out_ended = true;
 }
 
-/* A server that has the same deadline may cancel the call before our own timer is looked at. */
+/* A server that has the same deadline may cancel the call before our own timer is looked at, and
+ * within a turn that began before it. */
 static bool is_late(const weir_rpc_call *call, weir_status status)
 {
     uint64_t due = call->context.deadline_ns;
-    return status == WEIR_ECANCELED && due != 0 && weir_loop_now(call->core->loop) >= due;
+    return status == WEIR_ECANCELED && due != 0 && weir_loop_update_now(call->core->loop) >= due;
 }
 
 static void end_late(weir_rpc_call *call)
