@@ -1282,6 +1282,45 @@ static void a_call_is_a_source_and_a_sink(void **state)
     rig_stop(&r);
 }
 
+static uint64_t credit_of(const weir_pipeline *pipeline)
+{
+    weir_edge_stats edge;
+    assert_int_equal(weir_pipeline_edge_stats(pipeline, 0, &edge), WEIR_OK);
+    return edge.credit;
+}
+
+/* Who reads nothing closes his window; that is no credit for the source, which closes the window of
+ * who sends. And the other way round. */
+static void the_windows_of_the_wire_are_credit_on_the_edge(void **state)
+{
+    rig r = { .config.no_gzip = true };
+    (void)state;
+    start_staged(&r);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *k = call_start(c, ECHO, NULL);
+    k->stingy = true;
+    TURN_UNTIL(&r, told.begins == 1 && credit_of(inner) > 0);
+    uint64_t sent = 0;
+    for (int still = 0; still < 100 && sent < 1000; still++) {
+        turns(&r, 1);
+        if (weir_http_exchange_room(k->exchange) > 0) {
+            send_data(k, sent++, 10000);
+            still = 0;
+        }
+    }
+    assert_in_range(sent, 65, 64 + 40); /* the sink's items, windows, what is to be sent */
+    assert_int_equal(credit_of(inner), 0);
+    k->stingy = false;
+    weir_http_exchange_consume(k->exchange, k->unconsumed);
+    TURN_UNTIL(&r, weir_http_exchange_room(k->exchange) > 0);
+    call_end(k);
+    TURN_UNTIL(&r, k->got.messages == sent);
+    expect_code(k, WEIR_RPC_OK);
+    call_free(k);
+    inner_free(&r);
+    rig_stop(&r);
+}
+
 /* Two that stream, and one whose messages go to both: the very same items. */
 static weir_rpc_call *listeners[2];
 static int listener_count;
@@ -1781,6 +1820,7 @@ int main(void)
         cmocka_unit_test(an_abort_cuts_calls_off),
         cmocka_unit_test(the_trace_of_the_caller_is_the_contexts),
         cmocka_unit_test(a_call_is_a_source_and_a_sink),
+        cmocka_unit_test(the_windows_of_the_wire_are_credit_on_the_edge),
         cmocka_unit_test(items_wait_for_the_room_of_several_calls),
         cmocka_unit_test(stages_of_a_call_end_when_the_peer_leaves),
         cmocka_unit_test(a_call_may_be_finished_while_the_caller_still_sends),
