@@ -221,25 +221,6 @@ static inline bool is_plain(const weir_item *item)
     return item->parent == NULL && (item->bits & BIT_TICKET) == 0 && !tells_type(item);
 }
 
-/* Siblings, or items without a parent, of one size, that end well: gives how many there are. */
-static inline size_t give_back_run(weir_loop *home, uint8_t which, weir_item **items, size_t n)
-{
-    const weir_item *parent = items[0]->parent;
-    wi_class *c = &home->classes[which];
-    weir_item **top = c->free + c->n_free;
-    size_t i = 0;
-    for (; i < n; i++) {
-        weir_item *item = items[i];
-        if (item->holds != 1 || item->home != home || item->parent != parent || tells_type(item) ||
-            item->bits != which)
-            break;
-        item->holds = 0; /* or to end it again would put it there twice */
-        top[i] = item;
-    }
-    wi_set(&c->n_free, c->n_free + i);
-    return i;
-}
-
 uint64_t wi_items_free(const weir_loop *loop)
 {
     uint64_t sum = 0;
@@ -625,11 +606,49 @@ void weir_item_end(weir_item *item, weir_outcome outcome, weir_status status)
         wi_item_finish(item);
 }
 
-/* Runs of plain items of one size go back together: the stack's top stays in a register. */
-static inline bool may_run(const weir_item *item, const weir_loop *here)
+/* Of this loop and that size, with no type to tell, and all has gone well so far. */
+static inline bool goes_back(const weir_item *item, const weir_loop *here, uint8_t which)
 {
-    return item->bits < WI_CLASSES && item->home == here &&
-           (!wi_is_of_group(item) || group_counts(item->parent));
+    return item->home == here && item->bits == which && !tells_type(item);
+}
+
+/* Plain items of one size that end well go back together, and so do their parents that end with
+ * them: the top of the stack stays in a register. Gives how many did, the first. */
+static size_t ack_run(weir_loop *here, weir_item **items, size_t n)
+{
+    uint8_t which = items[0]->bits;
+    size_t i = 0;
+    if (which >= WI_CLASSES)
+        return 0;
+    wi_class *c = &here->classes[which];
+    weir_item **top = c->free + c->n_free, *ended = NULL;
+    while (i < n && ended == NULL) {
+        weir_item *parent = items[i]->parent;
+        bool is_group = parent != NULL && wi_is_group(parent);
+        size_t first = i;
+        if (is_group && !group_counts(parent))
+            break;
+        for (; i < n && items[i]->holds == 1 && items[i]->parent == parent &&
+               goes_back(items[i], here, which);
+             i++) {
+            items[i]->holds = 0; /* or to end it again would put it there twice */
+            *top++ = items[i];
+        }
+        if (i == first)
+            break;
+        if (is_group)
+            group_acked(parent, i - first);
+        else if (parent == NULL || (parent->holds = (uint8_t)(parent->holds - (i - first))) != 0)
+            continue;
+        else if (parent->parent == NULL && goes_back(parent, here, which))
+            *top++ = parent;
+        else
+            ended = parent;
+    }
+    wi_set(&c->n_free, (uint64_t)(top - c->free));
+    if (ended != NULL)
+        wi_item_finish(ended);
+    return i;
 }
 
 void weir_items_ack(weir_item **items, size_t n)
@@ -638,16 +657,9 @@ void weir_items_ack(weir_item **items, size_t n)
         n--;
     weir_loop *here = wi_here;
     for (size_t i = 0; i < n;) {
-        weir_item *parent = items[i]->parent;
-        size_t run = here != NULL && may_run(items[i], here)
-                         ? give_back_run(here, items[i]->bits, items + i, n - i)
-                         : 0;
+        size_t run = here != NULL ? ack_run(here, items + i, n - i) : 0;
         if (run == 0)
             weir_item_end(items[i], WEIR_ACKED, WEIR_OK);
-        else if (parent != NULL && wi_is_group(parent))
-            group_acked(parent, run);
-        else if (parent != NULL && (parent->holds = (uint8_t)(parent->holds - run)) == 0)
-            wi_item_finish(parent);
         i += run != 0 ? run : 1;
     }
 }

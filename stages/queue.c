@@ -1,8 +1,6 @@
 /* A ring of held items with a fixed capacity: what stages that hold items share. */
 #include "queue.h"
 
-#include <assert.h>
-
 enum { VECTOR_MAX = 64 };
 
 weir_status wi_queue_init(wi_queue *queue, const weir_env *env, uint32_t capacity)
@@ -31,32 +29,6 @@ weir_status wi_queue_grow(wi_queue *queue, const weir_env *env)
     wi_queue_done(queue, env);
     *queue = larger;
     return WEIR_OK;
-}
-
-void wi_queue_push(wi_queue *queue, weir_item *item)
-{
-    assert(queue->n < queue->capacity);
-    uint32_t tail = queue->head + queue->n;
-    queue->items[tail < queue->capacity ? tail : tail - queue->capacity] = item;
-    queue->n++;
-    queue->bytes += item->cost;
-}
-
-weir_item *wi_queue_first(const wi_queue *queue)
-{
-    return queue->n > 0 ? queue->items[queue->head] : NULL;
-}
-
-weir_item *wi_queue_pop(wi_queue *queue)
-{
-    if (queue->n == 0)
-        return NULL;
-    weir_item *item = queue->items[queue->head];
-    if (++queue->head == queue->capacity)
-        queue->head = 0;
-    queue->n--;
-    queue->bytes -= item->cost;
-    return item;
 }
 
 void wi_queue_emit(wi_queue *queue, weir_out *out)

@@ -4,6 +4,8 @@
 
 #include <weir/stage.h>
 
+#include <assert.h>
+
 typedef struct wi_queue {
     weir_item **items;
     uint32_t head, n, capacity;
@@ -15,10 +17,33 @@ void wi_queue_done(wi_queue *queue, const weir_env *env);
 /* Doubles the capacity. On an error nothing changed. */
 weir_status wi_queue_grow(wi_queue *queue, const weir_env *env);
 /* Takes `item`; needs room. */
-void wi_queue_push(wi_queue *queue, weir_item *item);
+static inline void wi_queue_push(wi_queue *queue, weir_item *item)
+{
+    assert(queue->n < queue->capacity);
+    uint32_t tail = queue->head + queue->n;
+    queue->items[tail < queue->capacity ? tail : tail - queue->capacity] = item;
+    queue->n++;
+    queue->bytes += item->cost;
+}
+
 /* The oldest, or NULL; pop gives it. */
-weir_item *wi_queue_first(const wi_queue *queue);
-weir_item *wi_queue_pop(wi_queue *queue);
+static inline weir_item *wi_queue_first(const wi_queue *queue)
+{
+    return queue->n > 0 ? queue->items[queue->head] : NULL;
+}
+
+static inline weir_item *wi_queue_pop(wi_queue *queue)
+{
+    if (queue->n == 0)
+        return NULL;
+    weir_item *item = queue->items[queue->head];
+    if (++queue->head == queue->capacity)
+        queue->head = 0;
+    queue->n--;
+    queue->bytes -= item->cost;
+    return item;
+}
+
 /* Emits the oldest as long as they fit. */
 void wi_queue_emit(wi_queue *queue, weir_out *out);
 /* Ends all as aborted. */

@@ -63,42 +63,36 @@ static void flat_map_on_cancel(weir_stage *stage, weir_out *out, void *state)
 /* Lets the user's function make up to `n`; gives how many it made. Less than `n`: there are no
  * more, or it failed. */
 static size_t make(const weir_flat_map_config *config, weir_loop *loop, const wi_family *family,
-                   weir_item **made, size_t n, weir_status *ret_status)
+                   weir_item **made, size_t n, weir_status *status)
 {
     uint32_t index = (uint32_t)family->made;
-    weir_status status = WEIR_OK;
-    size_t got = 0;
-    while (got < n && status == WEIR_OK) {
-        size_t more = 0;
-        made[got] = NULL;
-        if (config->next_all != NULL) {
-            status = config->next_all(loop, family->item, index + (uint32_t)got, config->user,
-                                      made + got, n - got, &more);
+    size_t got = 0, more = 1;
+    for (; got < n && *status == WEIR_OK && more != 0; got += more) {
+        weir_item **next = made + got;
+        *next = NULL;
+        if (config->next != NULL) {
+            *status = config->next(loop, family->item, index + (uint32_t)got, config->user, next);
+            more = *next != NULL;
         } else {
-            status = config->next(loop, family->item, index + (uint32_t)got, config->user,
-                                  made + got);
-            more = made[got] != NULL;
+            more = 0;
+            *status = config->next_all(loop, family->item, index + (uint32_t)got, config->user,
+                                       next, n - got, &more);
         }
-        got += more;
-        if (more == 0)
-            break;
     }
-    *ret_status = status;
     return got;
 }
 
 /* Makes up to `n` more, or is through with the current item. */
-static void flat_map_fill(weir_stage *stage, flat_map *f, size_t n)
+static void flat_map_fill(weir_stage *stage, const weir_flat_map_config *config, flat_map *f,
+                          size_t n)
 {
-    const weir_flat_map_config *config = weir_stage_config(stage);
     weir_loop *loop = weir_stage_loop(stage);
     weir_item **made = f->ready + f->n_ready;
     uint64_t most = config->made_max != 0 ? config->made_max : WEIR_FLAT_MAP_MADE_MAX;
     uint64_t left = most > f->family.made ? most - f->family.made : 0; /* it may have changed */
-    weir_status status;
+    weir_status status = WEIR_OK;
     size_t got = make(config, loop, &f->family, made, n <= left ? n : left + 1, &status),
            kept = got;
-    bool is_through = got < n || status != WEIR_OK;
     if (got > left) {
         kept = (size_t)left;
         status = WEIR_ELIMIT;
@@ -111,7 +105,7 @@ static void flat_map_fill(weir_stage *stage, flat_map *f, size_t n)
     for (size_t i = kept; i < got; i++)
         weir_item_end(made[i], WEIR_ABORTED, status);
     f->n_ready += (uint32_t)kept;
-    if (!is_through && status == WEIR_OK)
+    if (got == n && status == WEIR_OK)
         return;
     weir_item *item = wi_family_leave(&f->family);
     if (status != WEIR_OK)
@@ -121,10 +115,8 @@ static void flat_map_fill(weir_stage *stage, flat_map *f, size_t n)
 }
 
 /* Emits what is ready and fits; gives how many are to be ready: for the demand, and those ahead. */
-static uint32_t flat_map_emit(weir_stage *stage, flat_map *f)
+static uint32_t flat_map_emit(weir_out *out, uint32_t prefetch, flat_map *f)
 {
-    uint32_t prefetch = ((const weir_flat_map_config *)weir_stage_config(stage))->prefetch;
-    weir_out *out = weir_stage_out(stage);
     uint32_t gone = wi_emit_fitting(out, f->ready, f->n_ready);
     f->n_ready -= gone;
     memmove(f->ready, f->ready + gone, f->n_ready * sizeof *f->ready);
@@ -133,23 +125,22 @@ static uint32_t flat_map_emit(weir_stage *stage, flat_map *f)
     return want < VECTOR_MAX ? (uint32_t)want : VECTOR_MAX;
 }
 
-/* True if there is an item to make more of; a new one is begun only if there is demand for it. */
-static bool flat_map_has_item(flat_map *f, const weir_out *out)
-{
-    if (f->family.item == NULL && f->waiting.n > 0 && weir_out_credit(out) > f->n_ready)
-        wi_family_begin(&f->family, wi_queue_pop(&f->waiting));
-    return f->family.item != NULL;
-}
-
+/* A new item is begun only if there is demand for it. */
 static void flat_map_run(weir_stage *stage, flat_map *f)
 {
+    const weir_flat_map_config *config = weir_stage_config(stage);
     weir_out *out = weir_stage_out(stage);
-    uint32_t before;
+    uint32_t want, before;
     do {
-        uint32_t want = flat_map_emit(stage, f);
+        want = flat_map_emit(out, config->prefetch, f);
+        uint64_t credit = weir_out_credit(out);
         before = f->n_ready;
-        while (f->n_ready < want && flat_map_has_item(f, out))
-            flat_map_fill(stage, f, want - f->n_ready);
+        while (f->n_ready < want &&
+               (f->family.item != NULL || (f->waiting.n > 0 && credit > f->n_ready))) {
+            if (f->family.item == NULL)
+                wi_family_begin(&f->family, wi_queue_pop(&f->waiting));
+            flat_map_fill(stage, config, f, want - f->n_ready);
+        }
     } while (f->n_ready > before);
     uint32_t held = f->waiting.n + (f->family.item != NULL || f->n_ready > 0);
     if (f->is_over) {
@@ -157,8 +148,8 @@ static void flat_map_run(weir_stage *stage, flat_map *f)
             wi_end_with(out, f->status);
         return;
     }
-    uint32_t ahead = ((const weir_flat_map_config *)weir_stage_config(stage))->ahead;
-    uint64_t credit = weir_out_credit(out), level = ahead != 0 ? ahead : WEIR_FLAT_MAP_AHEAD;
+    uint64_t credit = weir_out_credit(out),
+             level = config->ahead != 0 ? config->ahead : WEIR_FLAT_MAP_AHEAD;
     weir_request_to(weir_stage_in(stage), weir_credit_sub(credit < level ? credit : level, held));
 }
 
