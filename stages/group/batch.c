@@ -73,15 +73,26 @@ static void batch_on_cancel(weir_stage *stage, weir_out *out, void *state)
 static void batch_grow(batch *b)
 {
     weir_item **items = b->held.items + b->held.head;
-    const uint64_t *stamps = b->is_window ? b->held.stamps + b->held.head : NULL;
-    uint32_t n = b->front, most = b->held.n < b->count ? b->held.n : b->count;
+    const uint64_t *stamps = b->held.stamps + b->held.head;
+    uint32_t n = b->front, held = b->held.n < b->count ? b->held.n : b->count, most = held;
     uint64_t bytes = b->front_bytes, bytes_max = b->bytes_max;
-    if (b->front_is_full)
+    if (b->front_is_full || held == 0)
         return;
-    while (n < most && (n == 0 || bytes + items[n]->cost <= bytes_max) && bytes < bytes_max &&
-           (stamps == NULL || stamps[n] == stamps[0]))
+    if (n == 0)
+        bytes = items[n++]->cost; /* one fits always */
+    if (b->is_window)
+        for (most = n; most < held && stamps[most] == stamps[0];)
+            most++;
+    uint64_t with_all = bytes;
+    for (uint32_t i = n; i < most; i++)
+        with_all += items[i]->cost;
+    if (with_all < bytes_max) { /* mostly */
+        bytes = with_all;
+        n = most;
+    }
+    while (n < most && bytes < bytes_max && bytes + items[n]->cost <= bytes_max)
         bytes += items[n++]->cost;
-    b->front_is_full = n == b->count || n < most || bytes >= bytes_max;
+    b->front_is_full = n == b->count || n < held || bytes >= bytes_max;
     b->front = n;
     b->front_bytes = bytes;
 }
