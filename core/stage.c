@@ -276,25 +276,33 @@ static void count_taken_out(weir_stage *stage, size_t n, uint64_t lost_before)
         wi_count(&stage->stats.filtered, n - lost);
 }
 
-/* Pure stages: one after the other over the whole vector, without a queue between them. Gives how
- * many are left. */
-static inline size_t apply(weir_stage *from, weir_item **items, size_t n, bool timed)
+static size_t transform_timed(weir_stage *stage, weir_item **items, size_t n)
 {
-    for (weir_stage *stage = from;; stage = stage->fused_next) {
-        uint64_t started = timed ? wi_clock(stage->loop->env) : 0;
-        uint64_t lost = stage->stats.failed + stage->stats.aborted;
-        size_t kept = stage->type->transform(stage, items, n, stage->state);
-        assert(kept <= n);
-        if (WI_UNLIKELY(timed))
-            sample_end(stage, started, n);
-        if (WI_UNLIKELY(kept < n))
-            count_taken_out(stage, n - kept, lost);
-        n = kept;
-        if (stage->fused_next == NULL || n == 0)
-            return n;
-        wi_count(&stage->stats.items_out, n);
-        wi_count(&stage->fused_next->stats.items_in, n);
+    uint64_t started = wi_clock(stage->loop->env);
+    size_t kept = stage->type->transform(stage, items, n, stage->state);
+    sample_end(stage, started, n);
+    return kept;
+}
+
+/* Hands items to a pure stage, by vectors; gives how many are left. */
+static inline size_t transform_all(weir_stage *stage, weir_item **items, size_t n)
+{
+    const weir_stage_type *type = stage->type;
+    uint64_t lost = stage->stats.failed + stage->stats.aborted;
+    size_t most = stage->loop->config.vector_max, left = 0;
+    for (size_t at = 0, part; at < n; at += part) {
+        part = n - at < most ? n - at : most;
+        size_t kept = WI_LIKELY(--stage->sample != 0)
+                          ? type->transform(stage, items + at, part, stage->state)
+                          : transform_timed(stage, items + at, part);
+        assert(kept <= part);
+        if (WI_UNLIKELY(left != at))
+            memmove(items + left, items + at, kept * sizeof *items);
+        left += kept;
     }
+    if (WI_UNLIKELY(left < n))
+        count_taken_out(stage, n - left, lost);
+    return left;
 }
 
 static inline void emit_applied(weir_stage *head, weir_item **items, size_t n)
@@ -313,28 +321,22 @@ static inline void emit_applied(weir_stage *head, weir_item **items, size_t n)
     }
 }
 
-/* Hands them over by vectors and emits what is left of all at once. */
+/* Pure stages: one after the other over all items, without a queue between them. */
 static inline void deliver_pure(weir_stage *stage, weir_item **items, size_t n)
 {
-    size_t vector_max = stage->loop->config.vector_max, left = 0;
-    for (size_t at = 0; at < n; at += vector_max) {
-        size_t of_vector = n - at < vector_max ? n - at : vector_max;
-        size_t kept = apply(stage, items + at, of_vector, --stage->sample == 0);
-        if (left != at)
-            memmove(items + left, items + at, kept * sizeof *items);
-        left += kept;
+    weir_stage *at = stage;
+    while ((n = transform_all(at, items, n)) != 0 && at->fused_next != NULL) {
+        wi_count(&at->stats.items_out, n);
+        at = at->fused_next;
+        wi_count(&at->stats.items_in, n);
     }
-    emit_applied(stage->exec, items, left);
+    emit_applied(stage->exec, items, n);
 }
 
 static inline void deliver(weir_stage *stage, weir_in *in, weir_item **items, size_t n, bool timed)
 {
     const weir_stage_type *type = stage->type;
     weir_status status = WEIR_OK;
-    if (type->transform != NULL) { /* again, after a retry's wait */
-        emit_applied(stage->exec, items, apply(stage, items, n, timed));
-        return;
-    }
     uint64_t started = timed ? wi_clock(stage->loop->env) : 0;
     if (type->on_items != NULL)
         status = type->on_items(stage, in, items, n, stage->state);
@@ -354,7 +356,10 @@ void wi_stage_redeliver(weir_stage *stage, weir_in *in, weir_item *item)
 {
     if (wi_retry_hold_keys(stage, in, &item, 1) == 0)
         return;
-    deliver(stage, in, &item, 1, false);
+    if (stage->type->transform != NULL)
+        deliver_pure(stage, &item, 1);
+    else
+        deliver(stage, in, &item, 1, false);
     wi_stage_ready(stage->exec);
 }
 

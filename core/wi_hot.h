@@ -183,6 +183,7 @@ static inline uint32_t wi_put_row(weir_item **to, weir_item **items, size_t n, u
                                   uintptr_t *contexts)
 {
     uintptr_t any = *contexts;
+#pragma GCC unroll 4
     for (size_t i = 0; i < n; i++) {
         weir_item *item = items[i];
         to[i] = item;
