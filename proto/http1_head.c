@@ -200,7 +200,7 @@ static wi_http1_refusal read_framing(weir_http1_head *head, const meaning *m, ui
 }
 
 /* A second opinion on framing costs nothing here, and a difference is an attack or a bug. */
-static bool agree(const weir_http1_head *head, const meaning *m, const wi_http1_parsed *parsed)
+static bool agree(const weir_http1_head *head, const meaning *m, const wi_http1_framing *parsed)
 {
     return parsed->chunked == (m->coding != NULL) &&
            parsed->has_length == head->has_content_length &&
@@ -277,28 +277,65 @@ static weir_status guard_head(const wi_http1_bounds *bounds, bool response, cons
     return status;
 }
 
-/* Guard and parser, for both kinds of message. */
+/* ---- Start lines, which the guard let pass: blanks and digits are where they must be ---- */
+
+static weir_http1_method method_of(const char *at, size_t len)
+{
+    static const weir_http1_span methods[] = {
+#define METHOD_SPAN(name, text) { text, sizeof(text) - 1 },
+        WEIR_HTTP1_METHOD_LIST(METHOD_SPAN)
+#undef METHOD_SPAN
+    };
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+        if (methods[i].len == len && memcmp(methods[i].at, at, len) == 0)
+            return (weir_http1_method)(i + 1);
+    return WEIR_HTTP1_METHOD_NONE;
+}
+
+static wi_http1_refusal read_request_line(weir_http1_head *head, const char *at, const char *end)
+{
+    const char *target = (const char *)memchr(at, ' ', (size_t)(end - at)) + 1;
+    const char *version = memchr(target, ' ', (size_t)(end - target));
+    head->method = method_of(at, (size_t)(target - 1 - at));
+    head->target = (weir_http1_span){ target, (size_t)(version - target) };
+    head->minor = version[8] != '0'; /* of " HTTP/1.1" */
+    return head->method != WEIR_HTTP1_METHOD_NONE ? fine : refusal(501, "unknown method");
+}
+
+static wi_http1_refusal read_status_line(weir_http1_head *head, const char *at, const char *end)
+{
+    const char *reason = at + 13; /* of "HTTP/1.1 200 OK" */
+    const char *line_end = memchr(reason, '\r', (size_t)(end - reason));
+    head->minor = at[7] != '0';
+    head->status = (uint16_t)((at[9] - '0') * 100 + (at[10] - '0') * 10 + (at[11] - '0'));
+    head->reason = (weir_http1_span){ reason, (size_t)(line_end - reason) };
+    return fine;
+}
+
+/* Guard, start line and parser, for both kinds of message. */
 static weir_status read_head(const weir_http1_limits *limits, const char *buf, size_t len,
                              weir_http1_scan *scan, bool response, weir_http1_head *head,
-                             wi_http1_parsed *parsed)
+                             wi_http1_framing *parsed)
 {
     wi_http1_refusal no = fine;
     wi_http1_bounds bounds = bounds_of(limits, head);
     weir_status status = guard_head(&bounds, response, buf, len, scan, head, &no);
     if (status == WEIR_OK) {
-        size_t skip = buf[0] == '\r' ? 2 : 0; /* the empty line the guard let pass */
+        const char *at = buf + (buf[0] == '\r' ? 2 : 0); /* the empty line the guard let pass */
+        const char *end = buf + scan->at;
         reset(head);
         head->field_count = scan->field_count;
-        status = wi_http1_parse(buf + skip, scan->at - skip, response, head, parsed, &no);
+        no = response ? read_status_line(head, at, end) : read_request_line(head, at, end);
+        status = no.status != 0 ? WEIR_EPROTO : wi_http1_parse_framing(head, end, parsed, &no);
     }
     if (status == WEIR_EPROTO || status == WEIR_ELIMIT) {
-        head->status = no.status;
+        head->status = response ? 502 : no.status;
         head->why = no.why;
     }
     return status;
 }
 
-static wi_http1_refusal read_request(weir_http1_head *head, const wi_http1_parsed *parsed,
+static wi_http1_refusal read_request(weir_http1_head *head, const wi_http1_framing *parsed,
                                      uint64_t body_max)
 {
     meaning m = { 0 };
@@ -319,12 +356,10 @@ weir_status weir_http1_request_head(const weir_http1_limits *limits, const char 
                                     weir_http1_scan *scan, weir_http1_head *ret_head,
                                     size_t *ret_consumed)
 {
-    wi_http1_parsed parsed;
+    wi_http1_framing parsed;
     weir_status status = read_head(limits, buf, len, scan, false, ret_head, &parsed);
     if (status != WEIR_OK)
         return status;
-    ret_head->method = parsed.method;
-    ret_head->minor = parsed.minor;
     wi_http1_refusal no = read_request(ret_head, &parsed, body_max_of(limits));
     if (no.status != 0)
         return refused(ret_head, no, false);
@@ -339,7 +374,7 @@ static bool bodyless(const weir_http1_head *head, weir_http1_method request_meth
            head->status == 304 || head->tunnel;
 }
 
-static wi_http1_refusal read_response(weir_http1_head *head, const wi_http1_parsed *parsed,
+static wi_http1_refusal read_response(weir_http1_head *head, const wi_http1_framing *parsed,
                                       weir_http1_method request_method, uint64_t body_max)
 {
     meaning m = { 0 };
@@ -366,12 +401,10 @@ weir_status weir_http1_response_head(const weir_http1_limits *limits,
                                      weir_http1_scan *scan, weir_http1_head *ret_head,
                                      size_t *ret_consumed)
 {
-    wi_http1_parsed parsed;
+    wi_http1_framing parsed;
     weir_status status = read_head(limits, buf, len, scan, true, ret_head, &parsed);
     if (status != WEIR_OK)
         return status;
-    ret_head->status = parsed.status;
-    ret_head->minor = parsed.minor;
     wi_http1_refusal no = read_response(ret_head, &parsed, request_method, body_max_of(limits));
     if (no.status != 0)
         return refused(ret_head, no, true);

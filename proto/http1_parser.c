@@ -1,77 +1,18 @@
-/* The parser behind the guard: the only file that knows http-parser, so that another can replace
- * it. It sees complete heads only, and it stops where the body begins. */
+/* The second opinion on how a message is framed, by http-parser: the only file that knows it, so
+ * that another can replace it. The guard has taken every line of the head apart already; the start
+ * line means what the guard found. */
 #include "http1_internal.h"
 
 #include <http_parser.h>
 
-typedef struct parse {
-    weir_http1_head *head;
-    bool complete;
-} parse;
-
-static const uint8_t method_map[] = {
-#define MAP_METHOD(number, name, text) [number] = WEIR_HTTP1_##name,
-    HTTP_METHOD_MAP(MAP_METHOD)
-#undef MAP_METHOD
-};
-
-static int on_target(http_parser *parser, const char *at, size_t len)
-{
-    parse *run = parser->data;
-    run->head->target = (weir_http1_span){ at, len };
-    return 0;
-}
-
-static int on_reason(http_parser *parser, const char *at, size_t len)
-{
-    parse *run = parser->data;
-    run->head->reason = (weir_http1_span){ at, len };
-    return 0;
-}
-
 /* Returning 2 says that no body follows, so bodies and their framing are left to us. */
 static int on_head(http_parser *parser)
 {
-    parse *run = parser->data;
-    run->complete = true;
+    *(bool *)parser->data = true;
     return 2;
 }
 
-static const http_parser_settings settings = {
-    .on_url = on_target,
-    .on_status = on_reason,
-    .on_headers_complete = on_head,
-};
-
-static void refuse(const http_parser *parser, bool response, wi_http1_refusal *ret_refusal)
-{
-    enum http_errno number = HTTP_PARSER_ERRNO(parser);
-    ret_refusal->status = 400;
-    ret_refusal->why = number == HPE_OK ? "malformed head" : http_errno_description(number);
-    if (number == HPE_INVALID_METHOD) {
-        ret_refusal->status = 501;
-        ret_refusal->why = "unknown method";
-    }
-    if (response)
-        ret_refusal->status = 502;
-}
-
-/* Whether the parser makes something of a field. */
-static bool concerns(const weir_http1_span *name)
-{
-    switch (name->len) {
-    case 7:
-        return wi_http1_same(name->at, "upgrade", 7);
-    case 10:
-        return wi_http1_same(name->at, "connection", 10);
-    case 14:
-        return wi_http1_same(name->at, "content-length", 14);
-    case 17:
-        return wi_http1_same(name->at, "transfer-encoding", 17);
-    default:
-        return false;
-    }
-}
+static const http_parser_settings settings = { .on_headers_complete = on_head };
 
 static bool execute(http_parser *parser, const char *at, const char *end)
 {
@@ -80,46 +21,44 @@ static bool execute(http_parser *parser, const char *at, const char *end)
            HTTP_PARSER_ERRNO(parser) == HPE_OK;
 }
 
-/* Start line, the fields that concern the parser, and the empty line. The guard has already taken
- * every line apart, and most of a head's bytes are in lines that mean nothing here; this parser
- * would even take Transfer-Encoding-Foo for Transfer-Encoding, and refuse a Content-Length then. */
-static bool execute_head(http_parser *parser, const weir_http1_head *head, const char *buf,
-                         const char *end)
+static bool frames(const weir_http1_span *name)
 {
-    const char *last = end - 2; /* the empty line */
-    const char *line = buf;
-    bool wanted = true;
-    for (uint32_t i = 0; i < head->field_count; i++) {
-        const weir_http1_span *name = &head->fields[i].name;
-        bool concerned = concerns(name);
-        if (concerned == wanted)
-            continue; /* goes with the lines before it */
-        if (wanted && !execute(parser, line, name->at))
-            return false;
-        line = name->at;
-        wanted = concerned;
-    }
-    return execute(parser, wanted ? line : last, end);
+    return (name->len == 14 && wi_http1_same(name->at, "content-length", 14)) ||
+           (name->len == 17 && wi_http1_same(name->at, "transfer-encoding", 17));
 }
 
-weir_status wi_http1_parse(const char *buf, size_t len, bool response, weir_http1_head *head,
-                           wi_http1_parsed *ret_parsed, wi_http1_refusal *ret_refusal)
+/* The fields that frame, behind the shortest of start lines. This parser would even take
+ * Transfer-Encoding-Foo for Transfer-Encoding, so what means nothing here is not shown to it. */
+weir_status wi_http1_parse_framing(const weir_http1_head *head, const char *end,
+                                   wi_http1_framing *ret_framing, wi_http1_refusal *ret_refusal)
 {
+    static const char start[] = "GET /\n", last[] = "\r\n";
     http_parser parser;
-    parse run = { head, false };
-    http_parser_init(&parser, response ? HTTP_RESPONSE : HTTP_REQUEST);
-    parser.data = &run;
-    if (!execute_head(&parser, head, buf, buf + len) || !run.complete) {
-        refuse(&parser, response, ret_refusal);
+    bool complete = false, is_fine = true;
+    uint32_t shown = 0;
+    *ret_framing = (wi_http1_framing){ 0 };
+    for (uint32_t i = 0; i < head->field_count && is_fine; i++) {
+        bool is_last = i + 1 == head->field_count;
+        if (!frames(&head->fields[i].name))
+            continue;
+        if (shown++ == 0) {
+            http_parser_init(&parser, HTTP_REQUEST);
+            parser.data = &complete;
+            is_fine = execute(&parser, start, start + sizeof start - 1);
+        }
+        is_fine = is_fine && execute(&parser, head->fields[i].name.at,
+                                     is_last ? end - 2 : head->fields[i + 1].name.at);
+    }
+    if (shown == 0)
+        return WEIR_OK;
+    if (!is_fine || !execute(&parser, last, last + 2) || !complete) {
+        enum http_errno number = HTTP_PARSER_ERRNO(&parser);
+        ret_refusal->status = 400;
+        ret_refusal->why = number == HPE_OK ? "malformed head" : http_errno_description(number);
         return WEIR_EPROTO;
     }
-    *ret_parsed = (wi_http1_parsed){
-        .method = response ? WEIR_HTTP1_METHOD_NONE : (weir_http1_method)method_map[parser.method],
-        .status = (uint16_t)(response ? parser.status_code : 0),
-        .minor = parser.http_minor == 0 ? 0 : 1,
-        .chunked = (parser.flags & F_CHUNKED) != 0,
-        .has_length = (parser.flags & F_CONTENTLENGTH) != 0,
-        .length = parser.content_length,
-    };
+    ret_framing->chunked = (parser.flags & F_CHUNKED) != 0;
+    ret_framing->has_length = (parser.flags & F_CONTENTLENGTH) != 0;
+    ret_framing->length = parser.content_length;
     return WEIR_OK;
 }
