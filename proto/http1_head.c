@@ -6,7 +6,8 @@
 
 /* The fields that decide something, as they were met. */
 typedef struct meaning {
-    const weir_http1_span *host, *coding, *expect, *upgrade;
+    const weir_http1_span *host, *expect, *upgrade;
+    const weir_http1_field *coding;
     bool close, keep_alive, upgrading;
 } meaning;
 
@@ -69,20 +70,21 @@ static void read_connection(const weir_http1_span *value, meaning *m)
     }
 }
 
-/* Digits only, once: lists, signs and repetitions are how requests get smuggled. */
+/* Digits only, once: lists, signs and repetitions are how requests get smuggled. So are tabs, which
+ * may stand behind it, but which some take for a part of it. */
 static wi_http1_refusal read_length(const weir_http1_span *value, weir_http1_head *head)
 {
     uint64_t length = 0;
     if (head->has_content_length)
         return refusal(400, "more than one Content-Length");
-    if (value->len == 0)
+    if (value->len == 0 || value->at[value->len] == '\t')
         return refusal(400, "malformed Content-Length");
     for (size_t i = 0; i < value->len; i++) {
         unsigned digit = (unsigned char)value->at[i] - (unsigned)'0';
         if (digit > 9)
             return refusal(400, "malformed Content-Length");
         if (__builtin_mul_overflow(length, 10u, &length) ||
-            __builtin_add_overflow(length, digit, &length))
+            __builtin_add_overflow(length, digit, &length) || length > INT64_MAX)
             return refusal(400, "Content-Length out of range");
     }
     head->content_length = length;
@@ -132,8 +134,11 @@ static wi_http1_refusal read_field(const weir_http1_field *field, weir_http1_hea
             return read_length(value, head);
         break;
     case 17:
-        if (wi_http1_same(name, "transfer-encoding", 17))
-            return only_once(value, &m->coding, "more than one Transfer-Encoding");
+        if (wi_http1_same(name, "transfer-encoding", 17)) {
+            if (m->coding != NULL)
+                return refusal(400, "more than one Transfer-Encoding");
+            m->coding = field;
+        }
         break;
     default:
         break;
@@ -187,9 +192,13 @@ static wi_http1_refusal read_framing(weir_http1_head *head, const meaning *m, ui
             return refusal(400, "Transfer-Encoding in HTTP/1.0");
         if (head->has_content_length)
             return refusal(400, "both Transfer-Encoding and Content-Length");
-        wi_http1_refusal no = read_coding(m->coding);
+        wi_http1_refusal no = read_coding(&m->coding->value);
         if (no.status != 0)
             return no;
+        /* a second opinion, as a difference is an attack or a bug; on digits, once, there is none
+         */
+        if (!wi_http1_parser_says_chunked(m->coding))
+            return refusal(400, "framing in doubt");
         head->framing = WEIR_HTTP1_CHUNKED;
     } else if (head->has_content_length) {
         head->framing = head->content_length > 0 ? WEIR_HTTP1_LENGTH : WEIR_HTTP1_NO_BODY;
@@ -197,14 +206,6 @@ static wi_http1_refusal read_framing(weir_http1_head *head, const meaning *m, ui
             return refusal(413, "body too large");
     }
     return fine;
-}
-
-/* A second opinion on framing costs nothing here, and a difference is an attack or a bug. */
-static bool agree(const weir_http1_head *head, const meaning *m, const wi_http1_framing *parsed)
-{
-    return parsed->chunked == (m->coding != NULL) &&
-           parsed->has_length == head->has_content_length &&
-           (!parsed->has_length || parsed->length == head->content_length);
 }
 
 static wi_http1_refusal read_host(weir_http1_head *head, const meaning *m)
@@ -312,10 +313,9 @@ static wi_http1_refusal read_status_line(weir_http1_head *head, const char *at, 
     return fine;
 }
 
-/* Guard, start line and parser, for both kinds of message. */
+/* Guard and start line, for both kinds of message. */
 static weir_status read_head(const weir_http1_limits *limits, const char *buf, size_t len,
-                             weir_http1_scan *scan, bool response, weir_http1_head *head,
-                             wi_http1_framing *parsed)
+                             weir_http1_scan *scan, bool response, weir_http1_head *head)
 {
     wi_http1_refusal no = fine;
     wi_http1_bounds bounds = bounds_of(limits, head);
@@ -326,7 +326,7 @@ static weir_status read_head(const weir_http1_limits *limits, const char *buf, s
         reset(head);
         head->field_count = scan->field_count;
         no = response ? read_status_line(head, at, end) : read_request_line(head, at, end);
-        status = no.status != 0 ? WEIR_EPROTO : wi_http1_parse_framing(head, end, parsed, &no);
+        status = no.status != 0 ? WEIR_EPROTO : WEIR_OK;
     }
     if (status == WEIR_EPROTO || status == WEIR_ELIMIT) {
         head->status = response ? 502 : no.status;
@@ -335,8 +335,7 @@ static weir_status read_head(const weir_http1_limits *limits, const char *buf, s
     return status;
 }
 
-static wi_http1_refusal read_request(weir_http1_head *head, const wi_http1_framing *parsed,
-                                     uint64_t body_max)
+static wi_http1_refusal read_request(weir_http1_head *head, uint64_t body_max)
 {
     meaning m = { 0 };
     wi_http1_refusal no = read_fields(head, &m);
@@ -344,8 +343,6 @@ static wi_http1_refusal read_request(weir_http1_head *head, const wi_http1_frami
         no = read_host(head, &m);
     if (no.status == 0)
         no = read_framing(head, &m, body_max);
-    if (no.status == 0 && !agree(head, &m, parsed))
-        no = refusal(400, "framing in doubt");
     if (no.status == 0)
         no = read_expect(head, &m);
     read_persistence(head, &m);
@@ -356,11 +353,10 @@ weir_status weir_http1_request_head(const weir_http1_limits *limits, const char 
                                     weir_http1_scan *scan, weir_http1_head *ret_head,
                                     size_t *ret_consumed)
 {
-    wi_http1_framing parsed;
-    weir_status status = read_head(limits, buf, len, scan, false, ret_head, &parsed);
+    weir_status status = read_head(limits, buf, len, scan, false, ret_head);
     if (status != WEIR_OK)
         return status;
-    wi_http1_refusal no = read_request(ret_head, &parsed, body_max_of(limits));
+    wi_http1_refusal no = read_request(ret_head, body_max_of(limits));
     if (no.status != 0)
         return refused(ret_head, no, false);
     *ret_consumed = scan->at;
@@ -374,8 +370,8 @@ static bool bodyless(const weir_http1_head *head, weir_http1_method request_meth
            head->status == 304 || head->tunnel;
 }
 
-static wi_http1_refusal read_response(weir_http1_head *head, const wi_http1_framing *parsed,
-                                      weir_http1_method request_method, uint64_t body_max)
+static wi_http1_refusal read_response(weir_http1_head *head, weir_http1_method request_method,
+                                      uint64_t body_max)
 {
     meaning m = { 0 };
     wi_http1_refusal no = read_fields(head, &m);
@@ -384,8 +380,6 @@ static wi_http1_refusal read_response(weir_http1_head *head, const wi_http1_fram
     bool none = bodyless(head, request_method);
     if (no.status == 0)
         no = read_framing(head, &m, none ? WEIR_HTTP1_UNLIMITED : body_max);
-    if (no.status == 0 && !agree(head, &m, parsed))
-        no = refusal(502, "framing in doubt");
     read_persistence(head, &m);
     if (none) {
         head->framing = WEIR_HTTP1_NO_BODY;
@@ -401,11 +395,10 @@ weir_status weir_http1_response_head(const weir_http1_limits *limits,
                                      weir_http1_scan *scan, weir_http1_head *ret_head,
                                      size_t *ret_consumed)
 {
-    wi_http1_framing parsed;
-    weir_status status = read_head(limits, buf, len, scan, true, ret_head, &parsed);
+    weir_status status = read_head(limits, buf, len, scan, true, ret_head);
     if (status != WEIR_OK)
         return status;
-    wi_http1_refusal no = read_response(ret_head, &parsed, request_method, body_max_of(limits));
+    wi_http1_refusal no = read_response(ret_head, request_method, body_max_of(limits));
     if (no.status != 0)
         return refused(ret_head, no, true);
     *ret_consumed = scan->at;

@@ -78,17 +78,9 @@ weir_status wi_http1_guard(const wi_http1_bounds *bounds, bool response, const c
 /* The first byte in [p, end) that no field value may hold, or end. */
 const unsigned char *wi_http1_value_end(const unsigned char *p, const unsigned char *end);
 
-/* How the parser behind the guard takes a head to be framed. */
-typedef struct wi_http1_framing {
-    bool chunked;
-    bool has_length;
-    uint64_t length;
-} wi_http1_framing;
-
-/* Of a complete head that passed the guard, whose fields are noted in `head` and that stops at
- * `end`. WEIR_EPROTO with a refusal if this parser sees what the guard did not. */
-weir_status wi_http1_parse_framing(const weir_http1_head *head, const char *end,
-                                   wi_http1_framing *ret_framing, wi_http1_refusal *ret_refusal);
+/* Whether http-parser, too, takes this Transfer-Encoding, of a head that passed the guard, for
+ * "chunked". */
+bool wi_http1_parser_says_chunked(const weir_http1_field *field);
 
 /* Whether a target has a form that goes with its method (RFC 9112 section 3.2). Its bytes have
  * been checked to be target bytes. */
