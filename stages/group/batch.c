@@ -5,14 +5,20 @@
 
 enum { COUNT_DEFAULT = 64, COUNT_MAX = 65535, BYTES_DEFAULT = 1 << 20, ROOM_MIN = 64 };
 
+/* The first of those held that go together. */
+typedef struct batch_front {
+    uint32_t n;
+    uint64_t bytes;
+    bool is_full;
+} batch_front;
+
 typedef struct batch {
     weir_stage *stage;
     uint32_t count, bytes_max, asked_max; /* the last: asked for or held */
     uint64_t wait_ns, opened_ns;
     wi_members held;
-    uint32_t front; /* the first batch: so many of those held */
-    uint64_t front_bytes;
-    bool front_is_full, is_window, is_over;
+    batch_front front;
+    bool is_window, is_over;
     weir_status status;
     weir_timer timer;
 } batch;
@@ -51,9 +57,7 @@ static void batch_on_abort(weir_stage *stage, void *state)
     batch *b = state;
     weir_timer_stop(weir_stage_loop(stage), &b->timer);
     wi_members_abort(&b->held);
-    b->front = 0;
-    b->front_bytes = 0;
-    b->front_is_full = false;
+    b->front = (batch_front){ 0 };
 }
 
 static void batch_close(weir_stage *stage, void *state)
@@ -74,33 +78,31 @@ static void batch_grow(batch *b)
 {
     weir_item **items = b->held.items + b->held.head;
     const uint64_t *stamps = b->held.stamps + b->held.head;
-    uint32_t n = b->front, held = b->held.n < b->count ? b->held.n : b->count, most = held;
-    uint64_t bytes = b->front_bytes, bytes_max = b->bytes_max;
-    if (b->front_is_full || held == 0)
+    uint32_t n = b->front.n, held = b->held.n < b->count ? b->held.n : b->count, most = held;
+    uint64_t bytes = b->front.bytes, all;
+    if (b->front.is_full || held == 0)
         return;
     if (n == 0)
         bytes = items[n++]->cost; /* one fits always */
     if (b->is_window)
         for (most = n; most < held && stamps[most] == stamps[0];)
             most++;
-    uint64_t with_all = bytes;
+    all = bytes;
     for (uint32_t i = n; i < most; i++)
-        with_all += items[i]->cost;
-    if (with_all < bytes_max) { /* mostly */
-        bytes = with_all;
+        all += items[i]->cost;
+    if (all < b->bytes_max) { /* mostly */
+        bytes = all;
         n = most;
     }
-    while (n < most && bytes < bytes_max && bytes + items[n]->cost <= bytes_max)
+    while (n < most && bytes < b->bytes_max && bytes + items[n]->cost <= b->bytes_max)
         bytes += items[n++]->cost;
-    b->front_is_full = n == b->count || n < held || bytes >= bytes_max;
-    b->front = n;
-    b->front_bytes = bytes;
+    b->front = (batch_front){ n, bytes, n == b->count || n < held || bytes >= b->bytes_max };
 }
 
 /* The time left to wait until the front batch is due: 0 if it is. */
 static uint64_t batch_wait(const batch *b, uint64_t now)
 {
-    if (b->front_is_full || b->is_over)
+    if (b->front.is_full || b->is_over)
         return 0;
     if (b->wait_ns == 0)
         return UINT64_MAX;
@@ -122,16 +124,14 @@ static void batch_run(batch *b)
     weir_loop *loop = weir_stage_loop(b->stage);
     weir_out *out = weir_stage_out(b->stage);
     uint64_t now = b->wait_ns != 0 ? weir_loop_now(loop) : 0, wait = UINT64_MAX;
-    for (batch_grow(b); b->front > 0; batch_grow(b)) {
+    for (batch_grow(b); b->front.n > 0; batch_grow(b)) {
         wait = batch_wait(b, now);
-        if (wait > 0 || !weir_out_fits(out, (uint32_t)b->front_bytes))
+        if (wait > 0 || !weir_out_fits(out, (uint32_t)b->front.bytes))
             break;
-        wi_members_emit(b->stage, &b->held, b->front, 0);
-        b->front = 0;
-        b->front_bytes = 0;
-        b->front_is_full = false;
+        wi_members_emit(b->stage, &b->held, b->front.n, 0);
+        b->front = (batch_front){ 0 };
     }
-    bool waits = b->front > 0 && wait > 0 && wait != UINT64_MAX;
+    bool waits = b->front.n > 0 && wait > 0 && wait != UINT64_MAX;
     if (!waits)
         weir_timer_stop(loop, &b->timer);
     else if (!weir_timer_is_armed(&b->timer)) /* if it is, then for an earlier batch */
@@ -187,9 +187,7 @@ static weir_status batch_on_change(weir_stage *stage, const void *config, void *
         return status;
     batch_set(b, config);
     weir_timer_stop(weir_stage_loop(stage), &b->timer);
-    b->front = 0;
-    b->front_bytes = 0;
-    b->front_is_full = false;
+    b->front = (batch_front){ 0 };
     if (!weir_out_is_over(weir_stage_out(stage)))
         batch_run(b);
     return WEIR_OK;
