@@ -261,7 +261,9 @@ static int on_stream_close(nghttp2_session *ng, int32_t stream, uint32_t code, v
 static void *ng_malloc(size_t n, void *user)
 {
     wi_http2 *h2 = user;
-    void *memory = wi_http_pool_take(h2->session->pool, n);
+    void *memory = h2->makes ? wi_http_pool_cut(&h2->slot, n) : NULL;
+    if (memory == NULL)
+        memory = wi_http_pool_take(h2->session->pool, n);
     if (memory != NULL)
         return memory;
     h2->starved = true;
@@ -293,10 +295,10 @@ static void *ng_realloc(void *memory, size_t n, void *user)
 {
     wi_http2 *h2 = user;
     void *moved = NULL;
-    if (h2->borrows && memory == NULL && n == FRAME_BUFFER) {
-        h2->borrows = false;
-        moved = wi_http_pool_borrow(h2->session->pool, n);
-    }
+    if (h2->makes && memory == NULL)
+        moved = n == FRAME_BUFFER && !h2->session->config.is_client
+                    ? wi_http_pool_borrow(h2->session->pool, n)
+                    : wi_http_pool_cut(&h2->slot, n);
     if (moved == NULL)
         moved = weir_memory_resize(h2->session->env, memory, n);
     if (moved != NULL || n == 0)
@@ -364,23 +366,53 @@ static nghttp2_option *new_option(const weir_http_session_config *config)
     return o;
 }
 
-static int new_session(wi_http2 *h2)
+static int make(wi_http2 *h2)
 {
     const weir_http_session_config *config = &h2->session->config;
     nghttp2_mem mem = { h2, ng_malloc, ng_free, ng_calloc, ng_realloc };
     nghttp2_session_callbacks *callbacks = new_callbacks(config);
     nghttp2_option *option = new_option(config);
     int rv = NGHTTP2_ERR_NOMEM;
-    if (callbacks != NULL && option != NULL && config->is_client)
-        rv = nghttp2_session_client_new3(&h2->ng, callbacks, h2, option, &mem);
-    else if (callbacks != NULL && option != NULL) {
-        h2->borrows = true;
-        rv = nghttp2_session_server_new3(&h2->ng, callbacks, h2, option, &mem);
-        h2->borrows = false;
-    }
+    h2->makes = true;
+    if (callbacks != NULL && option != NULL)
+        rv = (config->is_client ? nghttp2_session_client_new3 : nghttp2_session_server_new3)(
+            &h2->ng, callbacks, h2, option, &mem);
+    h2->makes = false;
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);
     return rv;
+}
+
+static wi_http_slots *slots_of(const wi_http2 *h2)
+{
+    return wi_http_pool_slots(h2->session->pool, h2->session->config.is_client);
+}
+
+/* In a slot, if somebody sweeps its pool. How large one must be shows the first session of a pool:
+ * it is made twice. */
+static int new_session(wi_http2 *h2)
+{
+    wi_http_slots *slots = slots_of(h2);
+    if (!h2->session->owns_pool && slots->bytes == 0) {
+        int rv = make(h2);
+        if (rv != 0 || h2->starved)
+            return rv;
+        nghttp2_session_del(h2->ng);
+        slots->bytes = (h2->slot.used + 15) & ~(size_t)15;
+    }
+    if (!h2->session->owns_pool)
+        wi_http_slot_take(slots, &h2->slot);
+    int rv = make(h2);
+    if (rv != 0)
+        wi_http_slot_give(slots, &h2->slot);
+    return rv;
+}
+
+static void delete_session(wi_http2 *h2)
+{
+    wi_http2_wake(h2);
+    nghttp2_session_del(h2->ng);
+    wi_http_slot_give(slots_of(h2), &h2->slot);
 }
 
 static int submit_settings(wi_http2 *h2)
@@ -422,7 +454,7 @@ static weir_status start(weir_http_session *session)
     return WEIR_OK;
 
 fail_settings:
-    nghttp2_session_del(h2->ng);
+    delete_session(h2);
 fail_new:
     weir_memory_free(session->env, h2);
     return rv == NGHTTP2_ERR_NOMEM ? WEIR_ENOMEM : WEIR_EINVAL;
@@ -432,7 +464,7 @@ static void done(weir_http_session *session)
 {
     wi_http2 *h2 = wi_http2_of(session);
     wi_http2_block_end(h2);
-    nghttp2_session_del(h2->ng);
+    delete_session(h2);
     weir_memory_free(session->env, h2);
 }
 
@@ -455,6 +487,7 @@ static weir_status feed(weir_http_session *session, const char *bytes, size_t n,
     h2->received_ns = session->now_ns;
     h2->ping_out = false;
     *ret_consumed = n;
+    wi_http2_wake(h2);
     wi_http2_verdict verdict = wi_http2_guard_look(h2, bytes, n, &good);
     if (good > 0) {
         ssize_t rv = nghttp2_session_mem_recv(h2->ng, (const uint8_t *)bytes, good);
@@ -524,6 +557,7 @@ static bool next_frame(wi_http2 *h2, weir_bytes *out)
 static weir_status output(weir_http_session *session, weir_bytes *out, size_t bytes_max)
 {
     wi_http2 *h2 = wi_http2_of(session);
+    wi_http2_wake(h2);
     h2->out = out;
     h2->out_end = bytes_max > SIZE_MAX - out->len ? SIZE_MAX : out->len + bytes_max;
     if (!h2->settings_said && !h2->starved) { /* whatever follows, SETTINGS comes first */
@@ -546,7 +580,7 @@ static bool wants_output(const weir_http_session *session)
     const wi_http2 *h2 = wi_http2_of(session);
     if (session->failed != WEIR_OK)
         return !h2->goaway_said;
-    return nghttp2_session_want_write(h2->ng) != 0;
+    return !wi_http2_is_parked(h2) && nghttp2_session_want_write(h2->ng) != 0;
 }
 
 /* ---- Ending and times ---- */
@@ -555,6 +589,7 @@ static void drain(weir_http_session *session)
 {
     wi_http2 *h2 = wi_http2_of(session);
     int rv;
+    wi_http2_wake(h2);
     if (session->drains == 1 && !session->config.is_client)
         rv = nghttp2_submit_shutdown_notice(h2->ng);
     else if (session->config.is_client && session->drains > 1)
@@ -572,6 +607,8 @@ static bool is_over(const weir_http_session *session)
     const wi_http2 *h2 = wi_http2_of(session);
     if (h2->goaway_received)
         return true;
+    if (wi_http2_is_parked(h2))
+        return false;
     if (session->config.is_client)
         return session->drains > 0 || !nghttp2_session_check_request_allowed(h2->ng);
     return session->drains > 1;
@@ -589,6 +626,7 @@ static void ping(wi_http2 *h2, uint64_t now)
     }
     if (now - h2->received_ns < c->keepalive_ms * WI_HTTP_MS)
         return;
+    wi_http2_wake(h2);
     int rv = nghttp2_submit_ping(h2->ng, NGHTTP2_FLAG_NONE, NULL);
     if (rv != 0)
         fail_by(h2, rv);
@@ -608,6 +646,29 @@ static void look_at_idle(wi_http2 *h2, uint64_t now)
         weir_http_session_drain(session);
 }
 
+/* Nothing is under way, nothing is to be sent or to be heard, and nothing was for a while. */
+static bool may_park(const wi_http2 *h2, uint64_t now)
+{
+    const weir_http_session *session = h2->session;
+    uint64_t quiet_ns = session->config.park_ms * WI_HTTP_MS;
+    if (h2->slot.piece == NULL || wi_http2_is_parked(h2) || session->exchanges > 0 ||
+        session->config.park_ms == UINT32_MAX)
+        return false;
+    if (now - h2->idle_ns < quiet_ns || now - h2->received_ns < quiet_ns)
+        return false;
+    if (session->failed != WEIR_OK || session->drains > 0 || h2->ping_out || h2->starved ||
+        h2->settings_ns != 0 || !h2->settings_received || h2->block.stream != 0)
+        return false;
+    return !nghttp2_session_want_write(h2->ng) && !is_over(session);
+}
+
+static void park(wi_http2 *h2)
+{
+    h2->openable_max = nghttp2_session_get_remote_settings(h2->ng,
+                                                           NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    (void)wi_http_slot_park(slots_of(h2), &h2->slot);
+}
+
 static weir_status sweep(weir_http_session *session)
 {
     wi_http2 *h2 = wi_http2_of(session);
@@ -623,6 +684,8 @@ static weir_status sweep(weir_http_session *session)
     look_at_finished(h2, now);
     ping(h2, now);
     look_at_idle(h2, now);
+    if (may_park(h2, now))
+        park(h2);
     return session->failed;
 }
 
@@ -630,8 +693,9 @@ static weir_status sweep(weir_http_session *session)
 static uint32_t openable(const weir_http_session *session)
 {
     const wi_http2 *h2 = wi_http2_of(session);
-    uint32_t max = nghttp2_session_get_remote_settings(h2->ng,
-                                                       NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    uint32_t max = wi_http2_is_parked(h2) ? h2->openable_max
+                                          : nghttp2_session_get_remote_settings(
+                                                h2->ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
     return session->exchanges < max ? max - session->exchanges : 0;
 }
 

@@ -70,8 +70,10 @@ typedef struct wi_http2 {
     uint64_t settings_ns;                   /* since then ours are not acknowledged; 0: they are */
     uint32_t goaway_code;
     bool goaway_said, goaway_received, ping_out, settings_received, settings_said;
-    bool borrows; /* nghttp2 is being made, and may have the pool's block for frames */
-    bool starved; /* nghttp2 lives on the reserve: nothing more is asked of it */
+    bool makes;            /* nghttp2 is being made: what it asks for goes into the slot */
+    bool starved;          /* nghttp2 lives on the reserve: nothing more is asked of it */
+    uint32_t openable_max; /* that the peer allows at once; of one that is parked */
+    wi_http_slot slot;     /* where nghttp2's session stands */
 } wi_http2;
 
 typedef struct wi_http2_exchange {
@@ -97,6 +99,17 @@ extern char wi_http2_disowned;
 static inline wi_http2 *wi_http2_of(const weir_http_session *session)
 {
     return session->impl;
+}
+static inline bool wi_http2_is_parked(const wi_http2 *h2)
+{
+    return h2->slot.image != NULL;
+}
+/* Goes before whatever is asked of nghttp2 when there may be no exchanges. */
+static inline void wi_http2_wake(wi_http2 *h2)
+{
+    if (__builtin_expect(wi_http2_is_parked(h2), 0))
+        wi_http_slot_wake(wi_http_pool_slots(h2->session->pool, h2->session->config.is_client),
+                          &h2->slot);
 }
 wi_http2_exchange *wi_http2_exchange_look_up(wi_http2 *h2, int32_t stream);
 

@@ -146,6 +146,7 @@ weir_status wi_http2_open(weir_http_session *session, const weir_http_head *head
     if (exchange == NULL)
         return WEIR_ENOMEM;
     wi_http2_exchange *x = x_of(exchange);
+    wi_http2_wake(h2);
     int rv = submit_head(h2, x, head);
     if (rv < 0) {
         wi_http_exchange_free(exchange);

@@ -6,10 +6,10 @@
 #include <malloc.h>
 #endif
 
-/* Steps of 32 bytes up to 512, from there on 16 to each doubling up to 128 KiB; larger blocks are
+/* Steps of 16 bytes up to 512, from there on 16 to each doubling up to 128 KiB; larger blocks are
  * not kept. */
 enum {
-    STEP = 32,
+    STEP = 16,
     STEPS_MAX = 512,
     STEPS = STEPS_MAX / STEP,
     DOUBLINGS = 8,
@@ -18,6 +18,7 @@ enum {
     LARGE = CLASSES,
     RESERVED,
     SHARED,
+    SLOT,
     RESERVE_BYTES = 4096,
     KEEP_DEFAULT = 4 * 1024 * 1024,
     MUCH_BYTES = 16 * 1024 * 1024
@@ -40,6 +41,7 @@ struct weir_http_pool {
     size_t shared_bytes;
     uint32_t shared_live;
     uint32_t reserve_live;
+    wi_http_slots slots[2]; /* of servers, of clients */
     size_t reserve_used;
     uint64_t reserve[RESERVE_BYTES / 8];
 };
@@ -141,6 +143,22 @@ static void give_shared(weir_http_pool *pool)
     pool->shared = NULL;
 }
 
+wi_http_slots *wi_http_pool_slots(weir_http_pool *pool, bool is_client)
+{
+    return &pool->slots[is_client];
+}
+
+void *wi_http_pool_cut(wi_http_slot *slot, size_t bytes)
+{
+    if (bytes > UINT32_MAX)
+        return NULL;
+    block *b = wi_http_slot_cut(slot, sizeof *b + bytes);
+    if (b == NULL)
+        return NULL;
+    b->class = SLOT + ((uint64_t)bytes << 32);
+    return b + 1;
+}
+
 size_t wi_http_pool_bytes(const void *memory)
 {
     const block *b = (const block *)memory - 1;
@@ -153,10 +171,10 @@ static void give_back(weir_http_pool *pool, block *b)
     unsigned class = (unsigned)b->class;
     if (class == SHARED) {
         give_shared(pool);
-    } else if (class != RESERVED) {
+    } else if (class < RESERVED) {
         pool->held -= held_by(b->class);
         weir_memory_free(pool->below, b);
-    } else if (--pool->reserve_live == 0) {
+    } else if (class == RESERVED && --pool->reserve_live == 0) {
         pool->reserve_used = 0;
     }
 }
@@ -217,6 +235,8 @@ weir_http_pool *weir_http_pool_new(const weir_env *env, size_t keep_bytes_max)
         pool->env = *env;
     pool->env.allocator = (weir_allocator){ .resize = pool_resize, .user = pool };
     pool->below = env;
+    for (int i = 0; i < 2; i++)
+        pool->slots[i] = (wi_http_slots){ .below = env, .env = &pool->env };
     pool->keep_max = keep_bytes_max == 0 ? KEEP_DEFAULT : keep_bytes_max;
     return pool;
 }
@@ -230,6 +250,8 @@ void weir_http_pool_free(weir_http_pool *pool)
             next = b->next;
             weir_memory_free(pool->below, b);
         }
+    for (int i = 0; i < 2; i++)
+        wi_http_slots_done(&pool->slots[i]);
     weir_memory_free(pool->below, pool);
 }
 
@@ -237,6 +259,8 @@ void weir_http_pool_free(weir_http_pool *pool)
  * all of that: the most that ever was in use would stay ours. */
 void weir_http_pool_sweep(weir_http_pool *pool)
 {
+    for (int i = 0; i < 2; i++)
+        wi_http_slots_sweep(&pool->slots[i]);
     if (pool->held_most - pool->held < MUCH_BYTES || pool->held > pool->held_most / 2)
         return;
     pool->held_most = pool->held;

@@ -28,6 +28,7 @@ static void fill_defaults(weir_http_session_config *c)
     default_to(&c->frame_bytes_max, 16 * 1024);
     default_to(&c->header_timeout_ms, 10000);
     default_to(&c->idle_timeout_ms, 300000);
+    default_to(&c->park_ms, 1000);
     default_to(&c->keepalive_timeout_ms, 20000);
     default_to(&c->resets_burst, 1000);
     default_to(&c->resets_per_second, 33);

@@ -3,6 +3,8 @@
 #ifndef WI_HTTP_SESSION_INTERNAL_H
 #define WI_HTTP_SESSION_INTERNAL_H
 
+#include "http_slots.h"
+
 #include <weir/http_session.h>
 
 #include <string.h>
@@ -108,6 +110,10 @@ void *wi_http_pool_take_reserve(weir_http_pool *pool, size_t bytes);
  * and for a moment only: what was in it is gone when another has used it. Give it back like others.
  * NULL: for want of memory, or one of another size is lent. */
 void *wi_http_pool_borrow(weir_http_pool *pool, size_t bytes);
+/* For sessions that may rest; of servers, or of clients. */
+wi_http_slots *wi_http_pool_slots(weir_http_pool *pool, bool is_client);
+/* A block in a slot: to give it back does nothing. NULL: the slot is full, or none. */
+void *wi_http_pool_cut(wi_http_slot *slot, size_t bytes);
 /* How many bytes the block has room for; SIZE_MAX: a large one, it is not known. */
 size_t wi_http_pool_bytes(const void *memory);
 

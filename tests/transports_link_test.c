@@ -492,9 +492,74 @@ static void a_thousand_idle_connections_hold_little(void **state)
         idle_connections_hold_little(WEIR_HTTP_2, 40000);
 }
 
+/* So many links, each of which had a call and was left alone. */
+static rig *links_at_rest(unsigned n, wi_link **links)
+{
+    rig *r = rig_new();
+    r->client_config.session.version = WEIR_HTTP_2;
+    r->client_config.pool_bytes_max = r->server_config.pool_bytes_max = 1;
+    rig_start(r, NULL);
+    for (unsigned i = 0; i < n; i++) {
+        links[i] = dial(r, NULL, NULL);
+        UNTIL(r, r->at_client.ups == i + 1);
+        one_call(r, links[i], 100);
+    }
+    UNTIL(r, r->at_server.exchange_overs == n);
+    settle(r);
+    size_t awake = link_bytes;
+    later(r, 3000);
+    assert_in_range((link_bytes - awake) / (2 * n), 500, 3000); /* what they are packed into */
+    return r;
+}
+
+static void links_at_rest_are_parked_and_go_on(void **state)
+{
+    enum { N = 200 };
+    wi_link *links[N];
+    (void)state;
+    if (!WEIR_HAVE_NGHTTP2)
+        skip();
+    rig *r = links_at_rest(N, links);
+    size_t parked = link_bytes;
+    for (int round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < N; i += 2)
+            one_call(r, links[i], 100);
+        settle(r);
+        assert_true(link_bytes < parked);
+        later(r, 3000);
+        assert_int_equal(link_bytes, parked);
+    }
+    wi_links_drain(r->server);
+    later(r, 5000);
+    UNTIL(r, r->at_server.gones == 1 && r->at_client.overs == N);
+    assert_int_equal(r->at_client.over, WEIR_OK);
+    rig_stop(r);
+}
+
+static void parked_links_end_like_others(void **state)
+{
+    enum { N = 4 };
+    wi_link *links[N];
+    (void)state;
+    if (!WEIR_HAVE_NGHTTP2)
+        skip();
+    rig *r = links_at_rest(N, links);
+    wi_link_close(links[0], WEIR_ECANCELED);
+    UNTIL(r, r->at_client.overs == 1 && r->at_server.overs == 1);
+    assert_int_equal(r->at_server.over, WEIR_ECLOSED);
+    wi_link_drain(links[1]);
+    UNTIL(r, r->at_client.overs == 2 && r->at_server.overs == 2);
+    later(r, 310000); /* idle for too long */
+    UNTIL(r, r->at_client.overs == N && r->at_server.overs == N);
+    assert_int_equal(r->at_server.over, WEIR_OK);
+    rig_stop(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(links_at_rest_are_parked_and_go_on),
+        cmocka_unit_test(parked_links_end_like_others),
         cmocka_unit_test(calls_go_to_and_fro_by_http1),
         cmocka_unit_test(calls_go_to_and_fro_by_http2),
         cmocka_unit_test(a_port_where_nobody_listens_is_unavailable),

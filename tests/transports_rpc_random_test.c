@@ -515,6 +515,7 @@ static weir_rpc_channel_config drawn_config(void)
         .interceptors = interceptors,
         .interceptor_count = draw(by, 3),
         .backoff_ms = 2,
+        .park_ms = (uint32_t)draw(by, 2), /* whenever there is a chance; or hardly */
     };
     if (config.protocol != WEIR_RPC_GRPC && draw(by, 3) == 0)
         config.http = WEIR_RPC_HTTP1;
@@ -528,6 +529,7 @@ static void drawn_server(rig *r)
     static const uint32_t bounds[] = { 0, 3, 10 };
     r->config.streams_max = bounds[draw(&us.chance, 3)];
     r->config.send_bytes_max = draw(&us.chance, 2) == 0 ? 3000 : 0;
+    r->config.park_ms = (uint32_t)draw(&us.chance, 2);
     serve(r);
 }
 

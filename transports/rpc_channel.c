@@ -105,6 +105,7 @@ static weir_status make_links(weir_rpc_channel *channel, const char **ret_why)
             .send_bytes_max = config->send_bytes_max,
             .header_timeout_ms = config->connect_timeout_ms,
             .idle_timeout_ms = config->idle_timeout_ms,
+            .park_ms = config->park_ms,
             .keepalive_ms = config->keepalive_ms,
             .keepalive_timeout_ms = config->keepalive_timeout_ms,
         },

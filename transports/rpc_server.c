@@ -204,6 +204,7 @@ static weir_status open_links(wi_rpc_server *server, const char **why)
             .send_bytes_max = config->send_bytes_max,
             .header_timeout_ms = config->header_timeout_ms,
             .idle_timeout_ms = config->idle_timeout_ms,
+            .park_ms = config->park_ms,
             .keepalive_ms = config->keepalive_ms,
             .keepalive_timeout_ms = config->keepalive_timeout_ms,
             .keepalive_idle = true,

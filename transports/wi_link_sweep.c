@@ -18,6 +18,8 @@ static uint64_t interval_of(const wi_links_config *config)
         ms = least(ms, config->session.keepalive_ms);
     if (config->session.keepalive_timeout_ms != 0)
         ms = least(ms, config->session.keepalive_timeout_ms);
+    if (config->session.park_ms != 0) /* lateness by a whole one is no harm */
+        ms = least(ms, 10 * (uint64_t)config->session.park_ms);
     ms /= 10;
     return (ms < 1 ? 1 : ms > 1000 ? 1000 : ms) * WEIR_MS;
 }

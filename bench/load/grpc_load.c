@@ -621,8 +621,11 @@ static int run_idle_connections(load *l)
     l->measuring = true; /* call by call: each connection stops after its first */
     l->connections = must_alloc(count + IDLE_WARM, sizeof(connection));
     for (uint32_t i = 0; i < count + IDLE_WARM; i++) {
-        if (i == IDLE_WARM && l->options.server_pid != 0)
-            proc_memory_read(l->options.server_pid, &before);
+        if (i == IDLE_WARM) {
+            run_for(l, l->options.seconds);
+            if (l->options.server_pid != 0)
+                proc_memory_read(l->options.server_pid, &before);
+        }
         connection *c = &l->connections[i];
         l->stopping = false;
         connection_open(l, c);

@@ -13,6 +13,7 @@ enum { ALIVE = 1, OVER = 2 };
 
 typedef struct world {
     weir_http_session *session;
+    weir_http_pool *pool;
     size_t live;
     uint32_t choices;
     unsigned begun, ended;
@@ -191,6 +192,7 @@ static void run(world *w, const char *bytes, size_t n, size_t step)
         now += choose(w, 100) * 1000000;
         if (status == WEIR_OK)
             status = weir_http_session_sweep(w->session, now);
+        weir_http_pool_sweep(w->pool);
     }
     (void)say(w, &out, now);
     weir_bytes_done(&out);
@@ -204,12 +206,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     world w = { .choices = data[1] };
     const weir_env env = { .allocator = { .resize = counted, .user = &w } };
-    weir_http_pool *pool = weir_http_pool_new(&env, 1); /* keeps nothing: the sanitizer sees more */
+    w.pool = weir_http_pool_new(&env, 1); /* keeps nothing: the sanitizer sees more */
     bool tight = data[2] & 1, is_client = data[3] & 2;
     const weir_http_session_config config = { .version = WEIR_HTTP_2,
                                               .is_client = is_client,
                                               .env = &env,
-                                              .pool = pool,
+                                              .pool = w.pool,
                                               .events = &events,
                                               .user = &w,
                                               .exchanges_max = tight ? 3 : 0,
@@ -218,7 +220,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                               .stream_window_bytes = tight ? 100 : 0,
                                               .send_bytes_max = tight ? 100 : 0,
                                               .frame_bytes_max = tight ? 64 : 0,
-                                              .control_burst = tight ? 10 : 0 };
+                                              .control_burst = tight ? 10 : 0,
+                                              .park_ms = 1 };
     if (weir_http_session_new(&config, 1, &w.session) != WEIR_OK)
         abort();
     if (is_client)
@@ -230,7 +233,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (weir_http_session_exchanges(w.session) != 0 || w.begun != w.ended)
         abort();
     weir_http_session_free(w.session);
-    weir_http_pool_free(pool);
+    weir_http_pool_free(w.pool);
     if (w.live != 0)
         abort();
     return 0;

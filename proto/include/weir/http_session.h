@@ -91,6 +91,7 @@ typedef struct weir_http_session_config {
     uint32_t frame_bytes_max;      /* of DATA that we send, at most what the peer takes: 16 KiB */
     uint32_t header_timeout_ms;    /* preface and a whole head: 10,000 */
     uint32_t idle_timeout_ms;      /* without exchanges: 300,000; UINT32_MAX: never */
+    uint32_t park_ms;              /* at rest for so long: 1,000; UINT32_MAX: never. HTTP/2 */
     uint32_t keepalive_ms;         /* PING a silent peer: 0: never. HTTP/2 */
     uint32_t keepalive_timeout_ms; /* 20,000 */
     bool keepalive_idle;           /* also without exchanges */
@@ -108,8 +109,13 @@ typedef struct weir_http_session_config {
  * Free it after its sessions. */
 WEIR_API weir_http_pool *weir_http_pool_new(const weir_env *env, size_t keep_bytes_max);
 WEIR_API void weir_http_pool_free(weir_http_pool *pool);
-/* Has memory go back to the system, if much less is in use than was (by half, and by 16 MiB) and
- * the allocator is malloc(): call it about once a second. */
+/* Has memory go back to the system: that of parked sessions; and, if much less is in use than was
+ * (by half, and by 16 MiB), what malloc() has, if that is the allocator. Call it about once a
+ * second.
+ *
+ * A session of HTTP/2 with a pool that was given to it is parked after park_ms without exchanges
+ * and input: by weir_http_session_sweep it is packed into an eighth of what it holds, of which this
+ * lets go. It wakes by itself, without allocating, when anything comes or is asked of it. */
 WEIR_API void weir_http_pool_sweep(weir_http_pool *pool);
 /* The pool as an allocator, for what belongs to exchanges; on its thread only. */
 WEIR_API const weir_env *weir_http_pool_env(const weir_http_pool *pool);

@@ -76,6 +76,7 @@ typedef struct weir_rpc_channel_config {
     uint32_t backoff_ms;           /* after a failed connect, doubled, jittered by a fifth: 1,000 */
     uint32_t backoff_ms_max;       /* 120,000 */
     uint32_t idle_timeout_ms;      /* a connection without calls is closed: 1,800,000 */
+    uint32_t park_ms;              /* one at rest for so long is packed: 1,000; UINT32_MAX: never */
     uint32_t keepalive_ms;         /* asks a silent peer by PING while calls run; 0: never */
     uint32_t keepalive_timeout_ms; /* 20,000 */
     uint32_t gzip_bytes_min;       /* 1024 */

@@ -69,6 +69,8 @@ typedef struct weir_rpc_server_config {
                                          quarter later. Not between messages, nor while we take
                                          none: 60,000; UINT32_MAX: never */
     uint32_t idle_timeout_ms;         /* a connection without calls is closed: 300,000 */
+    uint32_t park_ms;                 /* one without calls and input for so long is packed into a
+                                         third of its memory: 1,000; UINT32_MAX: never */
     uint32_t write_timeout_ms;        /* a peer took nothing; the connection is cut: 60,000 */
     uint32_t keepalive_ms;            /* asks a silent peer by PING: 7,200,000 */
     uint32_t keepalive_timeout_ms;    /* and cuts it off without an answer: 20,000 */
