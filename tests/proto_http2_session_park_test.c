@@ -189,6 +189,8 @@ static void what_a_peer_says_wakes_a_parked_connection(void **state)
             assert_int_equal((uint8_t)p.server->out.at[3], cases[i].answer);
         if (cases[i].type != FRAME_SETTINGS) /* our client knows nothing of it */
             call(p);
+        assert_int_equal(side_sweep(p.server, 999), WEIR_OK);
+        assert_false(is_parked(p.server)); /* it has come a moment ago */
         rest(p);
         assert_true(is_parked(p.server));
         free(f.at);
@@ -247,6 +249,11 @@ static void a_parked_client_knows_what_it_may_open(void **state)
     assert_false(weir_http_session_wants_output(client->session));
     assert_true(weir_http_session_wants_input(client->session));
     assert_true(is_parked(client));
+    assert_int_equal(weir_http_session_output(client->session, &client->out, 100, client->now_ns),
+                     WEIR_OK);
+    assert_int_equal(client->out.len, 0);
+    assert_false(is_parked(client)); /* nghttp2 was asked */
+    rest_parked(p);
     weir_http_session_drain(client->session);
     assert_int_equal(weir_http_session_openable(client->session), 0);
     pump(client, server);
