@@ -108,6 +108,17 @@ static int on_data_frame(wi_http2 *h2, const nghttp2_frame *frame)
     return 0;
 }
 
+/* Whoever has answered it has read our first GOAWAY, and opens no more: the last word may be said.
+ */
+static const uint8_t drain_ping[8] = "drained?";
+
+static void on_ping(wi_http2 *h2, const nghttp2_ping *frame)
+{
+    if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0 && h2->session->drains == 1 &&
+        memcmp(frame->opaque_data, drain_ping, sizeof drain_ping) == 0)
+        weir_http_session_drain(h2->session);
+}
+
 static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 {
     wi_http2 *h2 = user;
@@ -129,6 +140,9 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
         break;
     case NGHTTP2_GOAWAY:
         h2->goaway_received = true;
+        break;
+    case NGHTTP2_PING:
+        on_ping(h2, &frame->ping);
         break;
     default:
         break;
@@ -590,14 +604,17 @@ static void drain(weir_http_session *session)
     wi_http2 *h2 = wi_http2_of(session);
     int rv;
     wi_http2_wake(h2);
-    if (session->drains == 1 && !session->config.is_client)
+    if (session->drains == 1 && !session->config.is_client) {
         rv = nghttp2_submit_shutdown_notice(h2->ng);
-    else if (session->config.is_client && session->drains > 1)
+        if (rv == 0)
+            rv = nghttp2_submit_ping(h2->ng, NGHTTP2_FLAG_NONE, drain_ping);
+    } else if (session->config.is_client && session->drains > 1) {
         rv = 0;
-    else
+    } else {
         rv = nghttp2_submit_goaway(h2->ng, NGHTTP2_FLAG_NONE,
                                    nghttp2_session_get_last_proc_stream_id(h2->ng),
                                    NGHTTP2_NO_ERROR, NULL, 0);
+    }
     if (rv != 0)
         fail_by(h2, rv);
 }

@@ -339,6 +339,122 @@ static void drains_wait_for_calls_in_both_versions(void **state)
         a_drain_lets_what_is_under_way_end(WEIR_HTTP_2);
 }
 
+/* Gives how long it took, in the loop's milliseconds. */
+static uint64_t drain_ms(rig *r)
+{
+    uint64_t began = r->clock_ns;
+    wi_links_drain(r->server);
+    for (int i = 0; i < 400 && r->at_server.gones == 0; i++) {
+        settle(r);
+        if (r->at_server.gones == 0)
+            later(r, 25);
+    }
+    assert_int_equal(r->at_server.gones, 1);
+    return (r->clock_ns - began) / WEIR_MS;
+}
+
+static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
+
+static void a_drain_does_not_wait_long_for_peers_at_rest(void **state)
+{
+    for (int http2 = 0; http2 <= WEIR_HAVE_NGHTTP2; http2++) {
+        rig *r = rig_new();
+        char text[4096];
+        (void)state;
+        rig_start(r, NULL);
+        int fd = raw_dial(r); /* it ignores what it is told */
+        UNTIL(r, r->at_server.ups == 1);
+        if (http2) {
+            assert_int_equal(send(fd, preface, sizeof preface - 1, 0), sizeof preface - 1);
+        } else {
+            raw_say(fd, GET);
+            UNTIL(r, r->at_server.exchange_overs == 1);
+        }
+        settle(r);
+        assert_in_range(drain_ms(r), 0, 800);
+        ssize_t n = recv(fd, text, sizeof text, 0);
+        assert_true(n > 0);
+        close(fd);
+        rig_stop(r);
+    }
+}
+
+static void a_drain_is_over_at_once_with_peers_that_answer(void **state)
+{
+    rig *r = rig_new();
+    (void)state;
+    if (!WEIR_HAVE_NGHTTP2)
+        skip();
+    r->client_config.session.version = WEIR_HTTP_2;
+    rig_start(r, NULL);
+    wi_link *link = dial(r, NULL, NULL);
+    UNTIL(r, r->at_client.ups == 1);
+    one_call(r, link, 10);
+    settle(r);
+    assert_in_range(drain_ms(r), 0, 25);
+    assert_int_equal(r->at_client.overs, 1);
+    rig_stop(r);
+}
+
+/* What comes late, before the last word, is answered, and waited for as ever. */
+static void a_drain_still_answers_what_comes_late(void **state)
+{
+    rig *r = rig_new();
+    char text[4096];
+    (void)state;
+    r->at_server.waits = true;
+    rig_start(r, NULL);
+    int fd = raw_dial(r);
+    UNTIL(r, r->at_server.ups == 1);
+    raw_say(fd, GET);
+    UNTIL(r, r->at_server.heads == 1);
+    wi_links_drain(r->server);
+    later(r, 1500);
+    answer(r->at_server.exchange, 1);
+    assert_true(raw_hear(r, fd, NULL, text, sizeof text) > 0);
+    later(r, 1000); /* it may take its time to read that */
+    assert_int_equal(r->at_server.gones, 0);
+    close(fd);
+    UNTIL(r, r->at_server.gones == 1);
+    rig_stop(r);
+}
+
+static void links_at_rest_that_are_freed_say_goaway(void **state)
+{
+    enum { FRAME_HEAD = 9, GOAWAY = 7 };
+    rig *r = rig_new();
+    unsigned char text[4096];
+    size_t n = 0, at = 24;
+    struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof in;
+    (void)state;
+    if (!WEIR_HAVE_NGHTTP2)
+        skip();
+    r->client_config.session.version = WEIR_HTTP_2;
+    rig_start(r, NULL);
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&in, len), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&in, &len), 0);
+    ((struct sockaddr_in *)(void *)&r->address.at)->sin_port = in.sin_port;
+    dial(r, NULL, NULL);
+    UNTIL(r, r->at_client.ups == 1);
+    settle(r);
+    wi_links_free(r->client);
+    int fd = accept(listener, NULL, NULL);
+    for (ssize_t got; (got = recv(fd, text + n, sizeof text - n, 0)) > 0;)
+        n += (size_t)got;
+    bool said = false;
+    for (; at + FRAME_HEAD <= n; at += FRAME_HEAD + (size_t)(text[at + 1] << 8) + text[at + 2])
+        said = said || text[at + 3] == GOAWAY;
+    assert_true(said);
+    assert_int_equal(at, n);
+    close(fd);
+    close(listener);
+    r->client = rig_links(r, &r->client_config); /* for the rig's end */
+    rig_stop(r);
+}
+
 static void more_connections_than_allowed_wait(void **state)
 {
     rig *r = rig_new();
@@ -575,6 +691,10 @@ int main(void)
         cmocka_unit_test(a_slow_head_and_an_idle_connection_are_cut_off),
         cmocka_unit_test(a_peer_that_does_not_close_is_not_waited_for_long),
         cmocka_unit_test(drains_wait_for_calls_in_both_versions),
+        cmocka_unit_test(a_drain_does_not_wait_long_for_peers_at_rest),
+        cmocka_unit_test(a_drain_is_over_at_once_with_peers_that_answer),
+        cmocka_unit_test(a_drain_still_answers_what_comes_late),
+        cmocka_unit_test(links_at_rest_that_are_freed_say_goaway),
         cmocka_unit_test(more_connections_than_allowed_wait),
         cmocka_unit_test(a_link_that_is_closed_tells_its_exchanges_why),
         cmocka_unit_test(links_may_be_freed_with_all_under_way),

@@ -397,8 +397,26 @@ weir_status wi_links_new(const wi_links_config *config, wi_links **ret_links, co
     return WEIR_OK;
 }
 
+/* One at rest takes its leave, if the socket takes that at once. */
+static void say_goodbye(wi_link *link)
+{
+    weir_bytes *out = &link->links->scratch_out;
+    if (link->phase != WI_LINK_UP || link->out.len != 0 ||
+        weir_http_session_exchanges(link->session) != 0)
+        return;
+    out->len = 0;
+    weir_http_session_drain(link->session);
+    size_t n = 0;
+    if (weir_http_session_output(link->session, out, link->links->config.output_bytes_max,
+                                 weir_loop_now(link->links->loop)) == WEIR_OK &&
+        out->len != 0)
+        (void)wi_io_write(link->fd, link->tls, out->at, out->len, &n);
+    wi_tls_shutdown(link->tls);
+}
+
 static void cut_off(wi_link *link)
 {
+    say_goodbye(link);
     if (link->phase != WI_LINK_DEAD)
         event_del(&link->io);
     weir_http_session_free(link->session);
@@ -421,6 +439,7 @@ void wi_links_free(wi_links *links)
         return;
     wi_listener_stop(&links->listener);
     weir_timer_stop(links->loop, &links->sweep);
+    weir_timer_stop(links->loop, &links->hurry);
     for (wi_link *link = links->dirty, *next; link != NULL; link = next) {
         next = link->next_dirty;
         if (link->phase == WI_LINK_DEAD)
@@ -465,6 +484,7 @@ void wi_links_drain(wi_links *links)
     stop_listening(links);
     for (wi_link *link = links->first; link != NULL; link = link->next)
         wi_link_drain(link);
+    wi_links_hurry_start(links);
 }
 
 void wi_links_close(wi_links *links, weir_status status)
@@ -484,6 +504,7 @@ void wi_link_drain(wi_link *link)
         return;
     }
     link->drains = 1;
+    link->at_rest = weir_http_session_exchanges(link->session) == 0 && link->out.len == 0;
     weir_http_session_drain(link->session);
     wi_link_dirty(link);
 }

@@ -87,7 +87,9 @@ weir_status wi_links_dial(wi_links *links, const wi_dial *dial, wi_link **ret_li
 /* ---- Ends ---- */
 
 /* No new ones: those accepted and dialled end when what is under way on them does; `gone` follows.
- * Servers say GOAWAY twice, a second apart (RFC 9113 6.8). */
+ * Servers say GOAWAY twice (RFC 9113 6.8): the last when the peer has answered the PING behind the
+ * first, or a second later; those at rest after 250 ms, and they are waited for as long to close.
+ */
 void wi_links_drain(wi_links *links);
 /* Cuts all off soon, with `status`, and takes no new ones; `gone` follows. */
 void wi_links_close(wi_links *links, weir_status status);

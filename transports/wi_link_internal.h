@@ -55,6 +55,7 @@ struct wi_link {
     bool told_end;   /* the session knows that */
     bool hup;        /* its end was seen to come */
     bool unwatched;  /* the poll after its end is over */
+    bool at_rest;    /* it was, when the drain began, and nothing came since */
     uint8_t drains;  /* 1: said; then counted up by sweeps, to say it again */
 };
 
@@ -68,6 +69,7 @@ struct wi_links {
     wi_link *first, *dirty, *dead;
     weir_task flush;
     weir_timer sweep;
+    weir_timer hurry; /* while they drain */
     weir_bytes scratch_out;
     char *scratch;
     uint32_t count, accepted;
@@ -98,5 +100,7 @@ void wi_link_shake(wi_link *link);
 
 /* ---- wi_link_sweep.c ---- */
 void wi_links_sweep_start(wi_links *links);
+/* They drain: those at rest are not waited for as long as others. */
+void wi_links_hurry_start(wi_links *links);
 
 #endif

@@ -221,6 +221,7 @@ void wi_link_send(wi_link *link)
     int portions = 0;
     if (link->phase != WI_LINK_UP) /* reading, just before, may have ended it */
         return;
+    link->at_rest = link->at_rest && weir_http_session_exchanges(link->session) == 0;
     if (!link->blocked && send_waiting(link)) {
         while (portions < WI_LINK_WRITES_MAX && send_portion(link))
             portions++;

@@ -80,6 +80,44 @@ static void sweep(weir_timer *timer, void *user)
         weir_timer_start(links->loop, timer, interval_of(&links->config), sweep, links);
 }
 
+/* ---- The end of those at rest ---- */
+
+enum { HURRY_MS = 250 };
+
+/* A peer that has not answered the PING by now gets the last word, and then as long again to close:
+ * of what it may still send, nothing is taken in. */
+static void hurry_one(wi_link *link, uint64_t now)
+{
+    if (!link->at_rest)
+        return;
+    if (link->phase == WI_LINK_LINGER && is_late(link->since_ns, now, HURRY_MS)) {
+        wi_link_kill(link, WEIR_OK, "");
+    } else if (link->phase == WI_LINK_UP) {
+        link->drains = 3;
+        weir_http_session_drain(link->session);
+        wi_link_dirty(link);
+    }
+}
+
+static void hurry(weir_timer *timer, void *user)
+{
+    wi_links *links = user;
+    uint64_t now = weir_loop_now(links->loop);
+    bool any = false;
+    for (wi_link *link = links->first, *next; link != NULL; link = next) {
+        next = link->next;
+        any = any || link->at_rest;
+        hurry_one(link, now);
+    }
+    if (any)
+        weir_timer_start(links->loop, timer, HURRY_MS * WEIR_MS, hurry, links);
+}
+
+void wi_links_hurry_start(wi_links *links)
+{
+    weir_timer_start(links->loop, &links->hurry, HURRY_MS * WEIR_MS, hurry, links);
+}
+
 void wi_links_sweep_start(wi_links *links)
 {
     if (!weir_timer_is_armed(&links->sweep))

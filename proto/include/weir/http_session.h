@@ -146,8 +146,9 @@ WEIR_API bool weir_http_session_wants_output(const weir_http_session *session);
  * are whole are answered all the same, and a response without a length is complete; then the
  * session is over. In HTTP/2 it is WEIR_ECLOSED. */
 WEIR_API void weir_http_session_eof(weir_http_session *session, weir_status status);
-/* No new exchanges: GOAWAY (server: after a notice first, RFC 9113 6.8; call again to say the last
- * word), or "Connection: close". Those under way go on. */
+/* No new exchanges: GOAWAY (server: after a notice first, RFC 9113 6.8, and a PING, whose answer
+ * has the last word said; or call again to say it), or "Connection: close". Those under way go on.
+ */
 WEIR_API void weir_http_session_drain(weir_http_session *session);
 /* True when nothing is under way and nothing can follow: close it. */
 WEIR_API bool weir_http_session_is_over(const weir_http_session *session);
