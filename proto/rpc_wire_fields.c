@@ -95,6 +95,18 @@ static weir_status send_bin(wi_rpc_fields *fields, weir_http1_span name, weir_ht
     return WEIR_OK;
 }
 
+bool weir_rpc_wire_may_be_named(weir_http1_span name)
+{
+    char lower[64]; /* no name of the protocols is so long; by their beginnings, longer ones are */
+    if (!wi_rpc_name_ok(name))
+        return false;
+    if (name.len > sizeof lower)
+        name.len = sizeof lower;
+    copy_lower(lower, name);
+    wi_rpc_name whose = wi_rpc_name_of((weir_http1_span){ lower, name.len });
+    return whose == WI_RPC_METADATA || whose == WI_RPC_METADATA_BIN;
+}
+
 static weir_status send_one(wi_rpc_fields *fields, weir_http1_span name, weir_http1_span value,
                             weir_http1_span prefix)
 {

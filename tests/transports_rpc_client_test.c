@@ -1126,6 +1126,80 @@ static void second_over(weir_rpc_call *call, weir_rpc_code code, void *user)
     note("second-over");
 }
 
+static void sent(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+    const Streams__V1__ProcessRequest *request = (const Streams__V1__ProcessRequest *)message;
+    (void)call;
+    note(user);
+    note(request->text);
+}
+
+/* Whatever it comes before: it is sent when all have let the call in. */
+static void interceptors_are_shown_the_one_request(void **state)
+{
+    static char huge[5 << 20]; /* larger than what may come */
+    weir_status says = WEIR_EAGAIN;
+    weir_rpc_interceptor first = { "first", first_begin, NULL, sent, NULL, "1st" };
+    weir_rpc_interceptor second = { "second", second_begin, NULL, NULL, NULL, &says };
+    weir_rpc_interceptor third = { "third", NULL, NULL, sent, NULL, "3rd" };
+    const weir_rpc_interceptor *all[] = { &first, &second, &third };
+    rig r = { .config.message_bytes_max = 8 << 20 };
+    caller c;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    for (int json = 0; json < 2; json++) {
+        weir_rpc_channel *channel = channel_of(
+            &r, (weir_rpc_channel_config){ .interceptors = all,
+                                           .interceptor_count = 3,
+                                           .codec = json ? WEIR_RPC_JSON : WEIR_RPC_PROTO });
+        journal[0] = '\0';
+        says = WEIR_EAGAIN;
+        ask(&c, &r, channel, "hello", 0, NULL);
+        turns(&r, 20);
+        assert_string_equal(journal, "first second ");
+        weir_rpc_resume(asked_call);
+        expect(&c, WEIR_RPC_OK);
+        assert_string_equal(journal, "first second 1st hello 3rd hello ");
+        journal[0] = '\0';
+        says = WEIR_EDENIED;
+        ask(&c, &r, channel, "hello", 0, NULL);
+        expect(&c, WEIR_RPC_PERMISSION_DENIED);
+        assert_string_equal(journal, "first second ");
+        weir_rpc_channel_free(channel);
+    }
+    third.sent = first.sent = second_received; /* which looks at nothing */
+    says = WEIR_OK;
+    journal[0] = '\0';
+    weir_rpc_channel *channel = channel_of(
+        &r, (weir_rpc_channel_config){
+                .interceptors = all, .interceptor_count = 3, .message_bytes_max = 8 << 20 });
+    memset(huge, 'x', sizeof huge - 1);
+    ask(&c, &r, channel, huge, 0, NULL);
+    expect(&c, WEIR_RPC_OK);
+    assert_string_equal(journal, "first second received received ");
+    stop(&r, channel);
+}
+
+static void what_is_null_is_refused(void **state)
+{
+    rig r = { 0 };
+    weir_rpc_channel *channel = NULL;
+    weir_rpc_call *call = NULL;
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    assert_int_equal(weir_rpc_channel_new(r.loop, NULL, &channel, NULL), WEIR_EINVAL);
+    channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    assert_int_equal(weir_rpc_start(channel, NULL, NULL, NULL, NULL, &call), WEIR_EINVAL);
+    assert_int_equal(weir_rpc_ask(channel, NULL, NULL, NULL, NULL, NULL, &call), WEIR_EINVAL);
+    assert_int_equal(
+        weir_rpc_ask(channel, &streams_methods[PROCESS], NULL, NULL, NULL, NULL, &call),
+        WEIR_EINVAL);
+    weir_rpc_channel_free(NULL);
+    stop(&r, channel);
+}
+
 static void interceptors_may_add_wait_and_refuse(void **state)
 {
     weir_status says = WEIR_OK;
@@ -1360,6 +1434,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_one_call_brings_goes_into_another),
         cmocka_unit_test(a_channel_is_freed_with_calls_running),
         cmocka_unit_test(interceptors_may_add_wait_and_refuse),
+        cmocka_unit_test(interceptors_are_shown_the_one_request),
+        cmocka_unit_test(what_is_null_is_refused),
         cmocka_unit_test(wrong_configurations_are_refused),
         cmocka_unit_test(wrong_metadata_are_refused_at_the_start),
         cmocka_unit_test(every_allocation_may_fail),

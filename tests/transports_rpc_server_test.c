@@ -2,6 +2,8 @@
  * deadlines, cancels, limits, interceptors, items, drain. */
 #include "rpc_rig.h"
 
+#include <weir/rpc_health.h>
+#include <weir/rpc_reflection.h>
 #include <weir/stages.h>
 
 /* ---- Handlers ---- */
@@ -1478,11 +1480,38 @@ static void reply_without_a_json_form(weir_rpc_call *call, const ProtobufCMessag
 static void reply_with_the_protocols_metadata(weir_rpc_call *call, const ProtobufCMessage *message,
                                               void *user)
 {
+    static const char *const reserved[] = {
+        "grpc-status",
+        "Grpc-Message",
+        "grpc-anything",
+        "GRPC-x-bin",
+        "content-type",
+        "Connect-Other",
+        "te",
+        "trailer-x",
+        ":status",
+        "host",
+        "connection",
+        "x y",
+        "",
+        "x-grpc-web",
+        "x-user-agent",
+        "grpc-anything-that-is-longer-than-any-name-of-the-protocols-could-ever-be-written"
+    };
+    static const char *const ours[] = { "grpc-trace-bin", "grpc-retry-pushback-ms",
+                                        "user-agent",     "grpcx",
+                                        "X-Any-Case",     "traceparent" };
     const Streams__V1__ProcessResponse response = STREAMS__V1__PROCESS_RESPONSE__INIT;
     (void)message;
     (void)user;
-    assert_int_equal(weir_rpc_add_metadata(call, "grpc-status", "0", 1), WEIR_OK);
-    (void)weir_rpc_reply(call, &response.base);
+    for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
+        if (weir_rpc_add_metadata(call, reserved[i], "0", 1) != WEIR_EINVAL ||
+            weir_rpc_add_trailer(call, reserved[i], "0", 1) != WEIR_EINVAL)
+            fail_msg("%s is taken", reserved[i]);
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (weir_rpc_add_metadata(call, ours[i], "0", 1) != WEIR_OK)
+            fail_msg("%s is refused", ours[i]);
+    assert_int_equal(weir_rpc_reply(call, &response.base), WEIR_OK);
 }
 
 static void a_response_that_cannot_be_sent_ends_its_call(void **state)
@@ -1497,15 +1526,37 @@ static void a_response_that_cannot_be_sent_ends_its_call(void **state)
     expect_code(k, WEIR_RPC_INTERNAL);
     call_free(k);
     rig_stop(&r);
-    r = (rig){ 0 };
+}
+
+static void metadata_of_the_protocols_own_names_is_refused_at_once(void **state)
+{
+    rig r = { 0 };
+    (void)state;
     serve_all(&r);
     r.handlers[PROCESS].message = reply_with_the_protocols_metadata;
     rig_start(&r);
-    c = client_new(&r, WEIR_HTTP_2);
-    k = ask_process(c, "x", 0, NULL);
-    expect_code(k, WEIR_RPC_INTERNAL);
+    rcall *k = ask_process(client_new(&r, WEIR_HTTP_2), "x", 0, NULL);
+    expect_code(k, WEIR_RPC_OK);
     call_free(k);
     rig_stop(&r);
+}
+
+static void what_is_null_is_refused_or_does_nothing(void **state)
+{
+    const weir_rpc_service *none[] = { weir_rpc_health_service(NULL) };
+    weir_pipeline *p = weir_pipeline_new(NULL);
+    (void)state;
+    assert_null(none[0]);
+    assert_null(weir_rpc_reflection_service(NULL, WEIR_RPC_REFLECTION_V1ALPHA));
+    assert_null(weir_rpc_reflection_new(NULL, none, 1));
+    assert_int_equal(weir_rpc_health_set(NULL, "", WEIR_RPC_HEALTH_SERVING), WEIR_EINVAL);
+    weir_rpc_health_free(NULL);
+    weir_rpc_reflection_free(NULL);
+    weir_rpc_cancel(NULL);
+    assert_null(weir_rpc_message_of(NULL));
+    weir_add(p, weir_rpc_server(&(weir_rpc_server_config){ .services = none, .service_count = 1 }));
+    assert_int_equal(weir_pipeline_check(p), WEIR_EINVAL);
+    weir_pipeline_free(p);
 }
 
 static void refuse_with_metadata(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
@@ -1826,6 +1877,8 @@ int main(void)
         cmocka_unit_test(a_call_may_be_finished_while_the_caller_still_sends),
         cmocka_unit_test(a_unary_call_without_a_response_is_internal),
         cmocka_unit_test(a_response_that_cannot_be_sent_ends_its_call),
+        cmocka_unit_test(metadata_of_the_protocols_own_names_is_refused_at_once),
+        cmocka_unit_test(what_is_null_is_refused_or_does_nothing),
         cmocka_unit_test(errors_have_details_and_trailers),
         cmocka_unit_test(a_calls_memory_waits_for_what_is_below_its_context),
         cmocka_unit_test(an_interceptor_may_finish_the_call),

@@ -209,7 +209,7 @@ void wi_rpc_call_fail(weir_rpc_call *call, weir_rpc_code code, const char *text)
 
 void weir_rpc_cancel(weir_rpc_call *call)
 {
-    if (call->is_over || call->cancelled)
+    if (call == NULL || call->is_over || call->cancelled)
         return;
     call->cancelled = true;
     weir_context_cancel(&call->context, WEIR_ECANCELED);

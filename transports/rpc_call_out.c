@@ -65,12 +65,19 @@ weir_status wi_rpc_fields_add(weir_rpc_call *call, wi_rpc_fields *fields, const 
     return WEIR_OK;
 }
 
+static bool is_ours(const char *name)
+{
+    return !weir_rpc_wire_may_be_named((weir_http1_span){ name, strlen(name) });
+}
+
 weir_status weir_rpc_add_metadata(weir_rpc_call *call, const char *name, const void *value,
                                   size_t n)
 {
     bool ended = call->out_ended && !call->core->side->is_client;
     if (call->head_sent || ended || call->is_over)
         return WEIR_EEXIST;
+    if (is_ours(name))
+        return WEIR_EINVAL;
     return wi_rpc_fields_add(call, &call->out_metadata, name, value, n);
 }
 
@@ -80,6 +87,8 @@ weir_status weir_rpc_add_trailer(weir_rpc_call *call, const char *name, const vo
         return WEIR_EINVAL;
     if (call->out_ended || call->is_over)
         return WEIR_EEXIST;
+    if (is_ours(name))
+        return WEIR_EINVAL;
     return wi_rpc_fields_add(call, &call->out_trailers, name, value, n);
 }
 
@@ -193,6 +202,44 @@ static bool is_closed(const weir_rpc_call *call)
     return call->is_over || call->out_ended || call->cancelled;
 }
 
+static bool is_early(const weir_rpc_call *call)
+{
+    return call->core->interceptor_count > 0 && call->core->side->is_client && !call->head_sent;
+}
+
+/* Copies `message` for interceptors that are to begin first, if one of them looks. */
+static weir_status keep_early(weir_rpc_call *call, const ProtobufCMessage *message)
+{
+    static const weir_protobuf_limits none = { .bytes_max = UINT32_MAX };
+    const wi_rpc_core *core = call->core;
+    bool any = false;
+    for (size_t i = 0; i < core->interceptor_count; i++)
+        any = any || core->interceptors[i]->sent != NULL;
+    if (!any)
+        return WEIR_OK;
+    size_t n = weir_protobuf_size(message);
+    wi_rpc_early *early = weir_arena_take(&call->arena, sizeof *early);
+    char *packed = weir_arena_take(&call->arena, n);
+    if (early == NULL || packed == NULL)
+        return WEIR_ENOMEM;
+    weir_status status = weir_protobuf_pack(message, packed, n, &n);
+    if (status == WEIR_OK)
+        status = weir_protobuf_unpack(message->descriptor, packed, n, &none, &call->arena,
+                                      &early->message, NULL);
+    if (status != WEIR_OK)
+        return status;
+    early->next = NULL;
+    *(call->early == NULL ? &call->early : &call->early_last->next) = early;
+    call->early_last = early;
+    return WEIR_OK;
+}
+
+void wi_rpc_call_tell_early(weir_rpc_call *call)
+{
+    for (; call->early != NULL; call->early = call->early->next)
+        tell_sent(call, call->early->message);
+}
+
 /* Whatever room there is, in a call that is not closed. */
 static weir_status put_now(weir_rpc_call *call, const ProtobufCMessage *message, const void *packed,
                            size_t n)
@@ -208,15 +255,19 @@ static weir_status put_now(weir_rpc_call *call, const ProtobufCMessage *message,
                                                      ENVELOPE + call->sent_bytes + GUESS_MORE);
     if (out == NULL)
         return WEIR_ENOMEM;
-    bool is_told = kept || out->len > 0; /* of what is queued the exchange knows */
+    size_t mark = out->len;
+    bool is_told = kept || mark > 0; /* of what is queued the exchange knows */
     status = put_body(call, out, message, packed, n);
+    bool early = is_early(call) && message != NULL;
+    if (status == WEIR_OK && early && (status = keep_early(call, message)) != WEIR_OK)
+        out->len = mark;
     if (status != WEIR_OK)
         return status;
     call->sent_one = true;
     if (!is_told)
         weir_http_exchange_written(call->exchange);
     call->core->side->dirty(call);
-    if (message != NULL)
+    if (message != NULL && !early)
         tell_sent(call, message);
     return WEIR_OK;
 }
@@ -368,6 +419,8 @@ weir_status wi_rpc_call_finish(weir_rpc_call *call, const weir_rpc_error *error)
 
 weir_status weir_rpc_finish_with(weir_rpc_call *call, const weir_rpc_error *error)
 {
+    static const weir_rpc_error well;
+    error = error != NULL ? error : &well;
     return call->core->side->is_client ? WEIR_EINVAL : wi_rpc_call_finish(call, error);
 }
 

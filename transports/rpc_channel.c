@@ -167,8 +167,10 @@ weir_status weir_rpc_channel_new(weir_loop *loop, const weir_rpc_channel_config 
                                  weir_rpc_channel **ret_channel, const char **ret_why)
 {
     const char *why = "no memory";
-    weir_status status = wi_rpc_channel_check(config, &why);
+    static const weir_rpc_channel_config none;
     weir_rpc_channel *channel = NULL;
+    config = config != NULL ? config : &none; /* which has no target */
+    weir_status status = wi_rpc_channel_check(config, &why);
     if (status == WEIR_OK) {
         channel = weir_memory_new(weir_loop_env(loop), sizeof *channel);
         status = channel != NULL ? WEIR_OK : WEIR_ENOMEM;

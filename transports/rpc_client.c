@@ -64,6 +64,7 @@ static void admitted(weir_rpc_call *call)
 {
     wi_rpc_try_of(call)->admitted = true;
     call->head_sent = true;
+    wi_rpc_call_tell_early(call);
     if (call->wire.is_stream || call->out_ended)
         wi_rpc_client_place(call);
 }
@@ -287,6 +288,8 @@ static weir_status begin(weir_rpc_channel *channel, const weir_rpc_method *metho
                          void *user, weir_rpc_call **ret_call)
 {
     static const weir_rpc_options none;
+    if (method == NULL)
+        return WEIR_EINVAL;
     if (channel->freed)
         return WEIR_ECLOSED;
     if (channel->core.live >= channel->config.calls_max)
@@ -335,7 +338,7 @@ weir_status weir_rpc_ask(weir_rpc_channel *channel, const weir_rpc_method *metho
                          const weir_rpc_handler *handler, void *user, weir_rpc_call **ret_call)
 {
     weir_rpc_call *call = NULL;
-    if (method->kind != WEIR_RPC_UNARY && method->kind != WEIR_RPC_SERVER_STREAM)
+    if (method != NULL && method->kind != WEIR_RPC_UNARY && method->kind != WEIR_RPC_SERVER_STREAM)
         return WEIR_EINVAL;
     weir_status status = begin(channel, method, options, handler, user, &call);
     if (status != WEIR_OK)

@@ -121,6 +121,8 @@ static const weir_async_type call_type = {
 
 weir_stage_spec *weir_rpc_call_stage(const weir_rpc_call_config *config)
 {
+    static const weir_rpc_call_config none;
+    config = config != NULL ? config : &none;
     weir_async_options options = { .in_flight = config->in_flight,
                                    .unordered = config->unordered,
                                    .timeout_ms = timeout_of(config) };

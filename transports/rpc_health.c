@@ -97,7 +97,7 @@ weir_status weir_rpc_health_set(weir_rpc_health *health, const char *service,
 {
     bool found;
     weir_status added = WEIR_OK;
-    if (service == NULL ||
+    if (health == NULL || service == NULL ||
         strnlen(service, WEIR_RPC_HEALTH_NAME_MAX + 1) > WEIR_RPC_HEALTH_NAME_MAX ||
         (unsigned)status > WEIR_RPC_HEALTH_NOT_SERVING)
         return WEIR_EINVAL;
@@ -308,7 +308,7 @@ void weir_rpc_health_free(weir_rpc_health *health)
 
 const weir_rpc_service *weir_rpc_health_service(const weir_rpc_health *health)
 {
-    return &health->service;
+    return health != NULL ? &health->service : NULL;
 }
 
 #endif

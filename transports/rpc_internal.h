@@ -91,6 +91,12 @@ typedef struct wi_rpc_fields {
     size_t n, cap, bytes;
 } wi_rpc_fields;
 
+/* Client: a message that was sent before all interceptors had let the call in; in its arena. */
+typedef struct wi_rpc_early {
+    struct wi_rpc_early *next;
+    ProtobufCMessage *message;
+} wi_rpc_early;
+
 /* Who is told in the handler's place, when stages or items stand there. */
 typedef struct wi_rpc_receiver {
     /* Where the next message is to be unpacked; NULL for want of memory. Optional: the call's. */
@@ -151,6 +157,7 @@ struct weir_rpc_call {
 
     weir_http1_span origin;          /* of the page that asks, if it may; borrowed */
     const ProtobufCMessage *request; /* the one */
+    wi_rpc_early *early, *early_last;
     size_t request_bytes;
     const wi_rpc_receiver *receiver, *sender;
     void *receiver_user, *sender_user;
@@ -231,6 +238,8 @@ void wi_rpc_call_room(weir_rpc_call *call);
 void wi_rpc_call_late_room(weir_rpc_call *call);
 /* Tells `room` for the first time, once the handler may send. */
 void wi_rpc_call_first_room(weir_rpc_call *call);
+/* Client: the interceptors have let it in, and are shown what was sent before. */
+void wi_rpc_call_tell_early(weir_rpc_call *call);
 /* Packs and sends `message`; or, if that is NULL, sends `n` bytes that are packed as wi_rpc_pack
  * does it. */
 weir_status wi_rpc_call_put(weir_rpc_call *call, const ProtobufCMessage *message,

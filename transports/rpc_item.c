@@ -111,7 +111,7 @@ static request *request_of(const weir_item *item)
 
 const weir_rpc_message *weir_rpc_message_of(const weir_item *item)
 {
-    const weir_item *root = weir_item_root(item);
+    const weir_item *root = item != NULL ? weir_item_root(item) : NULL;
     if (root == NULL || (root->type != &request_type && root->type != &wi_rpc_message_type))
         return NULL;
     return weir_item_body(root);

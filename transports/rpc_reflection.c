@@ -305,6 +305,9 @@ static weir_status make(weir_rpc_reflection *reflection, const weir_rpc_service 
 weir_rpc_reflection *weir_rpc_reflection_new(const weir_env *env,
                                              const weir_rpc_service *const *services, size_t count)
 {
+    for (size_t i = 0; i < count; i++)
+        if (services == NULL || services[i] == NULL || services[i]->type == NULL)
+            return NULL;
     weir_rpc_reflection *reflection = weir_memory_new(env, sizeof *reflection);
     if (reflection == NULL)
         return NULL;
@@ -330,7 +333,7 @@ void weir_rpc_reflection_free(weir_rpc_reflection *reflection)
 const weir_rpc_service *weir_rpc_reflection_service(const weir_rpc_reflection *reflection,
                                                     weir_rpc_reflection_version version)
 {
-    return &reflection->services[version];
+    return reflection != NULL ? &reflection->services[version] : NULL;
 }
 
 #endif

@@ -107,6 +107,9 @@ typedef struct weir_rpc_wire_request {
     size_t metadata_count;
 } weir_rpc_wire_request;
 
+/* Whether metadata may be called so, in any case: a token that is not the protocols' own. */
+WEIR_API bool weir_rpc_wire_may_be_named(weir_http1_span name);
+
 /* Frees what the wire holds. Fine on one that is all zero. */
 WEIR_API void weir_rpc_wire_done(weir_rpc_wire *wire);
 

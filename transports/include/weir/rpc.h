@@ -22,7 +22,9 @@
  * going out, whatever the other side does.
  *
  * Threads: a call belongs to one loop; everything here is for that loop, and its callbacks run
- * there, never beneath one another. For work elsewhere make an item of it (weir_rpc_item). */
+ * there, never beneath one another. For work elsewhere make an item of it (weir_rpc_item).
+ *
+ * No call and no name may be NULL, unless it says so; a message that is NULL is WEIR_EINVAL. */
 #ifndef WEIR_RPC_H
 #define WEIR_RPC_H
 
@@ -109,8 +111,8 @@ WEIR_API void weir_rpc_request(weir_rpc_call *call, uint64_t n);
 
 /* Metadata of ours, before the first message: server: of the response; client: only from within an
  * interceptor (see weir_rpc_options for those of a call). Copies. WEIR_EINVAL: a name that is no
- * token, or a value that is no text; WEIR_EEXIST: too late; WEIR_ELIMIT; WEIR_ENOMEM. One that is
- * the protocol's own (weir/rpc_wire.h) shows when it is sent: the call is INTERNAL. */
+ * token, or the protocol's own (weir/rpc_wire.h), or a value that is no text; WEIR_EEXIST: too
+ * late; WEIR_ELIMIT; WEIR_ENOMEM. */
 WEIR_API weir_status weir_rpc_add_metadata(weir_rpc_call *call, const char *name, const void *value,
                                            size_t n) WEIR_MUST_USE;
 /* Server: sends the metadata at the end of the turn, rather than with the first message; what was
@@ -139,6 +141,7 @@ WEIR_API weir_status weir_rpc_send_end(weir_rpc_call *call) WEIR_MUST_USE;
  * WEIR_ENOMEM: the call was reset. One that owes a response and is finished with OK and without it
  * is answered INTERNAL. `over` follows, not beneath this. */
 WEIR_API weir_status weir_rpc_finish(weir_rpc_call *call, weir_rpc_code code, const char *text);
+/* NULL: OK. */
 WEIR_API weir_status weir_rpc_finish_with(weir_rpc_call *call, const weir_rpc_error *error);
 /* Server: sends the one response, which it borrows, and finishes with OK, whatever room there is.
  * WEIR_EEXIST, WEIR_ECLOSED: as weir_rpc_finish. One that cannot be sent (no JSON form, metadata
@@ -147,7 +150,7 @@ WEIR_API weir_status weir_rpc_finish_with(weir_rpc_call *call, const weir_rpc_er
  * more. */
 WEIR_API weir_status weir_rpc_reply(weir_rpc_call *call, const ProtobufCMessage *message);
 /* Gives the call up: client: cancels it there, server: as finish with CANCELLED. Idempotent. `over`
- * follows, not beneath this. */
+ * follows, not beneath this. NULL is fine. */
 WEIR_API void weir_rpc_cancel(weir_rpc_call *call);
 
 /* Keeps the memory of the call beyond `over`; in pairs, on the call's loop. */
@@ -206,8 +209,9 @@ typedef struct weir_rpc_interceptor {
      * status refuses the call with its code. */
     weir_status (*begin)(weir_rpc_call *call, void *user);
     /* A message that came, before the handler is told; one that was sent, beneath weir_rpc_send:
-     * look only. Packed ones, from items of another loop, are not shown; nor, on the client, those
-     * sent before it was let in, as the request of weir_rpc_ask always is. */
+     * look only. On the client those that were sent before it was let in, as the request of
+     * weir_rpc_ask is, are shown, as copies, when all have let it in. Packed ones, from items of
+     * another loop, are not shown. */
     void (*received)(weir_rpc_call *call, const ProtobufCMessage *message, void *user);
     void (*sent)(weir_rpc_call *call, const ProtobufCMessage *message, void *user);
     void (*over)(weir_rpc_call *call, weir_rpc_code code, void *user);

@@ -88,9 +88,9 @@ typedef struct weir_rpc_channel_config {
     bool tls_insecure; /* do not verify; for tests only */
 } weir_rpc_channel_config;
 
-/* Gives a channel on `loop`, not yet connected; config is copied. WEIR_EINVAL: a bad target or a
- * combination that is none; WEIR_EUNSUPPORTED: this build has no nghttp2, or no TLS; WEIR_ENOMEM.
- * Loop thread. */
+/* Gives a channel on `loop`, not yet connected; config is copied. WEIR_EINVAL: a bad target (or
+ * none: config NULL), or a combination that is none; WEIR_EUNSUPPORTED: this build has no nghttp2,
+ * or no TLS; WEIR_ENOMEM. Loop thread. */
 WEIR_API weir_status weir_rpc_channel_new(weir_loop *loop, const weir_rpc_channel_config *config,
                                           weir_rpc_channel **ret_channel,
                                           const char **ret_why) WEIR_MUST_USE;
@@ -114,7 +114,7 @@ typedef struct weir_rpc_options {
  * a new one, unless it is among the metadata. `handler` is copied; its `over` always follows, never
  * beneath this call. Send with weir_rpc_send, weir_rpc_send_end. options NULL: all defaults.
  * WEIR_ENOMEM; WEIR_ELIMIT: calls_max; WEIR_EINVAL: metadata that may not be sent; WEIR_ECLOSED:
- * the channel is being freed. */
+ * the channel is being freed. method NULL: WEIR_EINVAL; handler NULL: nobody is told. */
 WEIR_API weir_status weir_rpc_start(weir_rpc_channel *channel, const weir_rpc_method *method,
                                     const weir_rpc_options *options,
                                     const weir_rpc_handler *handler, void *user,

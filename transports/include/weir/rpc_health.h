@@ -43,12 +43,13 @@ WEIR_API weir_rpc_health *weir_rpc_health_new(const weir_env *env);
 WEIR_API void weir_rpc_health_free(weir_rpc_health *health);
 
 /* Says how `service` is: "orders.v1.Orders", or "" for the whole server. Copies the name, which is
- * known from here on. Any thread. WEIR_EINVAL: another status, or a name that is too long;
+ * known from here on. Any thread. WEIR_EINVAL: another status, a name that is too long, or NULL;
  * WEIR_ELIMIT: too many; WEIR_ENOMEM: a new one could not be kept. */
 WEIR_API weir_status weir_rpc_health_set(weir_rpc_health *health, const char *service,
                                          weir_rpc_health_status status);
 
-/* The service, for weir_rpc_server_config. Borrowed from `health`. */
+/* The service, for weir_rpc_server_config. Borrowed from `health`. Of NULL: NULL, which the
+ * server's check refuses, so that weir_rpc_health_new need not be looked at. */
 WEIR_API const weir_rpc_service *weir_rpc_health_service(const weir_rpc_health *health);
 
 #ifdef __cplusplus

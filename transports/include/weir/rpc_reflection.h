@@ -35,15 +35,16 @@ typedef enum weir_rpc_reflection_version {
 enum { WEIR_RPC_REFLECTION_FILES_MAX = 4096 };
 
 /* Gives the reflection of `services`, of which it borrows the types; one without a file is listed
- * and no more. Do not name those of weir_rpc_reflection_service. NULL: no memory, too many files, a
- * file that is malformed, or a build without nghttp2, zlib or protoc. env is borrowed; NULL: the
- * defaults. Any thread; it may be served by several servers. */
+ * and no more. Do not name those of weir_rpc_reflection_service. NULL: no memory, a service that is
+ * NULL, too many files, one that is malformed, or a build without nghttp2, zlib or protoc. env is
+ * borrowed; NULL: the defaults. Any thread; it may be served by several servers. */
 WEIR_API weir_rpc_reflection *
 weir_rpc_reflection_new(const weir_env *env, const weir_rpc_service *const *services, size_t count);
 /* Takes it. The pipelines that serve it must have been freed. NULL is fine. */
 WEIR_API void weir_rpc_reflection_free(weir_rpc_reflection *reflection);
 
-/* One of its two services, for weir_rpc_server_config. Borrowed from `reflection`. */
+/* One of its two services, for weir_rpc_server_config. Borrowed from `reflection`. Of NULL: NULL,
+ * which the server's check refuses. */
 WEIR_API const weir_rpc_service *weir_rpc_reflection_service(const weir_rpc_reflection *reflection,
                                                              weir_rpc_reflection_version version);
 
