@@ -67,6 +67,12 @@ static inline void *wi_pbj_member(const ProtobufCMessage *message,
     return (char *)(uintptr_t)message + field->offset;
 }
 
+/* The json_name of the .proto's own; NULL: none. */
+static inline const char *wi_pbj_json_name(const ProtobufCFieldDescriptor *field)
+{
+    return field->reserved_flags == WEIR_PROTOBUF_JSON_NAMED ? field->reserved2 : NULL;
+}
+
 /* Where a field's count, its has_ or its oneof's case stands. */
 static inline void *wi_pbj_quantifier(const ProtobufCMessage *message,
                                       const ProtobufCFieldDescriptor *field)
@@ -153,6 +159,9 @@ void wi_pbj_open(wi_pbj_sink *sink, char bracket);
 void wi_pbj_close(wi_pbj_sink *sink, char bracket);
 /* A field's name as a key, with its colon. */
 void wi_pbj_put_name(wi_pbj_sink *sink, const char *name, bool as_it_is);
+/* That, or its json_name. */
+void wi_pbj_put_field_name(wi_pbj_sink *sink, const ProtobufCFieldDescriptor *field,
+                           bool proto_names);
 void wi_pbj_put_string(wi_pbj_sink *sink, const char *text, size_t n);
 /* One element of a field that is no message. */
 void wi_pbj_put_scalar(wi_pbj_sink *sink, const ProtobufCFieldDescriptor *field, const void *slot,

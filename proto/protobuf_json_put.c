@@ -339,6 +339,19 @@ void wi_pbj_put_key(wi_pbj_sink *sink, const ProtobufCFieldDescriptor *field, co
     sink->comma = false;
 }
 
+void wi_pbj_put_field_name(wi_pbj_sink *sink, const ProtobufCFieldDescriptor *field,
+                           bool proto_names)
+{
+    const char *own = proto_names ? NULL : wi_pbj_json_name(field);
+    if (own == NULL) {
+        wi_pbj_put_name(sink, field->name, proto_names);
+        return;
+    }
+    put_c_string(sink, own);
+    wi_pbj_put(sink, ":", 1);
+    sink->comma = false;
+}
+
 /* ---- Well-known types that are one string ---- */
 
 /* A path in lowerCamelCase, if it is the same again in snake_case. */

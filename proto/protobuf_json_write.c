@@ -259,7 +259,7 @@ static void write_repeated(writing *w, frame *f, const ProtobufCFieldDescriptor 
     size_t n = *(size_t *)wi_pbj_quantifier(f->message, field);
     if (n == 0 && !w->options->emit_defaults)
         return;
-    wi_pbj_put_name(&w->sink, field->name, w->options->proto_names);
+    wi_pbj_put_field_name(&w->sink, field, w->options->proto_names);
     if (field->type != PROTOBUF_C_TYPE_MESSAGE) {
         write_elements(w, field, *(char **)wi_pbj_member(f->message, field), n);
         return;
@@ -286,7 +286,7 @@ static void write_fields(writing *w, frame *f)
         if (!is_there(w, f->message, field))
             continue;
         const void *slot = wi_pbj_member(f->message, field);
-        wi_pbj_put_name(&w->sink, field->name, w->options->proto_names);
+        wi_pbj_put_field_name(&w->sink, field, w->options->proto_names);
         if (field->type == PROTOBUF_C_TYPE_MESSAGE)
             write_inner(w, field, *(ProtobufCMessage *const *)slot, f->depth + 1u);
         else

@@ -359,6 +359,52 @@ static void descriptors_have_names_whatever_the_file_is_optimized_for(void **sta
     assert_string_equal(f_2d_odd_name_v1_proto_types.types[0]->fields[0].name, "must");
 }
 
+static void expect_json(const ProtobufCMessage *message, bool proto_names, const char *want)
+{
+    weir_protobuf_json_options options = { .proto_names = proto_names };
+    weir_bytes json = { .bytes_max = SIZE_MAX };
+    assert_int_equal(weir_protobuf_to_json(message, &options, &json, NULL), WEIR_OK);
+    assert_int_equal(weir_bytes_append(&json, "", 1), WEIR_OK);
+    assert_string_equal(json.at, want);
+    weir_bytes_done(&json);
+}
+
+static weir_status read_thing(const char *json, weir_arena *arena,
+                              Weird__PkgName__V2Beta__HTTPThing **ret_thing)
+{
+    const weir_protobuf_json_options options = { .refuse_unknown = true };
+    ProtobufCMessage *message = NULL;
+    weir_status status = weir_protobuf_from_json(&weird__pkg_name__v2_beta__httpthing__descriptor,
+                                                 json, strlen(json), &options, arena, &message,
+                                                 NULL);
+    *ret_thing = (Weird__PkgName__V2Beta__HTTPThing *)message;
+    return status;
+}
+
+static void names_in_json_are_the_protos_own(void **state)
+{
+    static const char own[] = "{\"inner\":{\"class\":{\"Tiefe\":7}},\"veryOld\":\"x\","
+                              "\"it's \\\"odd\\\", \\\\ ?\?/ %s \303\274\":[1,2],\"sameName\":3}";
+    static const char as_in_proto[] = "{\"inner\":{\"class\":{\"depth\":7}},\"old\":\"x\","
+                                      "\"odd_name\":[1,2],\"same_name\":3}";
+    Weird__PkgName__V2Beta__HTTPThing *thing;
+    weir_arena arena;
+    (void)state;
+    weir_arena_init(&arena, NULL, NULL, 0, 0);
+    const char *const texts[] = { own, as_in_proto };
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(read_thing(texts[i], &arena, &thing), WEIR_OK);
+        assert_string_equal(thing->old, "x");
+        assert_int_equal(thing->n_odd_name, 2);
+        assert_int_equal(thing->inner->class_->depth, 7);
+        expect_json(&thing->base, false, own);
+        expect_json(&thing->base, true, as_in_proto);
+    }
+    assert_int_equal(read_thing("{\"oddName\":[1]}", &arena, &thing), WEIR_EPROTO);
+    assert_int_equal(read_thing("{\"old\":\"a\",\"veryOld\":\"b\"}", &arena, &thing), WEIR_EPROTO);
+    weir_arena_done(&arena);
+}
+
 static void the_standard_services_come_with_weir(void **state)
 {
     (void)state;
@@ -387,6 +433,7 @@ int main(void)
         cmocka_unit_test(a_member_that_is_a_keyword_or_taken_has_its_name_everywhere_but_in_c),
         cmocka_unit_test(types_hold_all_messages_but_those_of_maps),
         cmocka_unit_test(descriptors_have_names_whatever_the_file_is_optimized_for),
+        cmocka_unit_test(names_in_json_are_the_protos_own),
         cmocka_unit_test(the_standard_services_come_with_weir),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

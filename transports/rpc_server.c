@@ -64,6 +64,8 @@ static weir_status server_check_ports(const void *config_, uint32_t inputs, uint
 {
     const weir_rpc_server_config *config = config_;
     (void)inputs;
+    if (wi_rpc_services_wrong(config->services, config->service_count) != NULL)
+        return WEIR_OK; /* server_check says so */
     if (outputs == wi_rpc_services_outputs(config->services, config->service_count))
         return WEIR_OK;
     *ret_why = "the outputs that are linked are not those that its handlers name";

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <weir/protobuf_json.h>
 #include <weir/rpc_service.h>
 
 typedef Google__Protobuf__FileDescriptorProto wi_gen_file_proto;
@@ -152,6 +153,8 @@ void wi_gen_source(wi_gen *gen, const wi_gen_file *file);
 char *wi_gen_members(wi_gen_pool *pool, const char *content);
 /* Has protoc-gen-c make its files of the request. */
 bool wi_gen_c(wi_gen *gen);
+/* Has `content`, what protoc-gen-c made of the file, know the names in JSON that are its own. */
+bool wi_gen_json_names(wi_gen *gen, const wi_gen_file *file, const char **content);
 /* Runs `program`, gives it `in`, reads what it says up to its end. */
 bool wi_gen_run(wi_gen *gen, const char *program, const uint8_t *in, size_t in_n,
                 wi_gen_text *ret_out);

@@ -80,6 +80,18 @@ static bool fit_for_c(wi_gen *gen, const wi_gen_file *file, ProtobufCBinaryData 
     return true;
 }
 
+/* Of a file that is wanted, in C. */
+static const wi_gen_file *source_of(const wi_gen *gen, const char *name)
+{
+    for (size_t i = 0; i < gen->file_count; i++) {
+        const wi_gen_file *file = &gen->files[i];
+        if (file->wanted && strcmp(name, wi_gen_print(gen->pool, "%s.pb-c.c", file->stem)) == 0) {
+            return file;
+        }
+    }
+    return NULL;
+}
+
 static bool take_response(wi_gen *gen, const wi_gen_text *text)
 {
     Weir__Plugin__Response *response =
@@ -95,7 +107,12 @@ static bool take_response(wi_gen *gen, const wi_gen_text *text)
         if (file->name == NULL || file->content == NULL || file->insertion_point != NULL) {
             return wi_gen_fail(gen, "%s: a file without name or content", gen->protoc_gen_c);
         }
-        wi_gen_add_output(gen, file->name, wi_gen_members(gen->pool, file->content));
+        const wi_gen_file *from = source_of(gen, file->name);
+        const char *content = file->content;
+        if (from != NULL && !wi_gen_json_names(gen, from, &content)) {
+            return false;
+        }
+        wi_gen_add_output(gen, file->name, wi_gen_members(gen->pool, content));
     }
     return true;
 }

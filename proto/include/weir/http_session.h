@@ -181,8 +181,9 @@ WEIR_API void *weir_http_exchange_user(const weir_http_exchange *exchange);
 WEIR_API weir_status weir_http_exchange_respond(weir_http_exchange *exchange,
                                                 const weir_http_head *head) WEIR_MUST_USE;
 /* Body to be sent is written straight into this buffer: append at its end, then say _written, which
- * may be left out if the buffer was not empty; what stands before is not yours. At least `more` bytes are free behind its end. NULL for want of
- * memory, or if our side has ended. Borrowed until the next call of this library. */
+ * may be left out if the buffer was not empty; what stands before is not yours. At least `more`
+ * bytes are free behind its end. NULL for want of memory, or if our side has ended. Borrowed until
+ * the next call of this library. */
 WEIR_API weir_bytes *weir_http_exchange_body(weir_http_exchange *exchange, size_t more);
 WEIR_API void weir_http_exchange_written(weir_http_exchange *exchange);
 /* send_bytes_max less what is queued; when 0, `room` tells when it is worth while. What the peer's

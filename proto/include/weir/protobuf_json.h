@@ -3,9 +3,10 @@
  *
  * Well-known types have their own forms: Timestamp, Duration, FieldMask, Struct, Value, ListValue,
  * the wrappers, Any; they are told by name and by their fields' numbers and types, whoever has
- * generated them. What descriptors do not say is lost: a json_name of the .proto's own (names are
- * as protoc derives them), whether an enum is closed (numbers it does not name are kept), and
- * extensions (their keys are unknown fields).
+ * generated them. What descriptors do not say is lost: whether an enum is closed (numbers it does
+ * not name are kept), and extensions (their keys are unknown fields). A json_name of the .proto's
+ * own is known where protoc-gen-weir has made the messages (c=on); otherwise names are as protoc
+ * derives them.
  *
  * No I/O and no recursion: about 16 KiB of stack when reading, 8 when writing. Any thread, one at a
  * time per arena and buffer. */
@@ -18,6 +19,10 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* A field's descriptor with these reserved_flags has its json_name, a C string, as reserved2:
+ * protoc-gen-weir's, since protobuf-c says 0 and NULL there. */
+#define WEIR_PROTOBUF_JSON_NAMED 0x77656972u
 
 /* The message types that an Any may hold, found by the full name at the end of its type URL (behind
  * its last slash). The well-known ones need not be among them. */
