@@ -1181,6 +1181,57 @@ static void interceptors_are_shown_the_one_request(void **state)
     stop(&r, channel);
 }
 
+/* Whether a request says that it is compressed. */
+static bool is_packed(bool channel_does, weir_rpc_options options)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof at;
+    char text[4096], target[64];
+    size_t n = 0;
+    rig r = { 0 };
+    caller c;
+    rig_start(&r);
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&at, len), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &len), 0);
+    snprintf(target, sizeof target, "http://127.0.0.1:%u", ntohs(at.sin_port));
+    weir_rpc_channel *channel = channel_of(&r,
+                                           (weir_rpc_channel_config){ .target = target,
+                                                                      .protocol = WEIR_RPC_CONNECT,
+                                                                      .http = WEIR_RPC_HTTP1,
+                                                                      .gzip = channel_does });
+    ask(&c, &r, channel, "x", 0, &options);
+    turns(&r, 20);
+    int fd = accept(listener, NULL, NULL);
+    text[0] = '\0';
+    while (strstr(text, "\r\n\r\n") == NULL) {
+        turns(&r, 1);
+        ssize_t got = recv(fd, text + n, sizeof text - 1 - n, MSG_DONTWAIT);
+        n += got > 0 ? (size_t)got : 0;
+        text[n] = '\0';
+    }
+    weir_rpc_channel_free(channel);
+    expect(&c, WEIR_RPC_CANCELLED);
+    close(fd);
+    close(listener);
+    rig_stop(&r);
+    return strcasestr(text, "\r\ncontent-encoding: gzip\r\n") != NULL;
+}
+
+static void a_call_says_whether_it_is_compressed(void **state)
+{
+    (void)state;
+    weir_rpc_gzip *gzip = weir_rpc_gzip_new(NULL);
+    if (gzip == NULL)
+        skip(); /* a build without zlib */
+    weir_rpc_gzip_free(gzip);
+    assert_false(is_packed(false, (weir_rpc_options){ 0 }));
+    assert_true(is_packed(false, (weir_rpc_options){ .gzip = true }));
+    assert_true(is_packed(true, (weir_rpc_options){ 0 }));
+    assert_false(is_packed(true, (weir_rpc_options){ .no_gzip = true }));
+}
+
 static void what_is_null_is_refused(void **state)
 {
     rig r = { 0 };
@@ -1435,6 +1486,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_channel_is_freed_with_calls_running),
         cmocka_unit_test(interceptors_may_add_wait_and_refuse),
         cmocka_unit_test(interceptors_are_shown_the_one_request),
+        cmocka_unit_test(a_call_says_whether_it_is_compressed),
         cmocka_unit_test(what_is_null_is_refused),
         cmocka_unit_test(wrong_configurations_are_refused),
         cmocka_unit_test(wrong_metadata_are_refused_at_the_start),

@@ -848,6 +848,49 @@ static void a_call_of_http1_that_is_answered_at_once_may_be_half_closed(void **s
     rig_stop(&r);
 }
 
+static void reply_in_the_clear(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+    const Streams__V1__ProcessRequest *request = (const Streams__V1__ProcessRequest *)message;
+    if (request->text[0] == '!')
+        assert_int_equal(weir_rpc_no_gzip(call), WEIR_OK);
+    process(call, message, user);
+    assert_int_equal(weir_rpc_no_gzip(call), WEIR_EEXIST);
+}
+
+static void a_call_may_go_uncompressed(void **state)
+{
+    static const char head[] = "POST /streams.v1.Streams/Process HTTP/1.1\r\nHost: x\r\n"
+                               "Content-Type: application/json\r\nAccept-Encoding: gzip\r\n"
+                               "Connection: close\r\nContent-Length: 211\r\n\r\n";
+    (void)state;
+    weir_rpc_gzip *gzip = weir_rpc_gzip_new(NULL);
+    if (gzip == NULL)
+        skip(); /* a build without zlib */
+    weir_rpc_gzip_free(gzip);
+    for (int plain = 0; plain < 2; plain++) {
+        char text[2048];
+        size_t n = (size_t)snprintf(text, sizeof text, "%s{\"text\":\"%c%0199d\"}", head,
+                                    plain ? '!' : '?', 0);
+        rig r = { .config.gzip_bytes_min = 10 };
+        serve_all(&r);
+        r.handlers[PROCESS].message = reply_in_the_clear;
+        rig_start(&r);
+        client *c = client_new(&r, WEIR_HTTP_1);
+        assert_int_equal(send(c->fd, text, n, 0), n);
+        n = 0;
+        for (ssize_t got = -1; got != 0;) {
+            weir_loop_turn(r.loop);
+            got = recv(c->fd, text + n, sizeof text - 1 - n, MSG_DONTWAIT);
+            n += got > 0 ? (size_t)got : 0;
+        }
+        text[n] = '\0';
+        assert_int_equal(strncmp(text, "HTTP/1.1 200", 12), 0);
+        assert_int_equal(strcasestr(text, "content-encoding: gzip") == NULL, plain);
+        assert_int_equal(strstr(text, "!0000") != NULL, plain);
+        rig_stop(&r);
+    }
+}
+
 static void the_server_cancels_a_call(void **state)
 {
     rig r = { 0 };
@@ -1860,6 +1903,7 @@ int main(void)
         cmocka_unit_test(a_call_that_is_answered_slowly_is_not_cut_for_its_request),
         cmocka_unit_test(a_peer_of_http1_that_goes_away_cancels_its_call),
         cmocka_unit_test(a_call_of_http1_that_is_answered_at_once_may_be_half_closed),
+        cmocka_unit_test(a_call_may_go_uncompressed),
         cmocka_unit_test(the_server_cancels_a_call),
         cmocka_unit_test(interceptors_stand_around_the_handler),
         cmocka_unit_test(requests_are_items_by_demand),

@@ -126,6 +126,16 @@ weir_status weir_rpc_send_metadata(weir_rpc_call *call)
     return status;
 }
 
+weir_status weir_rpc_no_gzip(weir_rpc_call *call)
+{
+    if (call->core->side->is_client)
+        return WEIR_EINVAL;
+    if (call->head_sent || call->sent_one || call->out_ended || call->is_over)
+        return WEIR_EEXIST;
+    call->wire.gzip_out = false;
+    return WEIR_OK;
+}
+
 /* ---- Messages ---- */
 
 weir_status wi_rpc_pack(const wi_rpc_core *core, weir_rpc_codec codec,

@@ -271,6 +271,7 @@ static weir_status prepare(weir_rpc_call *call, const weir_rpc_options *options,
     wi_rpc_try *t = wi_rpc_try_of(call);
     t->wait_for_ready = options->wait_for_ready;
     t->no_retry = options->no_retry;
+    t->gzip = (channel->config.gzip || options->gzip) && !options->no_gzip;
     status = add_metadata(call, options);
     if (status == WEIR_OK)
         status = wi_rpc_client_prepare(call, &channel->targets[0].url);

@@ -53,7 +53,7 @@ static weir_status make_head(weir_rpc_call *call, const wi_http_url *url, bool b
     weir_rpc_wire_options options = {
         .protocol = channel->config.protocol,
         .codec = channel->config.codec,
-        .gzip = channel->config.gzip,
+        .gzip = t->gzip,
         .scheme = { channel->is_tls ? "https" : "http", channel->is_tls ? 5 : 4 },
         .authority = { url->authority, __builtin_strlen(url->authority) },
         .timeout_ns = timeout_of(call),

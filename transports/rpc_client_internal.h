@@ -91,6 +91,7 @@ typedef struct wi_rpc_try {
     uint32_t attempts; /* that were made */
     uint8_t unwatched_turns;
     bool has_head, watching;
+    bool gzip; /* what is sent */
     bool admitted;
     bool wait_for_ready, no_retry, repeated; /* repeated: the one time without a policy */
     bool committed;                          /* its response was handed on */

@@ -67,8 +67,9 @@ typedef struct weir_rpc_wire {
     bool is_stream; /* messages are in envelopes: all but Connect's unary calls */
     bool is_text;   /* gRPC-Web in base64 */
     bool is_get;    /* Connect by GET */
+    bool gzip_out;  /* what is sent is compressed; a server may clear it, before the response */
     /* weir's, from here on */
-    bool gzip_in, gzip_out;
+    bool gzip_in;
     uint8_t type;  /* of content: index into a table */
     uint8_t state; /* of what comes in */
     uint8_t have;  /* bytes of `prefix` */

@@ -119,6 +119,10 @@ WEIR_API weir_status weir_rpc_add_metadata(weir_rpc_call *call, const char *name
  * added so far. Connect's unary calls have theirs with the answer, and nothing is done.
  * WEIR_EEXIST: they are sent; WEIR_ECLOSED; WEIR_ENOMEM. */
 WEIR_API weir_status weir_rpc_send_metadata(weir_rpc_call *call);
+/* Server, before the first message: what the call sends goes as it is, though the caller takes
+ * gzip: what is compressed already, or a secret beside what the caller has chosen. WEIR_EEXIST: too
+ * late; WEIR_EINVAL: a client's call (weir_rpc_options). */
+WEIR_API weir_status weir_rpc_no_gzip(weir_rpc_call *call);
 /* Server, before the end: metadata behind the response. The errors of weir_rpc_add_metadata;
  * WEIR_EINVAL on the client. */
 WEIR_API weir_status weir_rpc_add_trailer(weir_rpc_call *call, const char *name, const void *value,

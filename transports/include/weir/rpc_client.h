@@ -108,6 +108,8 @@ typedef struct weir_rpc_options {
     bool wait_for_ready; /* wait for a connection up to the deadline; default: a channel that failed
                             to connect fails the call at once, with UNAVAILABLE */
     bool no_retry;
+    bool gzip,
+        no_gzip; /* compress what this call sends, or do not; default: as the channel has it */
 } weir_rpc_options;
 
 /* Starts a call; gives it, on the channel's loop. "traceparent" is sent by the context's trace, or
