@@ -551,6 +551,23 @@ static void a_server_drains_what_is_under_way(void **state)
     pair_free(p);
 }
 
+/* Nobody calls drain again: the answer to the PING behind the first GOAWAY does. */
+static void a_peer_that_has_read_the_first_goaway_gets_the_last(void **state)
+{
+    pair p = pair_new();
+    rig_exchange *x = rig_open(p.client, true);
+    (void)state;
+    pump(p.client, p.server);
+    weir_http_session_drain(p.server->session);
+    pump(p.client, p.server);
+    assert_false(weir_http_session_is_over(p.server->session));
+    rig_answer(p.server->x[0]);
+    pump(p.client, p.server);
+    assert_int_equal(x->status, WEIR_OK);
+    assert_true(weir_http_session_is_over(p.server->session));
+    pair_free(p);
+}
+
 static void what_a_goaway_leaves_out_may_be_tried_elsewhere(void **state)
 {
     pair p = pair_new();
@@ -944,6 +961,7 @@ int main(void)
         cmocka_unit_test(the_end_of_a_connection_is_told_to_all_exchanges),
         cmocka_unit_test(no_more_requests_are_opened_than_the_server_takes),
         cmocka_unit_test(a_server_drains_what_is_under_way),
+        cmocka_unit_test(a_peer_that_has_read_the_first_goaway_gets_the_last),
         cmocka_unit_test(what_a_goaway_leaves_out_may_be_tried_elsewhere),
         cmocka_unit_test(a_client_that_drains_opens_nothing_more),
         cmocka_unit_test(bad_fields_are_refused),
