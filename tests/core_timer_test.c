@@ -176,6 +176,7 @@ static void a_turn_fires_a_timer_without_delay_once_at_the_most(void **state)
     still s = { .now_ns = WEIR_SEC };
     s.env = (weir_env){ .now_ns = still_now, .user = &s };
     s.loop = weir_loop_new(&(weir_loop_config){ .env = &s.env });
+    assert_non_null(s.loop);
     weir_timer_start(s.loop, &s.timer, 0, fire_on, &s);
     for (uint64_t turn = 0; turn < 10; turn++) {
         (void)weir_loop_turn(s.loop); /* the clock stands */
