@@ -427,6 +427,7 @@ static void producer_on_abort(weir_stage *stage, void *state)
         take_back(o, p);
         weir_post(weir_stage_loop(o->stage), &o->task); /* it may be over now */
     }
+    wake_producers(p->hub); /* there is room for theirs */
     pthread_mutex_unlock(&p->hub->lock);
     producer_over(p, WEIR_ECANCELED);
 }

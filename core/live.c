@@ -150,6 +150,8 @@ static void tell(wi_live *live)
     weir_on_changed told = live->on_changed;
     bool answered = live->answered;
     weir_pipeline *p = live->pipeline;
+    if (!live->any && live->spec_new != NULL)
+        wi_swap_take_back(live);
     if (live->keep) {
         pthread_mutex_lock(&p->lock);
         live->next = p->retired;

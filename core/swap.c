@@ -354,6 +354,28 @@ static void accept(wi_live *live)
     wi_live_enqueue(live);
 }
 
+/* Nobody took the new stage: the old ones have closed, or will, and the node is theirs again. What
+ * the new one's `share` made goes now; a hub waits for the producers that it was promised. */
+void wi_swap_take_back(wi_live *live)
+{
+    weir_pipeline *p = live->pipeline;
+    weir_node *node = live->node;
+    void **shared = &p->shared[node->index];
+    pthread_mutex_lock(&p->lock);
+    bool is_last = node->spec == live->spec_new; /* or another has come behind it */
+    if (is_last) {
+        void *fresh = *shared;
+        node->spec = live->spec;
+        *shared = live->shared;
+        live->spec = (weir_stage_spec *)(uintptr_t)live->spec_new;
+        live->shared = fresh;
+        live->keep = false;
+        wi_setting_release(node->setting); /* of the new one */
+        node->setting = NULL;
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
 static weir_status submit_swap(wi_live *live, const char **why)
 {
     weir_pipeline *p = live->pipeline;

@@ -65,6 +65,8 @@ weir_status wi_live_new(weir_pipeline *p, const char *stage, const weir_on_chang
                         wi_live **ret_live, const char **why);
 /* Takes it, and what belongs to it. */
 void wi_live_free(wi_live *live);
+/* Of a swap that was accepted, and came too late for every replica. */
+void wi_swap_take_back(wi_live *live);
 /* Both under the pipeline's lock: may there be a change now; then, that it is under way. */
 weir_status wi_live_admit(const wi_live *live, const char **why);
 void wi_live_enqueue(wi_live *live);

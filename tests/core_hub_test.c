@@ -299,6 +299,59 @@ static void a_producer_that_aborts_takes_back_what_is_queued(void **state)
     hub_done(&h);
 }
 
+/* Its input is over, and its items fill the queue that the other producer waits for. */
+static void what_a_producer_takes_back_makes_room_for_the_others(void **state)
+{
+    (void)state;
+    hub_rig h = hub_rig_new(1, NULL);
+    rig other = { .kit = h.r.kit, .p = weir_testkit_pipeline(h.r.kit) };
+    other.from = weir_testkit_probe(other.kit);
+    weir_from(other.p, weir_probe_source(other.from));
+    weir_into(other.p, weir_into_hub(h.hub));
+    rig_start(&other);
+    weir_probe *to = join(&h, 0, &(weir_outlet_config){ .window = 1 });
+    rig_feed(&other, 2);
+    rig_feed(&h.r, 1);
+    weir_probe_end(h.r.from);
+    ask(&h, to, 1);
+    assert_int_equal(weir_probe_emitted(other.from), 1);
+    weir_pipeline_shutdown(h.r.p, WEIR_ABORT, 0);
+    rig_settle(&h.r);
+    assert_int_equal(weir_probe_emitted(other.from), 2);
+    ask(&h, to, 1);
+    assert_int_equal(weir_probe_received(to), 2);
+    weir_probe_end(other.from);
+    rig_settle(&h.r);
+    weir_pipeline_free(other.p);
+    finish(&h);
+}
+
+/* A new stage that nobody took has nothing to produce. The seed says whether the end is first. */
+static void swapped_in_at_the_end(uint64_t seed)
+{
+    const weir_testkit_config config = { .seed = seed, .shuffle = true };
+    const char *why = "";
+    hub_rig h = hub_rig_of(weir_testkit_new_with(&config), NULL);
+    rig_start(&h.r);
+    weir_probe *to = join(&h, 0, NULL);
+    ask(&h, to, 1);
+    rig_feed(&h.r, 1);
+    weir_probe_end(h.r.from);
+    weir_status status = weir_pipeline_swap(h.r.p, "into_hub", weir_into_hub(h.hub), NULL, &why);
+    assert_int_equal(status, WEIR_OK);
+    rig_settle(&h.r);
+    assert_true(weir_pipeline_is_finished(h.r.p));
+    assert_true(weir_probe_is_over(to, NULL));
+    finish(&h);
+}
+
+static void a_producer_that_was_swapped_in_too_late_is_not_waited_for(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 20; seed++)
+        swapped_in_at_the_end(seed);
+}
+
 static void an_abort_waits_for_what_a_consumer_has_in_hand(void **state)
 {
     (void)state;
@@ -734,6 +787,8 @@ int main(void)
         cmocka_unit_test(a_hub_without_outlets_may_drop),
         cmocka_unit_test(consumers_end_after_what_is_queued),
         cmocka_unit_test(a_producer_that_aborts_takes_back_what_is_queued),
+        cmocka_unit_test(what_a_producer_takes_back_makes_room_for_the_others),
+        cmocka_unit_test(a_producer_that_was_swapped_in_too_late_is_not_waited_for),
         cmocka_unit_test(an_abort_waits_for_what_a_consumer_has_in_hand),
         cmocka_unit_test(a_consumer_that_drains_gets_what_is_queued),
         cmocka_unit_test(a_consumer_that_aborts_leaves_its_queue),
