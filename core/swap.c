@@ -360,18 +360,27 @@ void wi_swap_take_back(wi_live *live)
 {
     weir_pipeline *p = live->pipeline;
     weir_node *node = live->node;
+    weir_stage_spec **spec = &node->spec;
     void **shared = &p->shared[node->index];
     pthread_mutex_lock(&p->lock);
-    bool is_last = node->spec == live->spec_new; /* or another has come behind it */
-    if (is_last) {
-        void *fresh = *shared;
-        node->spec = live->spec;
-        *shared = live->shared;
-        live->spec = (weir_stage_spec *)(uintptr_t)live->spec_new;
-        live->shared = fresh;
-        live->keep = false;
+    if (*spec == live->spec_new) {
         wi_setting_release(node->setting); /* of the new one */
         node->setting = NULL;
+    }
+    /* or another swap has come behind it, and is to take the place of what this one brought */
+    for (wi_live *c = p->changes; c != NULL && *spec != live->spec_new; c = c->next)
+        if (c->spec_new != NULL && c->node == node) {
+            spec = &c->spec;
+            shared = &c->shared;
+        }
+    if (*spec == live->spec_new) {
+        weir_stage_spec *fresh = *spec;
+        void *fresh_shared = *shared;
+        *spec = live->spec;
+        *shared = live->shared;
+        live->spec = fresh;
+        live->shared = fresh_shared;
+        live->keep = false;
     }
     pthread_mutex_unlock(&p->lock);
 }

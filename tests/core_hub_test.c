@@ -334,11 +334,17 @@ static void swapped_in_at_the_end(uint64_t seed)
     hub_rig h = hub_rig_of(weir_testkit_new_with(&config), NULL);
     rig_start(&h.r);
     weir_probe *to = join(&h, 0, NULL);
+    weir_probe_keep(to, true);
     ask(&h, to, 1);
     rig_feed(&h.r, 1);
     weir_probe_end(h.r.from);
-    weir_status status = weir_pipeline_swap(h.r.p, "into_hub", weir_into_hub(h.hub), NULL, &why);
-    assert_int_equal(status, WEIR_OK);
+    for (int swaps = 0; swaps < 2; swaps++) {
+        weir_status status = weir_pipeline_swap(h.r.p, "into_hub", weir_into_hub(h.hub), NULL,
+                                                &why);
+        assert_int_equal(status, WEIR_OK);
+    }
+    rig_settle(&h.r);
+    weir_item_ack(weir_probe_take(to));
     rig_settle(&h.r);
     assert_true(weir_pipeline_is_finished(h.r.p));
     assert_true(weir_probe_is_over(to, NULL));
