@@ -2,6 +2,7 @@
  * deadlines, cancels, limits, interceptors, items, drain. */
 #include "rpc_rig.h"
 
+#include <weir/inlet.h>
 #include <weir/rpc_health.h>
 #include <weir/rpc_reflection.h>
 #include <weir/stages.h>
@@ -1327,6 +1328,62 @@ static void a_call_is_a_source_and_a_sink(void **state)
     rig_stop(&r);
 }
 
+/* ---- Into a pipeline that runs already ---- */
+
+static weir_inlet *inlet;
+
+static void offer_it(weir_rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+    weir_item *item = weir_rpc_item(call);
+    (void)message;
+    (void)user;
+    assert_non_null(item);
+    if (weir_inlet_offer(inlet, item) != WEIR_OK)
+        weir_item_end(item, WEIR_REJECTED, WEIR_EOVERLOAD);
+}
+
+static weir_status answer_alike(weir_item *item, void *user)
+{
+    const Streams__V1__ProcessRequest *asked =
+        (const Streams__V1__ProcessRequest *)weir_rpc_message_of(item)->message;
+    Streams__V1__ProcessResponse response = STREAMS__V1__PROCESS_RESPONSE__INIT;
+    (void)user;
+    response.text = asked->text;
+    return weir_rpc_item_reply(item, &response.base);
+}
+
+static void calls_go_into_the_inlet_of_a_pipeline_that_runs(void **state)
+{
+    rig r = { 0 };
+    rcall *k[3];
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS] = (weir_rpc_handler){ .message = offer_it };
+    rig_start(&r);
+    inner_finished = false;
+    inlet = weir_inlet_new(weir_loop_env(r.loop), &(weir_inlet_config){ .items_max = 2 });
+    inner = weir_pipeline_new(NULL);
+    weir_from(inner, weir_from_inlet(inlet));
+    weir_into(inner, weir_for_each(answer_alike, NULL));
+    assert_int_equal(weir_pipeline_start(inner, &r.loop, 1, inner_over, NULL), WEIR_OK);
+    client *c = client_new(&r, WEIR_HTTP_2);
+    rcall *first = ask_process(c, "alone", 0, NULL);
+    expect_text(first, "alone");
+    call_free(first);
+    for (int i = 0; i < 3; i++) /* in one turn, and there is room for two */
+        k[i] = ask_process(c, i == 0 ? "a" : i == 1 ? "b" : "c", 0, NULL);
+    expect_text(k[0], "a");
+    expect_text(k[1], "b");
+    expect_code(k[2], WEIR_RPC_UNAVAILABLE);
+    for (int i = 0; i < 3; i++)
+        call_free(k[i]);
+    weir_inlet_end(inlet);
+    TURN_UNTIL(&r, inner_finished);
+    weir_pipeline_free(inner);
+    weir_inlet_free(inlet);
+    rig_stop(&r);
+}
+
 static uint64_t credit_of(const weir_pipeline *pipeline)
 {
     weir_edge_stats edge;
@@ -1914,6 +1971,7 @@ int main(void)
         cmocka_unit_test(a_drain_lets_calls_under_way_end),
         cmocka_unit_test(an_abort_cuts_calls_off),
         cmocka_unit_test(the_trace_of_the_caller_is_the_contexts),
+        cmocka_unit_test(calls_go_into_the_inlet_of_a_pipeline_that_runs),
         cmocka_unit_test(a_call_is_a_source_and_a_sink),
         cmocka_unit_test(the_windows_of_the_wire_are_credit_on_the_edge),
         cmocka_unit_test(items_wait_for_the_room_of_several_calls),
