@@ -317,6 +317,32 @@ static void a_reset_behind_the_deadline_is_the_deadline_in_a_long_turn_too(void 
     weir_loop_free(r.loop);
 }
 
+static void a_server_that_is_silent_is_asked_by_ping_and_given_up(void **state)
+{
+    static const char settings[] = "\0\0\0\4\0\0\0\0\0\0\0\0\4\1\0\0\0\0";
+    rig r = { 0 };
+    fake f;
+    caller c = { 0 };
+    (void)state;
+    loop_only(&r);
+    r.port = fake_listen(&f, 0);
+    weir_rpc_channel *channel = channel_of(
+        &r, (weir_rpc_channel_config){ .keepalive_ms = 5000, .keepalive_timeout_ms = 2000 });
+    start(&c, &r, channel, ECHO, NULL);
+    TURN_UNTIL(&r, fake_accepts(&f));
+    TURN_UNTIL(&r, fake_saw(&f, "PRI "));
+    fake_says(&f, settings, sizeof settings - 1);
+    turns(&r, 20);
+    pass_ms(&r, 6000); /* the PING is out */
+    assert_int_equal(c.overs, 0);
+    pass_ms(&r, 2000);
+    expect(&c, WEIR_RPC_UNAVAILABLE);
+    fake_close(&f);
+    weir_rpc_channel_free(channel);
+    turns(&r, 5);
+    weir_loop_free(r.loop);
+}
+
 static void connect_asks_by_get_where_nothing_is_changed(void **state)
 {
     static const char ok[] = "HTTP/1.1 200 OK\r\ncontent-type: application/proto\r\n"
@@ -1459,6 +1485,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(responses_that_are_none_have_their_codes),
         cmocka_unit_test(a_reset_at_the_deadline_is_the_deadline),
         cmocka_unit_test(a_reset_behind_the_deadline_is_the_deadline_in_a_long_turn_too),
+        cmocka_unit_test(a_server_that_is_silent_is_asked_by_ping_and_given_up),
         cmocka_unit_test(connect_asks_by_get_where_nothing_is_changed),
         cmocka_unit_test(get_is_answered_by_the_server),
         cmocka_unit_test(nobody_there_fails_at_once_and_is_asked_again_later),

@@ -336,6 +336,8 @@ static void on_over(weir_http_exchange *exchange, weir_status status, uint32_t h
         end_late(call);
         return;
     }
+    if (status == WEIR_EDEADLINE) /* the connection's, by PING or for taking nothing; ours detach */
+        status = WEIR_ECLOSED;
     weir_rpc_wire_broken(&call->wire, status, h2_code);
     bool repeatable = status == WEIR_ECLOSED && call->method->idempotent;
     fail_attempt(call, status == WEIR_EUNAVAILABLE || repeatable);
