@@ -337,6 +337,8 @@ static weir_status give_setting(weir_stage *stage, const void *config, wi_settin
     setting_hold(setting);
     wi_setting_release(stage->setting);
     stage->setting = setting;
+    if (stage->type->run != NULL)
+        weir_stage_wake(stage);
     return WEIR_OK;
 }
 

@@ -298,6 +298,8 @@ static bool somebody_listens(const weir_item *item)
  * rules of its own hears of the level again, or it would never ask for another. */
 static void tell_demand_again(weir_stage *stage)
 {
+    if (stage->type->run != NULL)
+        wi_stage_ready(stage);
     if (stage->type->on_demand == NULL)
         return;
     for (uint32_t i = 0; i < stage->n_out; i++)

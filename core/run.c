@@ -39,7 +39,7 @@ static weir_status make_stage(weir_pipeline *p, weir_stage *s, weir_node *node, 
     s->n_in = s->n_open_in = node->n_in;
     s->n_out = node->n_out;
     s->n_open_out = node->n_out + node->has_dead_letter;
-    s->auto_demand = type->on_demand == NULL && s->n_in == 1 && s->n_out <= 1;
+    s->after_visit = wi_stage_what_after_visit(s);
     s->stats.name = node->name;
     s->state = weir_memory_new(p->env, type->state_size);
     s->in = weir_memory_new(p->env, s->n_in * sizeof *s->in);
@@ -225,7 +225,7 @@ static void part_start(weir_task *task, void *user)
         if (status != WEIR_OK) {
             wi_pipeline_fail(p, part->stages[i]->node->name, status, "cannot open");
             /* not opened, it cannot be asked to give up: no callback of it may run */
-            part->stages[i]->type = &wi_closed_type;
+            wi_stage_shut(part->stages[i]);
         }
     }
     if (atomic_load(&part->wanted) != 0)
@@ -260,7 +260,7 @@ static weir_status make_shared(weir_pipeline *p)
 
 void wi_stage_gate(weir_stage *s)
 {
-    uint64_t at_once = s->auto_demand ? UINT64_MAX : s->type->at_once;
+    uint64_t at_once = s->after_visit == WI_TOPS_UP ? UINT64_MAX : s->type->at_once;
     s->gated = 0;
     for (uint32_t k = 0; k < s->n_out; k++)
         if (s->out[k]->edge->window_bytes != 0)

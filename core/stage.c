@@ -20,7 +20,14 @@ static size_t closed_transform(weir_stage *stage, weir_item **items, size_t n, v
     return 0;
 }
 
-const weir_stage_type wi_closed_type = { .name = "closed", .transform = closed_transform };
+static const weir_stage_type closed_type = { .name = "closed", .transform = closed_transform };
+
+void wi_stage_shut(weir_stage *stage)
+{
+    stage->type = &closed_type;
+    if (stage->after_visit == WI_RUNS)
+        stage->after_visit = WI_NOTHING;
+}
 
 /* ---- Specs ---- */
 
@@ -152,6 +159,22 @@ void weir_stage_release(weir_stage *stage)
     assert(stage->holds > 0);
     wi_set(&stage->holds, stage->holds - 1);
     wi_stage_ready(stage->exec);
+}
+
+void weir_stage_wake(weir_stage *stage)
+{
+    wi_stage_ready(stage->exec);
+}
+
+static void wake(weir_timer *timer, void *user)
+{
+    (void)timer;
+    weir_stage_wake(user);
+}
+
+void weir_stage_wake_after(weir_stage *stage, weir_timer *timer, uint64_t ns)
+{
+    weir_timer_start(stage->loop, timer, ns, wake, stage);
 }
 
 void weir_stage_fail(weir_stage *stage, weir_status status, const char *why)
@@ -471,12 +494,46 @@ static void cancel_inputs(weir_stage *stage)
         weir_cancel(stage->in[i]);
 }
 
+bool wi_stage_is_wanted(const weir_stage *stage)
+{
+    for (uint32_t i = 0; i < stage->n_out; i++)
+        if (!stage->out[i]->over)
+            return true;
+    return stage->n_out == 0;
+}
+
+static __attribute__((noinline)) bool finish(weir_stage *stage, uint64_t held)
+{
+    bool is_open = stage->n_in == 0;
+    weir_status status = WEIR_OK;
+    for (uint32_t i = 0; i < stage->n_in; i++) {
+        is_open |= !stage->in[i]->over;
+        status = status != WEIR_OK ? status : weir_in_status(stage->in[i]);
+    }
+    if (is_open && status == WEIR_OK)
+        return false;
+    cancel_inputs(stage);
+    if (held == 0)
+        wi_stage_end_outputs(stage, status);
+    return true;
+}
+
+bool weir_finish(weir_stage *stage, uint64_t held)
+{
+    return (stage->n_open_in != stage->n_in || stage->swapping) && finish(stage, held);
+}
+
 weir_status wi_edge_end_status(const wi_edge *edge)
 {
     if (!edge->is_cross)
         return edge->end_status;
     int shared = atomic_load_explicit(&edge->end_shared, memory_order_acquire);
     return (weir_status)(1 - shared);
+}
+
+weir_status weir_in_status(const weir_in *in)
+{
+    return in->over && !in->cancelled && !in->parked ? wi_edge_end_status(in->edge) : WEIR_OK;
 }
 
 static void take_end(weir_stage *stage, weir_in *in)
@@ -506,7 +563,7 @@ static void take_end(weir_stage *stage, weir_in *in)
     stage->n_open_in--;
     if (stage->type->on_end != NULL)
         stage->type->on_end(stage, in, status, stage->state);
-    else if (status != WEIR_OK || stage->n_open_in == 0)
+    else if (stage->type->run == NULL && (status != WEIR_OK || stage->n_open_in == 0))
         wi_stage_end_outputs(stage, status);
 }
 
@@ -521,9 +578,10 @@ static void take_cancel(weir_stage *stage, weir_out *out)
         stage->type->on_cancel(stage, out, stage->state);
         return;
     }
-    for (uint32_t i = 0; i < stage->n_out; i++)
-        if (!stage->out[i]->over)
-            return;
+    if (wi_stage_is_wanted(stage))
+        return;
+    if (stage->type->let_go != NULL)
+        stage->type->let_go(stage, stage->state);
     cancel_inputs(stage);
 }
 
@@ -535,7 +593,7 @@ static void take_drain(weir_stage *stage)
         return;
     if (stage->type->on_drain != NULL)
         stage->type->on_drain(stage, stage->state);
-    else
+    else if (stage->type->run == NULL)
         wi_stage_end_outputs(stage, WEIR_OK);
 }
 
@@ -548,6 +606,8 @@ static void take_abort(weir_stage *stage)
     for (weir_stage *s = stage; s != NULL; s = s->fused_next)
         if (s->type->on_abort != NULL)
             s->type->on_abort(s, s->state);
+        else if (s->type->let_go != NULL)
+            s->type->let_go(s, s->state);
     cancel_inputs(stage);
     wi_stage_end_outputs(stage, WEIR_ECANCELED);
 }
@@ -567,6 +627,8 @@ static void take_demand(weir_stage *stage)
 {
     uint64_t bits = stage->out_demand;
     stage->out_demand = 0;
+    if (stage->type->on_demand == NULL && stage->dead_letter == NULL)
+        return;
     for (; bits != 0; bits &= bits - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(bits);
         if (i >= stage->n_out) {
@@ -579,6 +641,27 @@ static void take_demand(weir_stage *stage)
             stage->type->on_demand(stage, stage->out[i], weir_out_credit(stage->out[i]),
                                    stage->state);
     }
+}
+
+static inline void look_at_all(weir_stage *stage)
+{
+    bool may = stage->n_out != 0 && (!stage->out[0]->over || wi_stage_is_wanted(stage));
+    if (may || (stage->n_out == 0 && !stage->aborting)) /* which ends all outputs */
+        stage->type->run(stage, stage->state);
+}
+
+void wi_stage_look_at_all(weir_stage *stage)
+{
+    if (stage->type->run != NULL)
+        look_at_all(stage);
+}
+
+wi_after_visit wi_stage_what_after_visit(const weir_stage *stage)
+{
+    if (stage->type->run != NULL)
+        return WI_RUNS;
+    bool tops_up = stage->type->on_demand == NULL && stage->n_in == 1 && stage->n_out <= 1;
+    return tops_up ? WI_TOPS_UP : WI_NOTHING;
 }
 
 static void run_control(weir_stage *stage)
@@ -610,6 +693,8 @@ static void run_swapped(weir_stage *stage)
     run_control(stage);
     stage->must_drain = must_drain && stage->n_in == 0;
     take_demand(stage);
+    if (stage->after_visit == WI_RUNS)
+        look_at_all(stage);
     clock_after_run(stage);
     wi_swap_step(stage);
 }
@@ -634,8 +719,10 @@ void wi_stage_run(weir_stage *stage)
     if (WI_UNLIKELY(stage->in_ending != 0))
         for (uint64_t bits = stage->in_ending; bits != 0; bits &= bits - 1)
             take_end(stage, stage->in[__builtin_ctzll(bits)]);
-    if (stage->auto_demand)
+    if (stage->after_visit == WI_TOPS_UP)
         wi_stage_top_up(stage);
+    else if (stage->after_visit == WI_RUNS)
+        look_at_all(stage);
     clock_after_run(stage);
     if (again)
         wi_stage_ready(stage);
@@ -658,7 +745,8 @@ weir_status wi_stage_open(weir_stage *stage)
     stage->opened = status == WEIR_OK;
     if (stage->exec == stage)
         wi_stage_ready(stage);
-    if (status == WEIR_OK && stage->n_out == 0 && stage->n_in == 1 && stage->auto_demand)
+    if (status == WEIR_OK && stage->n_out == 0 && stage->n_in == 1 &&
+        stage->after_visit == WI_TOPS_UP)
         wi_stage_top_up(stage);
     return status;
 }
@@ -682,6 +770,15 @@ static bool senders_are_done(const weir_stage *stage)
     return true;
 }
 
+void wi_stage_close(weir_stage *stage)
+{
+    if (stage->opened && stage->type->let_go != NULL)
+        stage->type->let_go(stage, stage->state);
+    if (stage->opened && stage->type->close != NULL)
+        stage->type->close(stage, stage->state);
+    stage->opened = false;
+}
+
 void wi_stage_maybe_close(weir_stage *stage)
 {
     if (stage->closed || stage->n_open_in != 0 || wi_stage_is_held(stage))
@@ -694,9 +791,7 @@ void wi_stage_maybe_close(weir_stage *stage)
         release_cancelled(stage);
     wi_stage_clock(stage, stage->loop->now);
     for (weir_stage *s = stage; s != NULL; s = s->fused_next) {
-        if (s->opened && s->type->close != NULL)
-            s->type->close(s, s->state);
-        s->opened = false;
+        wi_stage_close(s);
         s->closed = true;
         wi_part_stage_closed(s->part);
     }

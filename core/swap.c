@@ -59,21 +59,12 @@ static void wake_ports(weir_stage *stage)
     wi_ready(stage);
 }
 
-static bool all_outputs_over(const weir_stage *stage)
-{
-    for (uint32_t i = 0; i < stage->n_out; i++)
-        if (!stage->out[i]->over)
-            return false;
-    return true;
-}
-
 /* It closes by itself before long. */
 static bool is_ending(const weir_stage *stage)
 {
     bool drains = stage->n_in == 0 && (stage->draining || stage->must_drain);
     return stage->closed || stage->aborting || stage->must_abort || drains ||
-           (stage->n_in != 0 && stage->n_open_in == 0) ||
-           (stage->n_out != 0 && all_outputs_over(stage));
+           (stage->n_in != 0 && stage->n_open_in == 0) || !wi_stage_is_wanted(stage);
 }
 
 static void leave(weir_stage *stage)
@@ -144,9 +135,7 @@ wi_live_result wi_live_unfuse(wi_live *live, weir_stage *stage)
 
 static void close_old(weir_stage *stage)
 {
-    if (stage->opened && stage->type->close != NULL)
-        stage->type->close(stage, stage->state);
-    stage->opened = false;
+    wi_stage_close(stage);
     wi_setting_release(stage->setting);
     stage->setting = NULL;
 }
@@ -168,7 +157,7 @@ static void set_new(weir_stage *stage, wi_live *live)
         stage->draining = false;
         stage->must_drain |= atomic_load(&stage->part->wanted) != 0;
     }
-    stage->auto_demand = live->type->on_demand == NULL && stage->n_in == 1 && stage->n_out <= 1;
+    stage->after_visit = wi_stage_what_after_visit(stage);
     wi_stage_gate(stage);
 }
 
@@ -180,7 +169,7 @@ static weir_status open_new(weir_stage *stage)
     stage->opened = status == WEIR_OK;
     if (status == WEIR_OK)
         return status;
-    stage->type = &wi_closed_type;
+    wi_stage_shut(stage);
     wi_pipeline_fail(stage->part->pipeline, stage->node->name, status,
                      "cannot open in the place of another");
     return status;
@@ -239,7 +228,9 @@ static void tell_end(weir_stage *stage)
         if (type->on_drain != NULL)
             type->on_drain(stage, stage->state);
     }
-    if (stage->n_in == 0 ? type->on_drain == NULL : type->on_end == NULL)
+    if (type->run != NULL)
+        wi_stage_look_at_all(stage);
+    else if (stage->n_in == 0 ? type->on_drain == NULL : type->on_end == NULL)
         wi_stage_end_outputs(stage, WEIR_OK);
 }
 
@@ -276,7 +267,7 @@ void wi_swap_step(weir_stage *stage)
         return; /* the last of them brings us here again */
     if (!live->told_end)
         tell_end(stage);
-    if (stage->holds == 0 && all_outputs_over(stage) &&
+    if (stage->holds == 0 && (stage->n_out == 0 || !wi_stage_is_wanted(stage)) &&
         (stage->retry == NULL || wi_retry_waiting(stage->retry) == 0))
         exchange(stage, stage, live);
 }

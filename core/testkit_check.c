@@ -271,7 +271,8 @@ static bool check_still_stage(weir_testkit *kit, const weir_stage *s)
     if (s->out_demand != 0 || s->out_cancelled != 0 || s->must_release != 0 || s->must_drain ||
         s->must_abort)
         return stage_wrong(kit, s, "it has not heard of its demand, a cancel or a shutdown");
-    if (!s->auto_demand || s->in[0]->over || s->n_out == 0 || s->out[0]->over || s->dead_letter)
+    if (s->after_visit != WI_TOPS_UP || s->in[0]->over || s->n_out == 0 || s->out[0]->over ||
+        s->dead_letter)
         return true;
     uint64_t credit = s->out[0]->granted - s->out[0]->tail;
     if (s->retry != NULL)

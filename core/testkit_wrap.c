@@ -153,6 +153,23 @@ static void on_abort(weir_stage *stage, void *state)
     leave(w);
 }
 
+static void on_run(weir_stage *stage, void *state)
+{
+    wi_wrap *w = enter(stage, "run");
+    if (w->aborted)
+        wrong(w, "run", "came after an abort");
+    w->real->run(stage, state);
+    leave(w);
+}
+
+static void on_let_go(weir_stage *stage, void *state)
+{
+    wi_wrap *w = enter(stage, "let_go");
+    w->aborted |= stage->aborting;
+    w->real->let_go(stage, state);
+    leave(w);
+}
+
 /* What is not there stays so: its absence means something. */
 void wi_wrap_stage(wi_wrap *w, weir_testkit *kit, weir_stage *stage)
 {
@@ -176,5 +193,9 @@ void wi_wrap_stage(wi_wrap *w, weir_testkit *kit, weir_stage *stage)
 #undef WRAP
     if (real->transform != NULL)
         w->type.transform = on_transform;
+    if (real->run != NULL)
+        w->type.run = on_run;
+    if (real->let_go != NULL)
+        w->type.let_go = on_let_go;
     stage->type = &w->type;
 }

@@ -252,6 +252,8 @@ typedef struct wi_live wi_live;
 typedef struct wi_setting wi_setting;
 typedef struct wi_waits wi_waits;
 
+typedef enum wi_after_visit { WI_NOTHING, WI_TOPS_UP, WI_RUNS } wi_after_visit;
+
 struct weir_stage {
     _Alignas(WI_CACHE_LINE) weir_stage *next_ready;
     weir_stage *exec; /* the head of the fused chain it runs in: itself, mostly */
@@ -262,7 +264,8 @@ struct weir_stage {
     /* Port bits: something to do. */
     uint64_t in_ready, in_ending, must_release, out_demand, out_cancelled;
     uint64_t gated; /* outputs with a window of bytes, into which it emits what it gets at once */
-    bool queued, opened, closed, auto_demand, draining, aborting;
+    bool queued, opened, closed, draining, aborting;
+    uint8_t after_visit; /* a wi_after_visit */
     bool must_drain, must_abort;
     bool takes_late; /* asynchronous: takes retries also after its input is over */
     bool swapping;   /* swap is set: no items are delivered */
@@ -300,7 +303,8 @@ struct weir_stage_spec {
 /* Where a stage's time goes when it is not in its callbacks. */
 enum { WI_IDLE, WI_STARVED, WI_BLOCKED };
 
-extern const weir_stage_type wi_closed_type; /* of a stage that failed to open: does nothing */
+/* It failed to open: from now on it does nothing, as of a type of its own. */
+void wi_stage_shut(weir_stage *stage);
 void wi_stage_ready(weir_stage *stage);
 /* One visit: control, one vector of each input, terminals. */
 void wi_stage_run(weir_stage *stage);
@@ -320,6 +324,14 @@ weir_status wi_stage_open(weir_stage *stage);
 void wi_stage_clock(weir_stage *stage, uint64_t now);
 /* Asks its input for what its output has credit for. */
 void wi_stage_top_up(weir_stage *stage);
+/* What its type has it do at the end of each visit. */
+wi_after_visit wi_stage_what_after_visit(const weir_stage *stage);
+/* Calls its type's `run`, if it has one and may. */
+void wi_stage_look_at_all(weir_stage *stage);
+/* Has it an output that is open, or none at all? */
+bool wi_stage_is_wanted(const weir_stage *stage);
+/* Calls let_go and close, if it is open. */
+void wi_stage_close(weir_stage *stage);
 /* Would a stage that emits what it gets have room for it? */
 bool wi_stage_fits(const weir_stage *stage, weir_item *item);
 /* Hands items to a stage that has them already paid for: again, after a retry's wait. */

@@ -107,6 +107,21 @@ typedef struct weir_stage_type {
     /* The pipeline is aborting: give up what is held and release the holds, now. */
     void (*on_abort)(weir_stage *stage, void *state);
 
+    /* ---- For a stage that holds items: two that do for most of those above ---- */
+
+    /* Something has changed: items came, credit rose, one output of several was cancelled, an input
+     * is over, a drain began, settings are new, weir_stage_wake was called, or it has just opened.
+     * Once for all that a visit brought, after the other callbacks; never when all outputs are
+     * over, nor after an abort. Emits what may go, asks for what there is room for, and passes the
+     * end on (weir_finish). With it, on_demand, on_end and on_drain do nothing by default. Excludes
+     * transform. */
+    void (*run)(weir_stage *stage, void *state);
+    /* Ends what is held, as aborted, and stops timers: all outputs are over, the pipeline is
+     * aborting, or, right before close, the stage is closing; it may come more than once. The
+     * default of on_abort; that of on_cancel, once all outputs are over, lets go and cancels the
+     * inputs. */
+    void (*let_go)(weir_stage *stage, void *state);
+
     /* ---- New settings while it runs: weir_pipeline_change; refused without on_change ---- */
 
     /* Bytes of what a change brings; 0: config_size, a config of this type. */
@@ -190,6 +205,8 @@ WEIR_API uint64_t weir_in_outstanding(const weir_in *in);
 WEIR_API void weir_cancel(weir_in *in);
 /* True once the input has ended, failed or was cancelled, and nothing of it is left. */
 WEIR_API bool weir_in_is_over(const weir_in *in);
+/* The error that an input which is over ended with; WEIR_OK if with none, or by a cancel. */
+WEIR_API weir_status weir_in_status(const weir_in *in);
 /* Drops one item on purpose: ends it as filtered and asks for one in its place. Takes `item`. */
 WEIR_API void weir_drop(weir_in *in, weir_item *item);
 
@@ -210,8 +227,13 @@ WEIR_API void weir_emit(weir_out *out, weir_item *item);
 WEIR_API void weir_emit_all(weir_out *out, weir_item **items, size_t n);
 /* No more items on `out`. Needs no credit; follows the data. Idempotent. */
 WEIR_API void weir_end(weir_out *out);
-/* The same as an error. Follows the data unless the edge lets errors jump it. */
+/* The same as an error; WEIR_OK: as weir_end. Follows the data unless the edge lets errors jump it.
+ */
 WEIR_API void weir_end_error(weir_out *out, weir_status status);
+/* Passes the end of the inputs on, behind `held` items that are yet to go: once all inputs are
+ * over, or one has failed, which cancels the others, and nothing is held, all outputs end,
+ * likewise. Says whether no more will come. Without inputs it does nothing, and says false. */
+WEIR_API bool weir_finish(weir_stage *stage, uint64_t held);
 /* True once ended or cancelled. */
 WEIR_API bool weir_out_is_over(const weir_out *out);
 
@@ -234,6 +256,10 @@ WEIR_API void weir_stage_fail(weir_stage *stage, weir_status status, const char 
  * inputs that are open, no outputs that are open and no holds is closed. */
 WEIR_API void weir_stage_hold(weir_stage *stage);
 WEIR_API void weir_stage_release(weir_stage *stage);
+/* Has `run` called, soon; _after: when `ns` have passed, by a timer of the stage's, which let_go
+ * stops (weir_timer_stop). No holds: a stage that is over does not wait for it. */
+WEIR_API void weir_stage_wake(weir_stage *stage);
+WEIR_API void weir_stage_wake_after(weir_stage *stage, weir_timer *timer, uint64_t ns);
 
 /* Saturating arithmetic on credit: WEIR_UNBOUNDED stays so. */
 static inline uint64_t weir_credit_add(uint64_t a, uint64_t b)
