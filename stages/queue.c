@@ -3,6 +3,8 @@
 
 enum { VECTOR_MAX = 64 };
 
+const char wi_no_room[] = "no room for an item that is tried again";
+
 weir_status wi_queue_init(wi_queue *queue, const weir_env *env, uint32_t capacity)
 {
     weir_item **items = weir_memory_new(env, capacity * sizeof *items);
@@ -29,6 +31,16 @@ weir_status wi_queue_grow(wi_queue *queue, const weir_env *env)
     wi_queue_done(queue, env);
     *queue = larger;
     return WEIR_OK;
+}
+
+void wi_queue_take(wi_queue *queue, weir_stage *stage, weir_item **items, size_t n, bool grows)
+{
+    for (size_t i = 0; i < n; i++)
+        if (queue->n < queue->capacity ||
+            (grows && wi_queue_grow(queue, weir_stage_env(stage)) == WEIR_OK))
+            wi_queue_push(queue, items[i]);
+        else
+            weir_fail(stage, items[i], grows ? WEIR_ENOMEM : WEIR_ELIMIT, wi_no_room);
 }
 
 void wi_queue_emit(wi_queue *queue, weir_out *out)
@@ -62,6 +74,37 @@ void wi_queue_abort(wi_queue *queue)
 {
     for (weir_item *item; (item = wi_queue_pop(queue)) != NULL;)
         weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
+}
+
+weir_status wi_queue_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
+                              void *state)
+{
+    (void)in;
+    wi_queue_take(state, stage, items, n, false);
+    return WEIR_OK;
+}
+
+void wi_queue_let_go(weir_stage *stage, void *state)
+{
+    (void)stage;
+    wi_queue_abort(state);
+}
+
+void wi_queue_close(weir_stage *stage, void *state)
+{
+    wi_queue_done(state, weir_stage_env(stage));
+}
+
+void wi_cancel_inputs(weir_stage *stage)
+{
+    for (uint32_t i = 0; i < weir_stage_inputs(stage); i++)
+        weir_cancel(weir_stage_in_at(stage, i));
+}
+
+void wi_abort_items(weir_item **items, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        weir_item_end(items[i], WEIR_ABORTED, WEIR_ECANCELED);
 }
 
 void wi_end_with(weir_out *out, weir_status status)

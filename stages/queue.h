@@ -6,6 +6,9 @@
 
 #include <assert.h>
 
+/* Why what a retry policy hands over again fails. */
+extern const char wi_no_room[];
+
 typedef struct wi_queue {
     weir_item **items;
     uint32_t head, n, capacity;
@@ -44,14 +47,27 @@ static inline weir_item *wi_queue_pop(wi_queue *queue)
     return item;
 }
 
+/* Takes all of `items`, as far as there is room, or, if it `grows`, memory: what fails for want of
+ * it comes on top of what was asked for, from a retry policy. */
+void wi_queue_take(wi_queue *queue, weir_stage *stage, weir_item **items, size_t n, bool grows);
 /* Emits the oldest as long as they fit. */
 void wi_queue_emit(wi_queue *queue, weir_out *out);
 /* Ends all as aborted. */
 void wi_queue_abort(wi_queue *queue);
 
+/* Callbacks of stages whose state begins with the queue. */
+weir_status wi_queue_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
+                              void *state);
+void wi_queue_let_go(weir_stage *stage, void *state);
+void wi_queue_close(weir_stage *stage, void *state);
+#define WI_QUEUE_CALLBACKS .let_go = wi_queue_let_go, .close = wi_queue_close
+
 /* Emits items[0 …) as long as they fit, in vectors; gives how many went. */
 uint32_t wi_emit_fitting(weir_out *out, weir_item **items, uint32_t n);
 
+void wi_cancel_inputs(weir_stage *stage);
+/* Ends items[0 … n) as aborted. */
+void wi_abort_items(weir_item **items, size_t n);
 /* Ends `out`: WEIR_OK as an end, another status as an error. */
 void wi_end_with(weir_out *out, weir_status status);
 

@@ -21,25 +21,16 @@ static bool misses(const weir_stage *stage)
            WEIR_SLOW_LEG_MISSES;
 }
 
-/* The least credit of the open legs, or the greatest where slow legs miss. */
-static void broadcast_ask(weir_stage *stage)
+uint64_t wi_credit_of_legs(weir_stage *stage, bool greatest)
 {
-    bool greatest = misses(stage);
     uint64_t level = greatest ? 0 : WEIR_UNBOUNDED;
-    uint32_t open = 0;
     for (uint32_t i = 0; i < weir_stage_outputs(stage); i++) {
-        weir_out *leg = weir_stage_out_at(stage, i);
-        if (weir_out_is_over(leg))
-            continue;
+        const weir_out *leg = weir_stage_out_at(stage, i);
         uint64_t credit = weir_out_credit(leg);
-        open++;
-        if (greatest ? credit > level : credit < level)
+        if (!weir_out_is_over(leg) && (greatest ? credit > level : credit < level))
             level = credit;
     }
-    if (open > 0)
-        weir_request_to(weir_stage_in(stage), level);
-    else
-        weir_cancel(weir_stage_in(stage));
+    return level;
 }
 
 /* The lossy way: each leg takes what it has credit for. */
@@ -88,31 +79,21 @@ static weir_status broadcast_on_items(weir_stage *stage, weir_in *in, weir_item 
             hand_to_those_ready(stage, items[i]);
     else
         hand_to_all(stage, items, n);
-    broadcast_ask(stage);
     return WEIR_OK;
 }
 
-static void broadcast_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+static void broadcast_run(weir_stage *stage, void *state)
 {
-    (void)out;
-    (void)credit;
     (void)state;
-    broadcast_ask(stage);
-}
-
-static void broadcast_on_cancel(weir_stage *stage, weir_out *out, void *state)
-{
-    (void)out;
-    (void)state;
-    broadcast_ask(stage);
+    if (!weir_finish(stage, 0))
+        weir_request_to(weir_stage_in(stage), wi_credit_of_legs(stage, misses(stage)));
 }
 
 #define BROADCAST_TYPE(lossy_)                                                               \
     {                                                                                        \
         .name = "broadcast", .config_size = sizeof(weir_broadcast_config),                   \
         .outputs = WEIR_PORTS_MANY, .lossy = (lossy_), .at_once = (lossy_) ? 0 : UINT64_MAX, \
-        .check = broadcast_check, .on_demand = broadcast_on_demand,                          \
-        .on_items = broadcast_on_items, .on_cancel = broadcast_on_cancel                     \
+        .check = broadcast_check, .on_items = broadcast_on_items, .run = broadcast_run       \
     }
 
 static const weir_stage_type broadcast_type = BROADCAST_TYPE(false);

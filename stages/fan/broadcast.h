@@ -7,6 +7,9 @@
 /* The kind that cancels legs which lag behind. */
 extern const weir_stage_type wi_broadcast_lag_type;
 
+/* The least credit of the open legs, or the greatest. */
+uint64_t wi_credit_of_legs(weir_stage *stage, bool greatest);
+
 /* Adds `n` holds to `item`; on an error it takes the item. Not by weir_fail: a retry would bring it
  * back when there may be no credit. */
 static inline bool wi_hold_for_legs(weir_item *item, uint32_t n)

@@ -10,13 +10,10 @@ typedef struct leg {
 } leg;
 
 typedef struct lagging {
-    weir_stage *stage;
     leg *legs;
     weir_timer timer;
     uint32_t lag_items;
     uint64_t lag_ns;
-    bool is_over;
-    weir_status status;
 } lagging;
 
 static weir_status lag_check(const void *config, const char **why)
@@ -27,11 +24,18 @@ static weir_status lag_check(const void *config, const char **why)
     return WEIR_EINVAL;
 }
 
+static void lag_let_go(weir_stage *stage, void *state)
+{
+    lagging *l = state;
+    weir_timer_stop(weir_stage_loop(stage), &l->timer);
+    for (uint32_t i = 0; i < weir_stage_outputs(stage); i++)
+        wi_queue_abort(&l->legs[i].lag);
+}
+
 static void lag_close(weir_stage *stage, void *state)
 {
     lagging *l = state;
     const weir_env *env = weir_stage_env(stage);
-    weir_timer_stop(weir_stage_loop(stage), &l->timer);
     for (uint32_t i = 0; l->legs != NULL && i < weir_stage_outputs(stage); i++)
         wi_queue_done(&l->legs[i].lag, env);
     weir_memory_free(env, l->legs);
@@ -42,7 +46,6 @@ static weir_status lag_open(weir_stage *stage, const void *config, void *state)
     const weir_broadcast_config *c = config;
     const weir_env *env = weir_stage_env(stage);
     lagging *l = state;
-    l->stage = stage;
     l->lag_items = c->lag_items != 0 ? c->lag_items : LAG_ITEMS_DEFAULT;
     l->lag_ns = c->lag_ms != 0 ? c->lag_ms * WEIR_MS : UINT64_MAX;
     l->legs = weir_memory_new(env, weir_stage_outputs(stage) * sizeof *l->legs);
@@ -62,150 +65,96 @@ static uint32_t open_legs(weir_stage *stage)
     return open;
 }
 
-static void cut(lagging *l, uint32_t index)
+static void cut(weir_stage *stage, lagging *l, uint32_t index)
 {
-    weir_end_error(weir_stage_out_at(l->stage, index), WEIR_EOVERLOAD);
+    weir_end_error(weir_stage_out_at(stage, index), WEIR_EOVERLOAD);
     wi_queue_abort(&l->legs[index].lag);
 }
 
-/* The fastest leg sets the pace. One for which something waits asks for nothing: it has no credit,
- * or waits for bytes. */
-static void lag_ask(lagging *l)
+/* Emits what leg `index` has credit for; behind it comes its end. Gives what it asks for:
+ * nothing while something waits for it, which lacks credit, or bytes. */
+static uint64_t serve(weir_stage *stage, lagging *l, uint32_t index, uint64_t now)
 {
-    uint64_t level = 0;
-    for (uint32_t i = 0; i < weir_stage_outputs(l->stage); i++) {
-        uint64_t credit = weir_out_credit(weir_stage_out_at(l->stage, i));
-        level = l->legs[i].lag.n == 0 && credit > level ? credit : level;
-    }
-    if (open_legs(l->stage) == 0)
-        weir_cancel(weir_stage_in(l->stage));
-    else
-        weir_request_to(weir_stage_in(l->stage), level < l->lag_items ? level : l->lag_items);
-}
-
-static void lag_run(lagging *l);
-
-static void lag_timer_fired(weir_timer *timer, void *user)
-{
-    (void)timer;
-    lag_run(user);
+    leg *of = &l->legs[index];
+    weir_out *out = weir_stage_out_at(stage, index);
+    const weir_in *in = weir_stage_in(stage);
+    uint32_t before = of->lag.n;
+    if (weir_out_is_over(out))
+        wi_queue_abort(&of->lag);
+    wi_queue_emit(&of->lag, out);
+    if (of->lag.n != before)
+        of->since_ns = now;
+    if (of->lag.n == 0 && weir_in_is_over(in))
+        weir_end_error(out, weir_in_status(in));
+    return of->lag.n == 0 ? weir_out_credit(out) : 0;
 }
 
 /* Cuts what has waited too long, unless it is the last; gives the time until the next is due. */
-static uint64_t cut_late(lagging *l, uint64_t now)
+static uint64_t cut_late(weir_stage *stage, lagging *l, uint64_t now)
 {
     uint64_t wait = UINT64_MAX;
-    for (uint32_t i = 0; i < weir_stage_outputs(l->stage) && l->lag_ns != UINT64_MAX; i++) {
-        if (l->legs[i].lag.n == 0 || open_legs(l->stage) == 1)
+    for (uint32_t i = 0; i < weir_stage_outputs(stage) && l->lag_ns != UINT64_MAX; i++) {
+        if (l->legs[i].lag.n == 0 || open_legs(stage) == 1)
             continue;
         uint64_t waited = now - l->legs[i].since_ns;
         if (waited >= l->lag_ns)
-            cut(l, i);
+            cut(stage, l, i);
         else
             wait = l->lag_ns - waited < wait ? l->lag_ns - waited : wait;
     }
     return wait;
 }
 
-static void lag_run(lagging *l)
+/* The fastest leg sets the pace. */
+static void lag_run(weir_stage *stage, void *state)
 {
-    weir_loop *loop = weir_stage_loop(l->stage);
-    uint64_t now = weir_loop_now(loop);
-    for (uint32_t i = 0; i < weir_stage_outputs(l->stage); i++) {
-        leg *of = &l->legs[i];
-        uint32_t before = of->lag.n;
-        wi_queue_emit(&of->lag, weir_stage_out_at(l->stage, i));
-        if (of->lag.n != before)
-            of->since_ns = now;
-        if (l->is_over && of->lag.n == 0)
-            wi_end_with(weir_stage_out_at(l->stage, i), l->status);
+    lagging *l = state;
+    uint64_t now = weir_loop_now(weir_stage_loop(stage)), level = 0;
+    for (uint32_t i = 0; i < weir_stage_outputs(stage); i++) {
+        uint64_t more = serve(stage, l, i, now);
+        level = more > level ? more : level;
     }
-    uint64_t wait = cut_late(l, now);
+    uint64_t wait = cut_late(stage, l, now);
     if (wait != UINT64_MAX)
-        weir_timer_start(loop, &l->timer, wait, lag_timer_fired, l);
+        weir_stage_wake_after(stage, &l->timer, wait);
     else
-        weir_timer_stop(loop, &l->timer);
-    if (!l->is_over)
-        lag_ask(l);
+        weir_timer_stop(weir_stage_loop(stage), &l->timer);
+    weir_request_to(weir_stage_in(stage), level < l->lag_items ? level : l->lag_items);
 }
 
-static void hand_to_leg(lagging *l, uint32_t index, weir_item *item)
+static void hand_to_leg(weir_stage *stage, leg *of, weir_out *out, weir_item *item)
 {
-    leg *of = &l->legs[index];
-    weir_out *out = weir_stage_out_at(l->stage, index);
     if (of->lag.n == 0 && weir_out_fits(out, item->cost)) {
         weir_emit(out, item);
         return;
     }
     if (of->lag.n == 0)
-        of->since_ns = weir_loop_now(weir_stage_loop(l->stage));
+        of->since_ns = weir_loop_now(weir_stage_loop(stage));
     wi_queue_push(&of->lag, item);
 }
 
-static void hand_out(lagging *l, weir_item *item)
+static weir_status lag_on_item(weir_stage *stage, weir_in *in, weir_item *item, void *state)
 {
-    uint32_t open = open_legs(l->stage), n = weir_stage_outputs(l->stage);
+    (void)in;
+    lagging *l = state;
+    uint32_t open = open_legs(stage), n = weir_stage_outputs(stage);
     for (uint32_t i = 0; i < n; i++) {
-        weir_out *out = weir_stage_out_at(l->stage, i);
         uint32_t most = open > 1 ? l->lag_items : 2 * l->lag_items;
-        if (weir_out_is_over(out) || l->legs[i].lag.n < most)
+        if (weir_out_is_over(weir_stage_out_at(stage, i)) || l->legs[i].lag.n < most)
             continue;
-        cut(l, i);
+        cut(stage, l, i);
         open--;
     }
     if (open == 0) {
         weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
-        return;
+        return WEIR_OK;
     }
     if (!wi_hold_for_legs(item, open - 1))
-        return;
+        return WEIR_OK;
     for (uint32_t i = 0; i < n; i++)
-        if (!weir_out_is_over(weir_stage_out_at(l->stage, i)))
-            hand_to_leg(l, i, item);
-}
-
-static weir_status lag_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
-                                void *state)
-{
-    (void)stage;
-    (void)in;
-    for (size_t i = 0; i < n; i++)
-        hand_out(state, items[i]);
-    lag_run(state);
+        if (!weir_out_is_over(weir_stage_out_at(stage, i)))
+            hand_to_leg(stage, &l->legs[i], weir_stage_out_at(stage, i), item);
     return WEIR_OK;
-}
-
-static void lag_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
-{
-    (void)stage;
-    (void)out;
-    (void)credit;
-    lag_run(state);
-}
-
-static void lag_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
-{
-    (void)stage;
-    (void)in;
-    lagging *l = state;
-    l->is_over = true;
-    l->status = status;
-    lag_run(l);
-}
-
-static void lag_on_cancel(weir_stage *stage, weir_out *out, void *state)
-{
-    (void)stage;
-    lagging *l = state;
-    wi_queue_abort(&l->legs[weir_out_index(out)].lag);
-    lag_run(l);
-}
-
-static void lag_on_abort(weir_stage *stage, void *state)
-{
-    lagging *l = state;
-    for (uint32_t i = 0; i < weir_stage_outputs(stage); i++)
-        wi_queue_abort(&l->legs[i].lag);
 }
 
 const weir_stage_type wi_broadcast_lag_type = {
@@ -216,9 +165,7 @@ const weir_stage_type wi_broadcast_lag_type = {
     .check = lag_check,
     .open = lag_open,
     .close = lag_close,
-    .on_demand = lag_on_demand,
-    .on_items = lag_on_items,
-    .on_end = lag_on_end,
-    .on_cancel = lag_on_cancel,
-    .on_abort = lag_on_abort,
+    .on_item = lag_on_item,
+    .run = lag_run,
+    .let_go = lag_let_go,
 };

@@ -22,12 +22,7 @@ static weir_status interleave_open(weir_stage *stage, const void *config, void *
 {
     interleave *s = state;
     s->n = s->left = *(const uint32_t *)config;
-    return wi_lines_open(&s->lines, stage);
-}
-
-static void interleave_close(weir_stage *stage, void *state)
-{
-    wi_lines_close(&((interleave *)state)->lines, stage);
+    return wi_lines_open(stage, config, &s->lines);
 }
 
 static void next_turn(interleave *s)
@@ -36,8 +31,9 @@ static void next_turn(interleave *s)
     s->left = s->n;
 }
 
-static void interleave_run(weir_stage *stage, interleave *s)
+static void interleave_run(weir_stage *stage, void *state)
 {
+    interleave *s = state;
     weir_out *out = weir_stage_out(stage);
     while (s->lines.waiting != 0) {
         wi_line *line = &s->lines.of[s->turn];
@@ -54,60 +50,20 @@ static void interleave_run(weir_stage *stage, interleave *s)
             next_turn(s);
     }
     uint64_t credit = weir_out_credit(out);
-    if (!s->lines.is_over)
+    if (!weir_finish(stage, s->lines.waiting))
         wi_lines_ask(&s->lines, stage, credit < s->n ? credit : s->n);
-    else if (s->lines.waiting == 0)
-        wi_end_with(out, s->lines.status);
-}
-
-static weir_status interleave_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
-                                       void *state)
-{
-    wi_lines_push(&((interleave *)state)->lines, stage, in, items, n);
-    interleave_run(stage, state);
-    return WEIR_OK;
-}
-
-static void interleave_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
-{
-    (void)out;
-    (void)credit;
-    interleave_run(stage, state);
-}
-
-static void interleave_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
-{
-    (void)in;
-    wi_lines_note_end(&((interleave *)state)->lines, stage, status);
-    interleave_run(stage, state);
-}
-
-static void interleave_on_cancel(weir_stage *stage, weir_out *out, void *state)
-{
-    (void)out;
-    wi_lines_abort(&((interleave *)state)->lines);
-    wi_cancel_inputs(stage);
-}
-
-static void interleave_on_abort(weir_stage *stage, void *state)
-{
-    (void)stage;
-    wi_lines_abort(&((interleave *)state)->lines);
 }
 
 static const weir_stage_type interleave_type = {
     .name = "interleave",
     .config_size = sizeof(uint32_t),
     .state_size = sizeof(interleave),
-    .inputs = WEIR_PORTS_MANY,
     .check = interleave_check,
     .open = interleave_open,
-    .close = interleave_close,
-    .on_demand = interleave_on_demand,
-    .on_items = interleave_on_items,
-    .on_end = interleave_on_end,
-    .on_cancel = interleave_on_cancel,
-    .on_abort = interleave_on_abort,
+    .on_items = wi_lines_on_items,
+    .run = interleave_run,
+    WI_LINES_CALLBACKS,
+    .inputs = WEIR_PORTS_MANY,
 };
 
 weir_stage_spec *weir_interleave(uint32_t n)

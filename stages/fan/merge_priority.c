@@ -35,15 +35,7 @@ static weir_status priority_open(weir_stage *stage, const void *config, void *st
         p->is_weighted |= c->weights[i] != 0;
         p->shares[i] = c->weights[i] != 0 ? c->weights[i] : 1;
     }
-    weir_status status = wi_lines_open(&p->lines, stage);
-    if (status == WEIR_OK)
-        wi_lines_ask(&p->lines, stage, c->ahead != 0 ? c->ahead : WI_LINE_MAX);
-    return status;
-}
-
-static void priority_close(weir_stage *stage, void *state)
-{
-    wi_lines_close(&((priority *)state)->lines, stage);
+    return wi_lines_open(stage, config, &p->lines);
 }
 
 static bool has_aged(const priority *p, uint32_t index, uint64_t now)
@@ -156,64 +148,34 @@ static void priority_emit(weir_stage *stage, priority *p)
     }
 }
 
-static void priority_run(weir_stage *stage, priority *p)
-{
-    const weir_merge_priority_config *config = weir_stage_config(stage);
-    priority_emit(stage, p);
-    if (!p->lines.is_over)
-        wi_lines_ask(&p->lines, stage, config->ahead != 0 ? config->ahead : WI_LINE_MAX);
-    else if (p->lines.waiting == 0)
-        wi_end_with(weir_stage_out(stage), p->lines.status);
-}
-
+/* At once: what the others send meanwhile is not to be waited for. */
 static weir_status priority_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
                                      void *state)
 {
-    wi_lines_push(&((priority *)state)->lines, stage, in, items, n);
-    priority_run(stage, state);
-    return WEIR_OK;
+    weir_status status = wi_lines_on_items(stage, in, items, n, state);
+    priority_emit(stage, state);
+    return status;
 }
 
-static void priority_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+static void priority_run(weir_stage *stage, void *state)
 {
-    (void)out;
-    (void)credit;
-    priority_run(stage, state);
-}
-
-static void priority_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
-{
-    (void)in;
-    wi_lines_note_end(&((priority *)state)->lines, stage, status);
-    priority_run(stage, state);
-}
-
-static void priority_on_cancel(weir_stage *stage, weir_out *out, void *state)
-{
-    (void)out;
-    wi_lines_abort(&((priority *)state)->lines);
-    wi_cancel_inputs(stage);
-}
-
-static void priority_on_abort(weir_stage *stage, void *state)
-{
-    (void)stage;
-    wi_lines_abort(&((priority *)state)->lines);
+    const weir_merge_priority_config *config = weir_stage_config(stage);
+    priority *p = state;
+    priority_emit(stage, p);
+    if (!weir_finish(stage, p->lines.waiting))
+        wi_lines_ask(&p->lines, stage, config->ahead != 0 ? config->ahead : WI_LINE_MAX);
 }
 
 static const weir_stage_type priority_type = {
     .name = "merge_priority",
     .config_size = sizeof(weir_merge_priority_config),
     .state_size = sizeof(priority),
-    .inputs = WEIR_PORTS_MANY,
     .check = priority_check,
     .open = priority_open,
-    .close = priority_close,
-    .on_demand = priority_on_demand,
     .on_items = priority_on_items,
-    .on_end = priority_on_end,
-    .on_cancel = priority_on_cancel,
-    .on_abort = priority_on_abort,
+    .run = priority_run,
+    WI_LINES_CALLBACKS,
+    .inputs = WEIR_PORTS_MANY,
 };
 
 weir_stage_spec *weir_merge_priority(const weir_merge_priority_config *config)

@@ -10,8 +10,6 @@ typedef struct buffer {
     uint32_t items_max;
     uint64_t bytes_max;
     weir_overflow overflow;
-    bool is_over;
-    weir_status status;
 } buffer;
 
 static weir_status buffer_check(const void *config, const char **why)
@@ -22,36 +20,30 @@ static weir_status buffer_check(const void *config, const char **why)
 }
 
 /* Emits what fits, and asks for what there is room for. */
-static void buffer_run(weir_stage *stage, buffer *b)
+static void buffer_run(weir_stage *stage, void *state)
 {
-    weir_out *out = weir_stage_out(stage);
-    wi_queue_emit(&b->held, out);
-    if (b->is_over) {
-        if (b->held.n == 0)
-            wi_end_with(out, b->status);
-    } else if (b->overflow == WEIR_OVERFLOW_HOLD && b->held.bytes < b->bytes_max) {
+    buffer *b = state;
+    wi_queue_emit(&b->held, weir_stage_out(stage));
+    if (weir_finish(stage, b->held.n))
+        return;
+    if (b->overflow != WEIR_OVERFLOW_HOLD)
+        weir_request_to(weir_stage_in(stage), WEIR_UNBOUNDED);
+    else if (b->held.bytes < b->bytes_max)
         weir_request_to(weir_stage_in(stage), weir_credit_sub(b->items_max, b->held.n));
-    }
 }
 
-static uint32_t items_max_of(const weir_buffer_config *c)
+static void buffer_set(buffer *b, const weir_buffer_config *c)
 {
-    return c->items_max != 0 ? c->items_max : ITEMS_DEFAULT;
+    b->items_max = c->items_max != 0 ? c->items_max : ITEMS_DEFAULT;
+    b->bytes_max = c->bytes_max != 0 ? c->bytes_max : BYTES_DEFAULT;
+    b->overflow = c->overflow;
 }
 
 static weir_status buffer_open(weir_stage *stage, const void *config, void *state)
 {
-    const weir_buffer_config *c = config;
     buffer *b = state;
-    b->items_max = items_max_of(c);
-    b->bytes_max = c->bytes_max != 0 ? c->bytes_max : BYTES_DEFAULT;
-    b->overflow = c->overflow;
-    weir_status status = wi_queue_init(&b->held, weir_stage_env(stage), b->items_max);
-    if (status != WEIR_OK)
-        return status;
-    weir_request_to(weir_stage_in(stage),
-                    b->overflow == WEIR_OVERFLOW_HOLD ? b->items_max : WEIR_UNBOUNDED);
-    return WEIR_OK;
+    buffer_set(b, config);
+    return wi_queue_init(&b->held, weir_stage_env(stage), b->items_max);
 }
 
 static weir_status buffer_merge_change(void *config, const void *change, const char **why)
@@ -68,23 +60,15 @@ static weir_status buffer_merge_change(void *config, const void *change, const c
 
 static weir_status buffer_on_change(weir_stage *stage, const void *config, void *state)
 {
-    const weir_buffer_config *c = config;
-    buffer *b = state;
-    while (b->held.capacity < items_max_of(c)) {
+    buffer *b = state, changed = *b;
+    buffer_set(&changed, config);
+    while (b->held.capacity < changed.items_max) {
         weir_status status = wi_queue_grow(&b->held, weir_stage_env(stage));
         if (status != WEIR_OK)
             return status;
     }
-    b->items_max = items_max_of(c);
-    b->bytes_max = c->bytes_max != 0 ? c->bytes_max : BYTES_DEFAULT;
-    if (!weir_out_is_over(weir_stage_out(stage)))
-        buffer_run(stage, b);
+    buffer_set(b, config);
     return WEIR_OK;
-}
-
-static void buffer_close(weir_stage *stage, void *state)
-{
-    wi_queue_done(&((buffer *)state)->held, weir_stage_env(stage));
 }
 
 static bool buffer_has_room(const buffer *b, const weir_item *item)
@@ -129,45 +113,14 @@ static weir_status buffer_on_items(weir_stage *stage, weir_in *in, weir_item **i
     for (size_t i = gone; i < n; i++)
         if (buffer_has_room(b, items[i]) || buffer_overflows(stage, b, in, items[i]))
             wi_queue_push(&b->held, items[i]);
-    buffer_run(stage, b);
     return WEIR_OK;
-}
-
-static void buffer_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
-{
-    (void)out;
-    (void)credit;
-    buffer_run(stage, state);
-}
-
-static void buffer_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
-{
-    (void)in;
-    buffer *b = state;
-    b->is_over = true;
-    b->status = status;
-    buffer_run(stage, b);
-}
-
-static void buffer_on_cancel(weir_stage *stage, weir_out *out, void *state)
-{
-    (void)out;
-    wi_queue_abort(&((buffer *)state)->held);
-    weir_cancel(weir_stage_in(stage));
-}
-
-static void buffer_on_abort(weir_stage *stage, void *state)
-{
-    (void)stage;
-    wi_queue_abort(&((buffer *)state)->held);
 }
 
 #define BUFFER_TYPE(lossy_)                                                                        \
     {                                                                                              \
         .name = "buffer", .config_size = sizeof(weir_buffer_config), .state_size = sizeof(buffer), \
-        .lossy = (lossy_), .check = buffer_check, .open = buffer_open, .close = buffer_close,      \
-        .on_demand = buffer_on_demand, .on_items = buffer_on_items, .on_end = buffer_on_end,       \
-        .on_cancel = buffer_on_cancel, .on_abort = buffer_on_abort,                                \
+        .lossy = (lossy_), .check = buffer_check, .open = buffer_open,                             \
+        .on_items = buffer_on_items, .run = buffer_run, WI_QUEUE_CALLBACKS,                        \
         .merge_change = buffer_merge_change, .on_change = buffer_on_change                         \
     }
 

@@ -5,19 +5,9 @@
 
 typedef struct conflate {
     weir_item *held;
-    bool is_over;
-    weir_status status;
 } conflate;
 
-static weir_status conflate_open(weir_stage *stage, const void *config, void *state)
-{
-    (void)config;
-    (void)state;
-    weir_request_to(weir_stage_in(stage), WEIR_UNBOUNDED);
-    return WEIR_OK;
-}
-
-static void conflate_on_abort(weir_stage *stage, void *state)
+static void conflate_let_go(weir_stage *stage, void *state)
 {
     (void)stage;
     conflate *c = state;
@@ -26,22 +16,16 @@ static void conflate_on_abort(weir_stage *stage, void *state)
     c->held = NULL;
 }
 
-static void conflate_on_cancel(weir_stage *stage, weir_out *out, void *state)
+static void conflate_run(weir_stage *stage, void *state)
 {
-    (void)out;
-    conflate_on_abort(stage, state);
-    weir_cancel(weir_stage_in(stage));
-}
-
-static void conflate_run(weir_stage *stage, conflate *c)
-{
+    conflate *c = state;
     weir_out *out = weir_stage_out(stage);
     if (c->held != NULL && weir_out_fits(out, c->held->cost)) {
         weir_emit(out, c->held);
         c->held = NULL;
     }
-    if (c->is_over && c->held == NULL)
-        wi_end_with(out, c->status);
+    if (!weir_finish(stage, c->held != NULL))
+        weir_request_to(weir_stage_in(stage), WEIR_UNBOUNDED);
 }
 
 /* Puts `item` and the one that is held together; takes it. */
@@ -79,33 +63,14 @@ static weir_status conflate_on_items(weir_stage *stage, weir_in *in, weir_item *
     return WEIR_OK;
 }
 
-static void conflate_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
-{
-    (void)out;
-    (void)credit;
-    conflate_run(stage, state);
-}
-
-static void conflate_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
-{
-    (void)in;
-    conflate *c = state;
-    c->is_over = true;
-    c->status = status;
-    conflate_run(stage, c);
-}
-
 static const weir_stage_type conflate_type = {
     .name = "conflate",
     .config_size = sizeof(weir_conflate_config),
     .state_size = sizeof(conflate),
     .lossy = true,
-    .open = conflate_open,
-    .on_demand = conflate_on_demand,
     .on_items = conflate_on_items,
-    .on_end = conflate_on_end,
-    .on_cancel = conflate_on_cancel,
-    .on_abort = conflate_on_abort,
+    .run = conflate_run,
+    .let_go = conflate_let_go,
 };
 
 weir_stage_spec *weir_conflate(const weir_conflate_config *config)

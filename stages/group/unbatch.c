@@ -13,8 +13,6 @@ typedef struct unbatch {
     size_t at;                 /* members[0 … at) are gone */
     bool are_ours;             /* the members were taken out, and go on themselves */
     weir_item *copy;           /* otherwise: the next one's, without room below */
-    bool is_over;
-    weir_status status;
 } unbatch;
 
 static weir_status unbatch_open(weir_stage *stage, const void *config, void *state)
@@ -23,32 +21,17 @@ static weir_status unbatch_open(weir_stage *stage, const void *config, void *sta
     return wi_queue_init(&((unbatch *)state)->waiting, weir_stage_env(stage), WEIR_UNBATCH_AHEAD);
 }
 
-static void unbatch_on_abort(weir_stage *stage, void *state)
+static void unbatch_let_go(weir_stage *stage, void *state)
 {
     (void)stage;
     unbatch *u = state;
-    if (u->copy != NULL)
-        weir_item_end(u->copy, WEIR_ABORTED, WEIR_ECANCELED);
+    wi_abort_items(&u->copy, u->copy != NULL);
     u->copy = NULL;
     weir_item *item = wi_family_leave(&u->family);
-    for (; item != NULL && u->are_ours && u->at < u->members->n; u->at++)
-        weir_item_end(u->members->items[u->at], WEIR_ABORTED, WEIR_ECANCELED);
-    if (item != NULL)
-        weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
+    if (item != NULL && u->are_ours)
+        wi_abort_items(u->members->items + u->at, u->members->n - u->at);
+    wi_abort_items(&item, item != NULL);
     wi_queue_abort(&u->waiting);
-}
-
-static void unbatch_close(weir_stage *stage, void *state)
-{
-    unbatch_on_abort(stage, state);
-    wi_queue_done(&((unbatch *)state)->waiting, weir_stage_env(stage));
-}
-
-static void unbatch_on_cancel(weir_stage *stage, weir_out *out, void *state)
-{
-    (void)out;
-    unbatch_on_abort(stage, state);
-    weir_cancel(weir_stage_in(stage));
 }
 
 /* Emits members that are ours. Gives whether any went. */
@@ -107,8 +90,9 @@ static bool unbatch_begin(weir_stage *stage, unbatch *u, weir_out *out)
     return true;
 }
 
-static void unbatch_run(weir_stage *stage, unbatch *u)
+static void unbatch_run(weir_stage *stage, void *state)
 {
+    unbatch *u = state;
     weir_out *out = weir_stage_out(stage);
     for (bool goes_on = true; goes_on;) {
         if (u->family.item == NULL)
@@ -119,60 +103,29 @@ static void unbatch_run(weir_stage *stage, unbatch *u)
             weir_item_ack(wi_family_leave(&u->family));
     }
     uint32_t held = u->waiting.n + (u->family.item != NULL);
-    if (u->is_over) {
-        if (held == 0)
-            wi_end_with(out, u->status);
+    if (weir_finish(stage, held))
         return;
-    }
     uint64_t credit = weir_out_credit(out);
     uint64_t level = credit < WEIR_UNBATCH_AHEAD ? credit : WEIR_UNBATCH_AHEAD;
     weir_request_to(weir_stage_in(stage), weir_credit_sub(level, held));
-}
-
-static void unbatch_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
-{
-    (void)out;
-    (void)credit;
-    unbatch_run(stage, state);
 }
 
 static weir_status unbatch_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
                                     void *state)
 {
     (void)in;
-    unbatch *u = state;
-    for (size_t i = 0; i < n; i++) {
-        /* Only what a retry policy hands over again comes on top of what was asked for. */
-        bool has_room = u->waiting.n < u->waiting.capacity ||
-                        wi_queue_grow(&u->waiting, weir_stage_env(stage)) == WEIR_OK;
-        if (has_room)
-            wi_queue_push(&u->waiting, items[i]);
-        else
-            weir_fail(stage, items[i], WEIR_ENOMEM, "no room for an item that is tried again");
-    }
-    unbatch_run(stage, u);
+    wi_queue_take(state, stage, items, n, true);
     return WEIR_OK;
-}
-
-static void unbatch_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
-{
-    (void)in;
-    unbatch *u = state;
-    u->is_over = true;
-    u->status = status;
-    unbatch_run(stage, u);
 }
 
 static const weir_stage_type unbatch_type = {
     .name = "unbatch",
     .state_size = sizeof(unbatch),
     .open = unbatch_open,
-    .close = unbatch_close,
-    .on_demand = unbatch_on_demand,
     .on_items = unbatch_on_items,
-    .on_end = unbatch_on_end,
-    .on_cancel = unbatch_on_cancel,
-    .on_abort = unbatch_on_abort,
+    .run = unbatch_run,
+    .let_go = unbatch_let_go,
+    .close = wi_queue_close,
 };
 
 weir_stage_spec *weir_unbatch(void)

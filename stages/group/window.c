@@ -9,8 +9,6 @@ typedef struct window {
     wi_members held;
     uint32_t fresh; /* the last so many of those held have been in no window yet */
     uint32_t skips; /* items to be left out, between windows that do not touch */
-    bool is_over;
-    weir_status status;
 } window;
 
 static weir_status window_check(const void *config, const char **why)
@@ -35,7 +33,7 @@ static weir_status window_open(weir_stage *stage, const void *config, void *stat
     return wi_members_init(&w->held, weir_stage_env(stage), w->count + ROOM, false);
 }
 
-static void window_on_abort(weir_stage *stage, void *state)
+static void window_let_go(weir_stage *stage, void *state)
 {
     (void)stage;
     window *w = state;
@@ -46,13 +44,6 @@ static void window_on_abort(weir_stage *stage, void *state)
 static void window_close(weir_stage *stage, void *state)
 {
     wi_members_done(&((window *)state)->held, weir_stage_env(stage));
-}
-
-static void window_on_cancel(weir_stage *stage, weir_out *out, void *state)
-{
-    (void)out;
-    window_on_abort(stage, state);
-    weir_cancel(weir_stage_in(stage));
 }
 
 /* Leaves out the first of `n` items, which lie between two windows; gives how many. */
@@ -89,27 +80,26 @@ static void window_emit(weir_stage *stage, window *w, uint32_t n)
 /* The input is over: what was in no window yet goes as a last one, a shorter one. */
 static void window_finish(weir_stage *stage, window *w)
 {
-    weir_out *out = weir_stage_out(stage);
-    if (w->fresh > 0) {
-        if (!window_fits(w, out, w->held.n))
-            return;
+    if (w->fresh > 0 && !window_fits(w, weir_stage_out(stage), w->held.n))
+        return;
+    if (w->fresh > 0)
         wi_members_emit(stage, &w->held, w->held.n, 0);
-        w->fresh = 0;
-    }
+    w->fresh = 0;
     for (; w->held.n > 0; w->held.n--)
         weir_item_ack(w->held.items[w->held.head++]);
-    wi_end_with(out, w->status);
+    weir_finish(stage, 0);
 }
 
-static void window_run(weir_stage *stage, window *w)
+static void window_run(weir_stage *stage, void *state)
 {
+    window *w = state;
     weir_out *out = weir_stage_out(stage);
     while (w->held.n >= w->count) {
         if (!window_fits(w, out, w->count))
             break;
         window_emit(stage, w, w->count);
     }
-    if (w->is_over) {
+    if (weir_finish(stage, 1)) { /* what is held may have been in a window already */
         if (w->held.n < w->count)
             window_finish(stage, w);
         return;
@@ -123,13 +113,6 @@ static void window_run(weir_stage *stage, window *w)
     weir_request_to(weir_stage_in(stage), weir_credit_add(level, w->skips));
 }
 
-static void window_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
-{
-    (void)out;
-    (void)credit;
-    window_run(stage, state);
-}
-
 static weir_status window_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
                                    void *state)
 {
@@ -138,17 +121,7 @@ static weir_status window_on_items(weir_stage *stage, weir_in *in, weir_item **i
     uint32_t skipped = window_skip(w, items, n), before = w->held.n;
     wi_members_add(stage, &w->held, items + skipped, n - skipped, 0);
     w->fresh += w->held.n - before;
-    window_run(stage, w);
     return WEIR_OK;
-}
-
-static void window_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
-{
-    (void)in;
-    window *w = state;
-    w->is_over = true;
-    w->status = status;
-    window_run(stage, w);
 }
 
 static const weir_stage_type window_type = {
@@ -158,11 +131,9 @@ static const weir_stage_type window_type = {
     .check = window_check,
     .open = window_open,
     .close = window_close,
-    .on_demand = window_on_demand,
     .on_items = window_on_items,
-    .on_end = window_on_end,
-    .on_cancel = window_on_cancel,
-    .on_abort = window_on_abort,
+    .run = window_run,
+    .let_go = window_let_go,
 };
 
 weir_stage_spec *weir_window(const weir_window_config *config)

@@ -7,14 +7,12 @@
 enum { AHEAD_MAX = 64 };
 
 typedef struct expand {
-    weir_stage *stage;
-    weir_task fill; /* at the end of the turn, when the input has had its chance */
     wi_queue waiting;
+    weir_stage *stage;
+    weir_task fill;   /* at the end of the turn, when the input has had its chance */
     wi_family family; /* of the item emitted last */
     weir_item *ready; /* made, and without room below; given up when something newer comes */
     bool is_spent;    /* there are no more of this one */
-    bool is_over;
-    weir_status status;
 } expand;
 
 /* Gives up the last item: nothing was lost with what was made of it for nobody. */
@@ -28,24 +26,11 @@ static void expand_forget(expand *e)
         weir_item_ack(item);
 }
 
-static void expand_on_abort(weir_stage *stage, void *state)
+static void expand_let_go(weir_stage *stage, void *state)
 {
     (void)stage;
     expand_forget(state);
     wi_queue_abort(&((expand *)state)->waiting);
-}
-
-static void expand_close(weir_stage *stage, void *state)
-{
-    expand_forget(state);
-    wi_queue_done(&((expand *)state)->waiting, weir_stage_env(stage));
-}
-
-static void expand_on_cancel(weir_stage *stage, weir_out *out, void *state)
-{
-    (void)out;
-    expand_on_abort(stage, state);
-    weir_cancel(weir_stage_in(stage));
 }
 
 /* Emits the items themselves, and keeps the last of them to make more of. */
@@ -54,7 +39,8 @@ static void expand_pass(expand *e, weir_out *out)
     while (e->waiting.n > 0 && weir_out_fits(out, wi_queue_first(&e->waiting)->cost)) {
         weir_item *item = wi_queue_pop(&e->waiting);
         expand_forget(e);
-        e->is_spent = e->waiting.n > 0 || e->is_over || weir_item_hold(item) != WEIR_OK;
+        e->is_spent = e->waiting.n > 0 || weir_in_is_over(weir_stage_in(e->stage)) ||
+                      weir_item_hold(item) != WEIR_OK;
         if (!e->is_spent)
             wi_family_begin(&e->family, item);
         weir_emit(out, item);
@@ -82,39 +68,49 @@ static weir_item *expand_make(weir_stage *stage, expand *e)
     return NULL;
 }
 
+/* Is there demand that nothing of the input waits for, and more to be had of its last item? */
+static bool expand_can_fill(const expand *e)
+{
+    const weir_expand_config *config = weir_stage_config(e->stage);
+    const weir_out *out = weir_stage_out(e->stage);
+    uint64_t most = config->made_max != 0 ? config->made_max : WEIR_EXPAND_MADE_MAX;
+    most = config->made_max == UINT32_MAX ? UINT64_MAX : most;
+    if (weir_in_is_over(weir_stage_in(e->stage)) || e->waiting.n != 0)
+        return false;
+    if (e->ready != NULL)
+        return weir_out_fits(out, e->ready->cost);
+    return weir_out_credit(out) > 0 && !e->is_spent && e->family.item != NULL &&
+           e->family.made < most;
+}
+
 /* Makes more for the demand that the input has left. */
 static void expand_fill(weir_task *task, void *user)
 {
     (void)task;
     expand *e = user;
-    const weir_expand_config *config = weir_stage_config(e->stage);
-    weir_out *out = weir_stage_out(e->stage);
-    uint64_t most = config->made_max != 0 ? config->made_max : WEIR_EXPAND_MADE_MAX;
-    most = config->made_max == UINT32_MAX ? UINT64_MAX : most;
-    while (!e->is_over && e->waiting.n == 0 && weir_out_credit(out) > 0) {
-        if (e->ready == NULL && !e->is_spent && e->family.item != NULL && e->family.made < most)
+    for (; expand_can_fill(e); e->ready = NULL) {
+        if (e->ready == NULL)
             e->ready = expand_make(e->stage, e);
-        if (e->ready == NULL || !weir_out_fits(out, e->ready->cost))
+        if (e->ready == NULL || !weir_out_fits(weir_stage_out(e->stage), e->ready->cost))
             break;
-        weir_emit(out, e->ready);
-        e->ready = NULL;
+        weir_emit(weir_stage_out(e->stage), e->ready);
     }
     weir_stage_release(e->stage);
 }
 
-static void expand_run(weir_stage *stage, expand *e)
+static void expand_run(weir_stage *stage, void *state)
 {
+    expand *e = state;
     weir_out *out = weir_stage_out(stage);
     expand_pass(e, out);
-    uint64_t credit = weir_out_credit(out), level = credit < AHEAD_MAX ? credit : AHEAD_MAX;
-    if (e->is_over && e->waiting.n == 0) {
-        expand_forget(e);
-        wi_end_with(out, e->status);
-    }
-    if (e->is_over)
+    if (weir_finish(stage, e->waiting.n)) {
+        if (e->waiting.n == 0)
+            expand_forget(e);
         return;
+    }
+    uint64_t credit = weir_out_credit(out), level = credit < AHEAD_MAX ? credit : AHEAD_MAX;
     weir_request_to(weir_stage_in(stage), weir_credit_sub(level > 1 ? level : 1, e->waiting.n));
-    if (credit == 0 || e->family.item == NULL || e->fill.queued)
+    if (e->fill.queued || !expand_can_fill(e))
         return;
     weir_stage_hold(stage);
     weir_loop_defer(weir_stage_loop(stage), &e->fill);
@@ -126,40 +122,7 @@ static weir_status expand_open(weir_stage *stage, const void *config, void *stat
     expand *e = state;
     e->stage = stage;
     e->fill = (weir_task)WEIR_TASK(expand_fill, e);
-    weir_status status = wi_queue_init(&e->waiting, weir_stage_env(stage), AHEAD_MAX);
-    if (status == WEIR_OK)
-        weir_request_to(weir_stage_in(stage), 1);
-    return status;
-}
-
-static void expand_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
-{
-    (void)out;
-    (void)credit;
-    expand_run(stage, state);
-}
-
-static weir_status expand_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
-                                   void *state)
-{
-    (void)in;
-    expand *e = state;
-    for (size_t i = 0; i < n; i++)
-        if (e->waiting.n < e->waiting.capacity)
-            wi_queue_push(&e->waiting, items[i]);
-        else /* only what a retry policy hands over again comes on top of what was asked for */
-            weir_fail(stage, items[i], WEIR_ELIMIT, "no room for an item that is tried again");
-    expand_run(stage, e);
-    return WEIR_OK;
-}
-
-static void expand_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
-{
-    (void)in;
-    expand *e = state;
-    e->is_over = true;
-    e->status = status;
-    expand_run(stage, e);
+    return wi_queue_init(&e->waiting, weir_stage_env(stage), AHEAD_MAX);
 }
 
 static const weir_stage_type expand_type = {
@@ -167,12 +130,10 @@ static const weir_stage_type expand_type = {
     .config_size = sizeof(weir_expand_config),
     .state_size = sizeof(expand),
     .open = expand_open,
-    .close = expand_close,
-    .on_demand = expand_on_demand,
-    .on_items = expand_on_items,
-    .on_end = expand_on_end,
-    .on_cancel = expand_on_cancel,
-    .on_abort = expand_on_abort,
+    .on_items = wi_queue_on_items,
+    .run = expand_run,
+    .let_go = expand_let_go,
+    .close = wi_queue_close,
 };
 
 weir_stage_spec *weir_expand(const weir_expand_config *config)

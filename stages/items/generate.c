@@ -21,8 +21,6 @@ typedef struct generate {
     weir_status status;
 } generate;
 
-typedef uint32_t (*fill_fn)(weir_stage *stage, generate *g, uint32_t n);
-
 static weir_status generate_check(const void *config, const char **why)
 {
     *why = "needs a function";
@@ -59,79 +57,55 @@ static uint32_t fill_by_range(weir_stage *stage, generate *g, uint32_t n)
     return got;
 }
 
-static void generate_run(weir_stage *stage, generate *g, fill_fn fill)
+static uint32_t fill(weir_stage *stage, generate *g, uint64_t credit)
 {
+    bool by_next = ((const generate_config *)weir_stage_config(stage))->next != NULL;
+    uint32_t n = credit < VECTOR_MAX ? (uint32_t)credit : VECTOR_MAX;
+    return by_next ? fill_by_next(stage, g, n) : fill_by_range(stage, g, n);
+}
+
+static void generate_run(weir_stage *stage, void *state)
+{
+    generate *g = state;
     weir_out *out = weir_stage_out(stage);
+    g->is_over |= weir_stage_is_draining(stage);
     do {
         uint64_t credit = weir_out_credit(out);
         if (g->n_ready == 0 && !g->is_over && credit > 0)
-            g->n_ready = fill(stage, g, credit < VECTOR_MAX ? (uint32_t)credit : VECTOR_MAX);
+            g->n_ready = fill(stage, g, credit);
         uint32_t gone = wi_emit_fitting(out, g->ready, g->n_ready);
         g->n_ready -= gone;
         memmove(g->ready, g->ready + gone, g->n_ready * sizeof *g->ready);
     } while (g->n_ready == 0 && !g->is_over && weir_out_credit(out) > 0);
     if (g->is_over && g->n_ready == 0)
-        wi_end_with(out, g->status);
+        weir_end_error(out, g->status);
 }
 
-static void generate_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
-{
-    (void)out;
-    (void)credit;
-    generate_run(stage, state, fill_by_next);
-}
-
-static void range_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
-{
-    (void)out;
-    (void)credit;
-    generate_run(stage, state, fill_by_range);
-}
-
-static void generate_on_drain(weir_stage *stage, void *state)
-{
-    generate *g = state;
-    g->is_over = true;
-    if (g->n_ready == 0)
-        weir_end(weir_stage_out(stage));
-}
-
-static void generate_on_abort(weir_stage *stage, void *state)
+static void generate_let_go(weir_stage *stage, void *state)
 {
     (void)stage;
     generate *g = state;
-    g->is_over = true;
-    while (g->n_ready > 0)
-        weir_item_end(g->ready[--g->n_ready], WEIR_ABORTED, WEIR_ECANCELED);
-}
-
-static void generate_on_cancel(weir_stage *stage, weir_out *out, void *state)
-{
-    (void)out;
-    generate_on_abort(stage, state);
+    wi_abort_items(g->ready, g->n_ready);
+    g->n_ready = 0;
 }
 
 /* An end needs no demand. */
 static weir_status range_open(weir_stage *stage, const void *config, void *state)
 {
-    generate *g = state;
-    g->is_over = ((const generate_config *)config)->n == 0;
-    if (g->is_over)
-        weir_end(weir_stage_out(stage));
+    (void)stage;
+    ((generate *)state)->is_over = ((const generate_config *)config)->n == 0;
     return WEIR_OK;
 }
 
-#define GENERATE_TYPE(name_, check_, open_, on_demand_)                                           \
-    {                                                                                             \
-        .name = (name_), .config_size = sizeof(generate_config), .state_size = sizeof(generate),  \
-        .inputs = WEIR_PORTS_NONE, .check = (check_), .open = (open_), .on_demand = (on_demand_), \
-        .on_drain = generate_on_drain, .on_abort = generate_on_abort,                             \
-        .on_cancel = generate_on_cancel                                                           \
+#define GENERATE_TYPE(name_, check_, open_)                                                      \
+    {                                                                                            \
+        .name = (name_), .config_size = sizeof(generate_config), .state_size = sizeof(generate), \
+        .inputs = WEIR_PORTS_NONE, .check = (check_), .open = (open_), .run = generate_run,      \
+        .let_go = generate_let_go                                                                \
     }
 
-static const weir_stage_type generate_type = GENERATE_TYPE("generate", generate_check, NULL,
-                                                           generate_on_demand);
-static const weir_stage_type range_type = GENERATE_TYPE("range", NULL, range_open, range_on_demand);
+static const weir_stage_type generate_type = GENERATE_TYPE("generate", generate_check, NULL);
+static const weir_stage_type range_type = GENERATE_TYPE("range", NULL, range_open);
 
 weir_stage_spec *weir_generate(weir_status (*next)(weir_loop *loop, uint64_t index, void *user,
                                                    weir_item **ret_made),

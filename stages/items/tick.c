@@ -1,8 +1,6 @@
 /* tick: a source that emits at set times, as far as it is asked to. */
 #include <weir/stages.h>
 
-#include "queue.h"
-
 typedef struct tick {
     weir_stage *stage;
     weir_timer timer;
@@ -85,7 +83,7 @@ static weir_status tick_open(weir_stage *stage, const void *config, void *state)
     return WEIR_OK;
 }
 
-static void tick_close(weir_stage *stage, void *state)
+static void tick_let_go(weir_stage *stage, void *state)
 {
     weir_timer_stop(weir_stage_loop(stage), &((tick *)state)->timer);
 }
@@ -135,14 +133,8 @@ static weir_status tick_on_change(weir_stage *stage, const void *config, void *s
 
 static void tick_on_drain(weir_stage *stage, void *state)
 {
-    tick_close(stage, state);
+    tick_let_go(stage, state);
     weir_end(weir_stage_out(stage));
-}
-
-static void tick_on_cancel(weir_stage *stage, weir_out *out, void *state)
-{
-    (void)out;
-    tick_close(stage, state);
 }
 
 static const weir_stage_type tick_type = {
@@ -152,11 +144,9 @@ static const weir_stage_type tick_type = {
     .inputs = WEIR_PORTS_NONE,
     .check = tick_check,
     .open = tick_open,
-    .close = tick_close,
     .on_demand = tick_on_demand,
     .on_drain = tick_on_drain,
-    .on_cancel = tick_on_cancel,
-    .on_abort = tick_close,
+    .let_go = tick_let_go,
     .merge_change = tick_merge_change,
     .on_change = tick_on_change,
 };

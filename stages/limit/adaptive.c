@@ -22,22 +22,17 @@ typedef struct adaptive_shared {
     tally tallies[];
 } adaptive_shared;
 
-static uint32_t or_else(uint32_t value, uint32_t otherwise)
-{
-    return value != 0 ? value : otherwise;
-}
-
 static wi_gradient gradient_of(const weir_adaptive_limit_config *c)
 {
-    wi_gradient g = { .limit_min = or_else(c->limit_min, 4),
-                      .limit_max = or_else(c->limit_max, 1000),
-                      .slack = or_else(c->slack, 4),
+    wi_gradient g = { .limit_min = wi_or(c->limit_min, 4),
+                      .limit_max = wi_or(c->limit_max, 1000),
+                      .slack = wi_or(c->slack, 4),
                       .tolerance = c->tolerance != 0 ? c->tolerance : 1.5,
                       .smoothing = c->smoothing != 0 ? c->smoothing : 0.2,
-                      .baseline_n = or_else(c->baseline_n, 600),
-                      .limit = or_else(c->limit, 20) };
+                      .baseline_n = wi_or(c->baseline_n, 600),
+                      .limit = wi_or(c->limit, 20) };
     if (c->probe_ms != UINT32_MAX)
-        g.probe_windows = or_else(c->probe_ms, 60000) / or_else(c->window_ms, 500) + 1;
+        g.probe_windows = wi_or(c->probe_ms, 60000) / wi_or(c->window_ms, 500) + 1;
     g.limit = g.limit < g.limit_min ? g.limit_min : g.limit > g.limit_max ? g.limit_max : g.limit;
     return g;
 }
@@ -51,7 +46,7 @@ static weir_status adaptive_share(const void *config, const weir_env *env, uint3
     if (s == NULL)
         return WEIR_ENOMEM;
     s->gradient = gradient_of(c);
-    s->window_ns = or_else(c->window_ms, 500) * WEIR_MS;
+    s->window_ns = wi_or(c->window_ms, 500) * WEIR_MS;
     s->replicas = replicas;
     weir_status status = wi_permits_init(&s->permits, env, (uint64_t)s->gradient.limit);
     if (status == WEIR_OK && pthread_mutex_init(&s->lock, NULL) != 0) {
@@ -77,7 +72,7 @@ static weir_status adaptive_check(const void *config, const char **why)
 {
     const weir_adaptive_limit_config *c = config;
     *why = NULL;
-    if (c->limit_max > 1000000 || or_else(c->limit_min, 4) > or_else(c->limit_max, 1000))
+    if (c->limit_max > 1000000 || wi_or(c->limit_min, 4) > wi_or(c->limit_max, 1000))
         *why = "limit_min is at most limit_max, and that 1000000";
     else if (c->window_ms > 60000)
         *why = "window_ms is at most a minute";
@@ -190,15 +185,13 @@ static weir_status adaptive_open(weir_stage *stage, const void *config, void *st
 {
     const weir_adaptive_limit_config *c = config;
     wi_permit_gate *g = state;
-    weir_status status = c->status != WEIR_OK ? c->status : WEIR_EOVERLOAD;
     g->permits = &((adaptive_shared *)weir_stage_shared(stage))->permits;
     return wi_gate_open(&g->gate, stage, &adaptive_kind, &g->permits->waiters,
-                        c->enforce ? status : WEIR_OK);
+                        wi_gate_reject(c->enforce, c->status, WEIR_EOVERLOAD));
 }
 
 static const weir_stage_type adaptive_type = {
     .name = "adaptive_limit",
-    .at_once = 1,
     .config_size = sizeof(weir_adaptive_limit_config),
     .state_size = sizeof(wi_permit_gate),
     .share = adaptive_share,

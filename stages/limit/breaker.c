@@ -10,27 +10,21 @@ static const uint32_t failures_default = WEIR_FAILURE(WEIR_EDEADLINE) | WEIR_FAI
                                          WEIR_FAILURE(WEIR_EOVERLOAD) |
                                          WEIR_FAILURE(WEIR_EINTERNAL) | WEIR_FAILURE(WEIR_EPARTIAL);
 
-static uint32_t or_else(uint32_t value, uint32_t otherwise)
-{
-    return value != 0 ? value : otherwise;
-}
-
 static weir_breaker_config complete(const weir_breaker_config *config)
 {
     weir_breaker_config c = *config;
     if (c.window_ms == 0)
-        c.window_calls = or_else(c.window_calls, 100);
-    c.calls_min = or_else(c.calls_min, 10);
+        c.window_calls = wi_or(c.window_calls, 100);
+    c.calls_min = wi_or(c.calls_min, 10);
     if (c.window_ms == 0 && c.calls_min > c.window_calls)
         c.calls_min = c.window_calls;
-    c.failure_percent = or_else(c.failure_percent, 50);
-    c.slow_percent = or_else(c.slow_percent, 100);
-    c.open_ms = or_else(c.open_ms, 5000);
-    c.open_ms_max = or_else(c.open_ms_max, c.open_ms > 60000 ? c.open_ms : 60000);
-    c.probes = or_else(c.probes, 5);
-    c.probe_ms = or_else(c.probe_ms, 60000);
-    c.failures = or_else(c.failures, failures_default);
-    c.status = c.status != WEIR_OK ? c.status : WEIR_EUNAVAILABLE;
+    c.failure_percent = wi_or(c.failure_percent, 50);
+    c.slow_percent = wi_or(c.slow_percent, 100);
+    c.open_ms = wi_or(c.open_ms, 5000);
+    c.open_ms_max = wi_or(c.open_ms_max, c.open_ms > 60000 ? c.open_ms : 60000);
+    c.probes = wi_or(c.probes, 5);
+    c.probe_ms = wi_or(c.probe_ms, 60000);
+    c.failures = wi_or(c.failures, failures_default);
     return c;
 }
 
@@ -93,7 +87,7 @@ static size_t breaker_take(wi_gate *gate, weir_item *const *items, size_t n)
 
 static uint64_t breaker_look(wi_gate *gate, uint64_t most)
 {
-    return wi_circuit_look(((breaker *)gate)->circuit, gate->stage, most, &gate->wait_ns);
+    return wi_circuit_begin(((breaker *)gate)->circuit, gate->stage, most, NULL, &gate->wait_ns);
 }
 
 static size_t breaker_follow(wi_gate *gate, weir_item **items, size_t n)
@@ -127,11 +121,6 @@ static void call_ended(void *memory, size_t n, weir_outcome outcome, weir_status
     wi_gate_ended(&b->gate, n);
 }
 
-static void breaker_settle(wi_gate *gate)
-{
-    (void)gate;
-}
-
 static const weir_ticket_type call_type = { .name = "call",
                                             .bytes = sizeof(call),
                                             .ended_alike = call_ended };
@@ -140,16 +129,18 @@ static const wi_gate_kind breaker_kind = { .take = breaker_take,
                                            .look = breaker_look,
                                            .ticket = &call_type,
                                            .follow = breaker_follow,
-                                           .settle = breaker_settle,
                                            .why = "the circuit is open" };
+
+static weir_status reject_of(const weir_breaker_config *c)
+{
+    return wi_gate_reject(!c->hold, c->status, WEIR_EUNAVAILABLE);
+}
 
 static weir_status breaker_open(weir_stage *stage, const void *config, void *state)
 {
     breaker *b = state;
     b->circuit = weir_stage_shared(stage);
-    weir_breaker_config c = complete(config);
-    return wi_gate_open(&b->gate, stage, &breaker_kind, &b->circuit->waiters,
-                        c.hold ? WEIR_OK : c.status);
+    return wi_gate_open(&b->gate, stage, &breaker_kind, &b->circuit->waiters, reject_of(config));
 }
 
 static weir_status breaker_merge_change(void *config, const void *change, const char **why)
@@ -176,15 +167,13 @@ static void breaker_change_shared(weir_stage *stage, const void *config, void *s
 
 static weir_status breaker_on_change(weir_stage *stage, const void *config, void *state)
 {
-    weir_breaker_config c = complete(config);
     (void)stage;
-    wi_gate_change(state, c.hold ? WEIR_OK : c.status);
+    wi_gate_change(state, reject_of(config));
     return WEIR_OK;
 }
 
 static const weir_stage_type breaker_type = {
     .name = "breaker",
-    .at_once = 1,
     .config_size = sizeof(weir_breaker_config),
     .state_size = sizeof(breaker),
     .share = breaker_share,

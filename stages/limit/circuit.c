@@ -18,6 +18,11 @@ static weir_breaker_state state_of(uint64_t word)
     return (weir_breaker_state)(word & 3);
 }
 
+static bool is_in(const wi_circuit *c, uint64_t era, weir_breaker_state state)
+{
+    return atomic_load(&c->word) == (era << 2 | (uint64_t)state);
+}
+
 /* A new era, under the lock: what began before counts no more. */
 static void enter(wi_circuit *c, weir_breaker_state state)
 {
@@ -122,34 +127,22 @@ static uint64_t places(wi_circuit *c, weir_stage *stage, uint64_t *ret_wait_ns)
     return 0;
 }
 
-static uint64_t begin(wi_circuit *c, weir_stage *stage, uint64_t most, bool takes,
-                      uint64_t *ret_era, uint64_t *ret_wait_ns)
-{
-    uint64_t word = atomic_load_explicit(&c->word, memory_order_acquire);
-    *ret_era = era_of(word);
-    if (state_of(word) == WEIR_BREAKER_CLOSED)
-        return most;
-    pthread_mutex_lock(&c->lock);
-    uint64_t n = places(c, stage, ret_wait_ns);
-    n = n < most ? n : most;
-    word = atomic_load(&c->word);
-    *ret_era = era_of(word);
-    if (takes && state_of(word) == WEIR_BREAKER_HALF_OPEN)
-        c->probes_out += (uint32_t)n;
-    pthread_mutex_unlock(&c->lock);
-    return n;
-}
-
 uint64_t wi_circuit_begin(wi_circuit *c, weir_stage *stage, uint64_t most, uint64_t *ret_era,
                           uint64_t *ret_wait_ns)
 {
-    return begin(c, stage, most, true, ret_era, ret_wait_ns);
-}
-
-uint64_t wi_circuit_look(wi_circuit *c, weir_stage *stage, uint64_t most, uint64_t *ret_wait_ns)
-{
-    uint64_t era;
-    return begin(c, stage, most, false, &era, ret_wait_ns);
+    uint64_t word = atomic_load_explicit(&c->word, memory_order_acquire), n = most;
+    if (state_of(word) != WEIR_BREAKER_CLOSED) {
+        pthread_mutex_lock(&c->lock);
+        n = places(c, stage, ret_wait_ns);
+        n = n < most ? n : most;
+        word = atomic_load(&c->word);
+        if (ret_era != NULL && state_of(word) == WEIR_BREAKER_HALF_OPEN)
+            c->probes_out += (uint32_t)n;
+        pthread_mutex_unlock(&c->lock);
+    }
+    if (ret_era != NULL)
+        *ret_era = era_of(word);
+    return n;
 }
 
 /* ---- Ending ---- */
@@ -192,54 +185,39 @@ static void judge(wi_circuit *c, weir_stage *stage, uint64_t era)
         trip(c, stage, "too many calls are slow");
 }
 
-static void ended_under_lock(wi_circuit *c, weir_stage *stage, uint64_t era, wi_verdict verdict,
-                             bool slow)
-{
-    pthread_mutex_lock(&c->lock);
-    uint64_t word = atomic_load(&c->word);
-    if (era_of(word) == era && state_of(word) == WEIR_BREAKER_HALF_OPEN)
-        probe_ended(c, stage, verdict, slow);
-    else if (era_of(word) == era && state_of(word) == WEIR_BREAKER_CLOSED)
-        judge(c, stage, era);
-    pthread_mutex_unlock(&c->lock);
-}
-
-static void one_ended(wi_circuit *c, weir_stage *stage, uint64_t era, wi_verdict verdict, bool slow)
+/* One by one, unless nothing has to be judged: gives how many are through. */
+static uint64_t some_ended(wi_circuit *c, weir_stage *stage, uint64_t n, uint64_t era,
+                           wi_verdict verdict, bool slow)
 {
     uint64_t word = atomic_load_explicit(&c->word, memory_order_acquire);
     if (era_of(word) != era)
-        return; /* of before the last change: too late to tell anything */
+        return n; /* of before the last change: too late to tell anything */
     if (state_of(word) == WEIR_BREAKER_CLOSED) {
         if (verdict == WI_CALL_IGNORED)
-            return;
-        wi_circuit_add(c, weir_stage_replica(stage), era, now_of(stage), 1,
+            return n;
+        bool is_harmless = verdict == WI_CALL_GOOD && !slow &&
+                           !atomic_load_explicit(&c->is_doubtful, memory_order_relaxed);
+        n = is_harmless ? n : 1;
+        wi_circuit_add(c, weir_stage_replica(stage), era, now_of(stage), (uint32_t)n,
                        verdict == WI_CALL_FAILED, slow);
-        if (verdict == WI_CALL_GOOD && !slow &&
-            !atomic_load_explicit(&c->is_doubtful, memory_order_relaxed))
-            return;
+        if (is_harmless)
+            return n;
     }
-    ended_under_lock(c, stage, era, verdict, slow);
-}
-
-/* The good case: nothing that has to be judged, however many there are. */
-static bool are_good(const wi_circuit *c, uint64_t era, wi_verdict verdict, bool slow)
-{
-    uint64_t word = atomic_load_explicit(&c->word, memory_order_acquire);
-    return verdict == WI_CALL_GOOD && !slow && era_of(word) == era &&
-           state_of(word) == WEIR_BREAKER_CLOSED &&
-           !atomic_load_explicit(&c->is_doubtful, memory_order_relaxed);
+    pthread_mutex_lock(&c->lock);
+    if (is_in(c, era, WEIR_BREAKER_HALF_OPEN))
+        probe_ended(c, stage, verdict, slow);
+    else if (is_in(c, era, WEIR_BREAKER_CLOSED))
+        judge(c, stage, era);
+    pthread_mutex_unlock(&c->lock);
+    return 1;
 }
 
 void wi_circuit_ended(wi_circuit *c, weir_stage *stage, uint64_t n, uint64_t era,
                       wi_verdict verdict, uint64_t took_ns)
 {
     bool slow = took_ns > atomic_load_explicit(&c->slow_ns, memory_order_relaxed);
-    if (are_good(c, era, verdict, slow)) {
-        wi_circuit_add(c, weir_stage_replica(stage), era, now_of(stage), (uint32_t)n, false, false);
-        return;
-    }
-    for (uint64_t i = 0; i < n; i++)
-        one_ended(c, stage, era, verdict, slow);
+    while (n > 0)
+        n -= some_ended(c, stage, n, era, verdict, slow);
 }
 
 void wi_circuit_stats(wi_circuit *c, weir_breaker_stats *ret_stats)

@@ -49,12 +49,10 @@ wi_circuit *wi_circuit_new(const weir_env *env, const weir_breaker_config *confi
 void wi_circuit_change(wi_circuit *circuit, const weir_breaker_config *config);
 void wi_circuit_free(wi_circuit *circuit);
 /* Lets up to `most` calls begin: gives how many, and their era. *ret_wait_ns: when to try again, if
- * there is a time for it; else untouched. */
+ * there is a time for it; else untouched. ret_era NULL: none begins, it only says how many could.
+ */
 uint64_t wi_circuit_begin(wi_circuit *circuit, weir_stage *stage, uint64_t most, uint64_t *ret_era,
                           uint64_t *ret_wait_ns);
-/* How many could begin, without beginning them. */
-uint64_t wi_circuit_look(wi_circuit *circuit, weir_stage *stage, uint64_t most,
-                         uint64_t *ret_wait_ns);
 /* `n` calls of `era` ended, `took_ns` after they began. */
 void wi_circuit_ended(wi_circuit *circuit, weir_stage *stage, uint64_t n, uint64_t era,
                       wi_verdict verdict, uint64_t took_ns);

@@ -2,9 +2,9 @@
 #include <weir/stages.h>
 
 #include "failure.h"
-#include "queue.h"
+#include "lines.h"
 
-enum { NORMAL, FAILED, INPUTS, SHARE_MAX = 64 };
+enum { NORMAL, FAILED, INPUTS };
 
 typedef struct fallback_config {
     weir_status (*substitute)(weir_loop *loop, weir_item *item, const weir_failure *failure,
@@ -12,40 +12,12 @@ typedef struct fallback_config {
     void *user;
 } fallback_config;
 
-typedef struct fallback {
-    wi_queue held[INPUTS]; /* what came when the credit it was asked for had gone to the other */
-    bool over[INPUTS], is_over;
-    weir_status status;
-} fallback;
-
 static weir_status fallback_check(const void *config, const char **why)
 {
     if (((const fallback_config *)config)->substitute != NULL)
         return WEIR_OK;
     *why = "needs a function";
     return WEIR_EINVAL;
-}
-
-static weir_status fallback_open(weir_stage *stage, const void *config, void *state)
-{
-    (void)config;
-    fallback *f = state;
-    for (int i = 0; i < INPUTS; i++) {
-        weir_status status = wi_queue_init(&f->held[i], weir_stage_env(stage), SHARE_MAX);
-        if (status == WEIR_OK)
-            continue;
-        if (i > 0)
-            wi_queue_done(&f->held[0], weir_stage_env(stage));
-        return status;
-    }
-    return WEIR_OK;
-}
-
-static void fallback_close(weir_stage *stage, void *state)
-{
-    fallback *f = state;
-    for (int i = 0; i < INPUTS; i++)
-        wi_queue_done(&f->held[i], weir_stage_env(stage));
 }
 
 /* The substitute of `item`, or NULL if it has none and is ended. */
@@ -70,97 +42,35 @@ static weir_item *substitute(weir_stage *stage, weir_in *in, weir_item *item)
     return made;
 }
 
-/* An even share to each input, at least one: or one that is idle would starve the other. */
-static void fallback_ask(weir_stage *stage, fallback *f)
-{
-    uint64_t credit = weir_out_credit(weir_stage_out(stage));
-    uint64_t open = (uint64_t)!f->over[NORMAL] + !f->over[FAILED];
-    if (credit == 0 || open == 0)
-        return;
-    uint64_t share = credit / open;
-    share = share < 1 ? 1 : share > SHARE_MAX ? SHARE_MAX : share;
-    for (uint32_t i = 0; i < INPUTS; i++)
-        if (share > f->held[i].n)
-            weir_request_to(weir_stage_in_at(stage, i), share - f->held[i].n);
-}
-
-static void fallback_run(weir_stage *stage, fallback *f)
-{
-    weir_out *out = weir_stage_out(stage);
-    wi_queue_emit(&f->held[FAILED], out);
-    wi_queue_emit(&f->held[NORMAL], out);
-    if (!f->is_over)
-        fallback_ask(stage, f);
-    else if (f->held[NORMAL].n + f->held[FAILED].n == 0)
-        wi_end_with(out, f->status);
-}
-
 static weir_status fallback_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
                                      void *state)
 {
-    fallback *f = state;
-    wi_queue *held = &f->held[weir_in_index(in)];
-    for (size_t i = 0; i < n; i++) {
-        weir_item *item = items[i];
-        if (weir_in_index(in) == FAILED && (item = substitute(stage, in, item)) == NULL)
-            continue;
-        if (held->n == 0 && weir_out_fits(weir_stage_out(stage), item->cost))
-            weir_emit(weir_stage_out(stage), item);
-        else if (held->n < held->capacity)
-            wi_queue_push(held, item);
-        else
-            weir_fail(stage, item, WEIR_ELIMIT, "no room for an item that is tried again");
-    }
-    fallback_run(stage, f);
-    return WEIR_OK;
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (weir_in_index(in) == NORMAL || (items[i] = substitute(stage, in, items[i])) != NULL)
+            items[kept++] = items[i];
+    return wi_lines_on_items(stage, in, items, kept, state);
 }
 
-static void fallback_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+static void fallback_run(weir_stage *stage, void *state)
 {
-    (void)out;
-    (void)credit;
-    fallback_run(stage, state);
-}
-
-static void fallback_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
-{
-    fallback *f = state;
-    f->over[weir_in_index(in)] = true;
-    f->is_over = status != WEIR_OK || (f->over[NORMAL] && f->over[FAILED]);
-    f->status = f->status != WEIR_OK ? f->status : status;
-    for (uint32_t i = 0; i < INPUTS && status != WEIR_OK; i++)
-        weir_cancel(weir_stage_in_at(stage, i));
-    fallback_run(stage, f);
-}
-
-static void fallback_on_abort(weir_stage *stage, void *state)
-{
-    (void)stage;
-    for (int i = 0; i < INPUTS; i++)
-        wi_queue_abort(&((fallback *)state)->held[i]);
-}
-
-static void fallback_on_cancel(weir_stage *stage, weir_out *out, void *state)
-{
-    (void)out;
-    fallback_on_abort(stage, state);
-    for (uint32_t i = 0; i < INPUTS; i++)
-        weir_cancel(weir_stage_in_at(stage, i));
+    wi_lines *lines = state;
+    wi_lines_emit(lines, FAILED, weir_stage_out(stage));
+    wi_lines_emit(lines, NORMAL, weir_stage_out(stage));
+    if (!weir_finish(stage, lines->waiting))
+        wi_lines_ask(lines, stage, wi_share_of_credit(stage));
 }
 
 static const weir_stage_type fallback_type = {
     .name = "fallback",
     .config_size = sizeof(fallback_config),
-    .state_size = sizeof(fallback),
-    .inputs = INPUTS,
+    .state_size = sizeof(wi_lines),
     .check = fallback_check,
-    .open = fallback_open,
-    .close = fallback_close,
-    .on_demand = fallback_on_demand,
+    .open = wi_lines_open,
     .on_items = fallback_on_items,
-    .on_end = fallback_on_end,
-    .on_cancel = fallback_on_cancel,
-    .on_abort = fallback_on_abort,
+    .run = fallback_run,
+    WI_LINES_CALLBACKS,
+    .inputs = INPUTS,
 };
 
 weir_stage_spec *weir_fallback(weir_status (*fn)(weir_loop *loop, weir_item *item,

@@ -10,9 +10,10 @@ static void emit(wi_gate *g, weir_item **items, size_t n)
     size_t made = n;
     if (g->kind->ticket != NULL) {
         made = g->kind->follow(g, items, n);
-        if (g->under_way == 0 && made > 0)
-            weir_stage_hold(stage); /* ends come to an open stage */
         g->under_way += made;
+        if (!g->is_held && made > 0)
+            weir_stage_hold(stage); /* ends come to an open stage */
+        g->is_held |= made > 0;
     }
     weir_emit_all(weir_stage_out(stage), items, made);
     for (size_t i = made; i < n; i++)
@@ -72,21 +73,10 @@ static bool attempt(wi_gate *g)
     g->wait_ns = 0;
     if (pass_held(g))
         return true;
-    if (g->held.n != 0)
-        return false;
-    if (!g->is_over)
-        return ask(g);
-    wi_end_with(weir_stage_out(g->stage), g->status);
-    return false;
+    return !weir_finish(g->stage, g->held.n) && g->held.n == 0 && ask(g);
 }
 
 /* ---- Waiting ---- */
-
-static void timer_fired(weir_timer *timer, void *user)
-{
-    (void)timer;
-    wi_gate_run(user);
-}
 
 static void wait_over(wi_gate *g)
 {
@@ -99,7 +89,8 @@ static void woken(weir_task *task, void *user)
     (void)task;
     wi_gate *g = user;
     wait_over(g);
-    wi_gate_run(g);
+    if (!g->is_cut)
+        wi_gate_run(g->stage, g);
     if (g->is_cut || (!g->waiter.begun && g->kind->look(g, 1) > 0)) /* room it had no use for */
         wi_waiters_wake(g->waiters, false);
 }
@@ -120,25 +111,22 @@ static void wait_end(wi_gate *g)
         wait_over(g);
 }
 
-void wi_gate_run(wi_gate *g)
+void wi_gate_run(weir_stage *stage, void *state)
 {
-    if (g->is_cut)
-        return;
+    wi_gate *g = state;
     bool in_the_way = attempt(g);
     if (in_the_way && wait_begin(g))
         in_the_way = attempt(g); /* what was let go before we were on the list */
     if (!in_the_way)
         wait_end(g);
     if (in_the_way && g->wait_ns != 0)
-        weir_timer_start(weir_stage_loop(g->stage), &g->timer, g->wait_ns, timer_fired, g);
+        weir_stage_wake_after(stage, &g->timer, g->wait_ns);
 }
 
 void wi_gate_change(wi_gate *g, weir_status reject)
 {
     g->reject = reject;
     weir_timer_stop(weir_stage_loop(g->stage), &g->timer); /* it waits for the old limit */
-    if (!weir_out_is_over(weir_stage_out(g->stage)))
-        wi_gate_run(g);
 }
 
 /* ---- Ends ---- */
@@ -147,20 +135,20 @@ static void settle(weir_task *task, void *user)
 {
     (void)task;
     wi_gate *g = user;
-    g->kind->settle(g);
-    wi_gate_run(g);
-    weir_stage_release(g->stage);
+    if (g->kind->settle != NULL)
+        g->kind->settle(g);
+    g->is_held = g->under_way != 0;
+    if (g->is_held)
+        weir_stage_wake(g->stage);
+    else
+        weir_stage_release(g->stage); /* which wakes it, too */
 }
 
 void wi_gate_ended(wi_gate *g, uint64_t n)
 {
-    if (!g->settle.queued) {
-        weir_stage_hold(g->stage);
-        weir_loop_defer(weir_stage_loop(g->stage), &g->settle);
-    }
     g->under_way -= n;
-    if (g->under_way == 0)
-        weir_stage_release(g->stage);
+    if (!g->settle.queued)
+        weir_loop_defer(weir_stage_loop(g->stage), &g->settle);
 }
 
 /* ---- The stage ---- */
@@ -168,6 +156,11 @@ void wi_gate_ended(wi_gate *g, uint64_t n)
 bool wi_gate_is_status(weir_status status)
 {
     return status <= WEIR_OK && status > -WEIR_STATUS_COUNT;
+}
+
+weir_status wi_gate_reject(bool rejects, weir_status status, weir_status usual)
+{
+    return !rejects ? WEIR_OK : status != WEIR_OK ? status : usual;
 }
 
 weir_status wi_gate_open(wi_gate *g, weir_stage *stage, const wi_gate_kind *kind,
@@ -191,65 +184,23 @@ weir_status wi_gate_on_items(weir_stage *stage, weir_in *in, weir_item **items, 
     size_t done = 0;
     if (g->held.n == 0 && weir_out_room(weir_stage_out(stage), items, n) == n)
         done = pass(g, items, n);
-    for (; done < n; done++)
-        if (g->is_cut)
-            weir_item_end(items[done], WEIR_ABORTED, WEIR_ECANCELED);
-        else if (g->held.n < g->held.capacity)
-            wi_queue_push(&g->held, items[done]);
-        else
-            weir_fail(stage, items[done], WEIR_ELIMIT, "no room for an item that is tried again");
-    wi_gate_run(g);
+    if (done < n)
+        wi_queue_take(&g->held, stage, items + done, n - done, false);
     return WEIR_OK;
 }
 
-static void give_up(wi_gate *g)
+void wi_gate_let_go(weir_stage *stage, void *state)
 {
+    wi_gate *g = state;
     g->is_cut = true;
     if (g->kind->cut != NULL)
         g->kind->cut(g);
-    weir_timer_stop(weir_stage_loop(g->stage), &g->timer);
+    weir_timer_stop(weir_stage_loop(stage), &g->timer);
     wi_queue_abort(&g->held);
     wait_end(g);
 }
 
 void wi_gate_close(weir_stage *stage, void *state)
 {
-    wi_gate *g = state;
-    give_up(g);
-    wi_queue_done(&g->held, weir_stage_env(stage));
-}
-
-void wi_gate_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
-{
-    (void)stage;
-    (void)out;
-    (void)credit;
-    wi_gate_run(state);
-}
-
-void wi_gate_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
-{
-    (void)in;
-    wi_gate *g = state;
-    g->is_over = true;
-    g->status = status;
-    if (g->held.n > 0)
-        wi_gate_run(g);
-    else {
-        wait_end(g);
-        wi_end_with(weir_stage_out(stage), status);
-    }
-}
-
-void wi_gate_on_cancel(weir_stage *stage, weir_out *out, void *state)
-{
-    (void)out;
-    give_up(state);
-    weir_cancel(weir_stage_in(stage));
-}
-
-void wi_gate_on_abort(weir_stage *stage, void *state)
-{
-    (void)stage;
-    give_up(state);
+    wi_queue_done(&((wi_gate *)state)->held, weir_stage_env(stage));
 }

@@ -40,6 +40,12 @@ bool wi_waiters_remove(wi_waiters *waiters, wi_waiter *waiter);
 
 /* ---- The gate ---- */
 
+/* A figure of a config, or its default. */
+static inline uint32_t wi_or(uint32_t value, uint32_t otherwise)
+{
+    return value != 0 ? value : otherwise;
+}
+
 typedef struct wi_gate wi_gate;
 
 typedef struct wi_gate_kind {
@@ -54,7 +60,7 @@ typedef struct wi_gate_kind {
      * how many have one; the others fail and never passed. */
     const weir_ticket_type *ticket;
     size_t (*follow)(wi_gate *gate, weir_item **items, size_t n);
-    /* What ended since the last time: once at the end of the turn. */
+    /* What ended since the last time: once at the end of the turn. Optional. */
     void (*settle)(wi_gate *gate);
     void (*cut)(wi_gate *gate); /* it takes no more. Optional */
     const char *why;            /* of what is rejected */
@@ -71,8 +77,7 @@ struct wi_gate {
     weir_timer timer;
     weir_task settle;
     uint64_t wait_ns, under_way;
-    bool is_over, is_cut;
-    weir_status status;
+    bool is_held, is_cut; /* held: while something is under way, or to be settled */
 };
 
 weir_status wi_gate_open(wi_gate *gate, weir_stage *stage, const wi_gate_kind *kind,
@@ -80,24 +85,21 @@ weir_status wi_gate_open(wi_gate *gate, weir_stage *stage, const wi_gate_kind *k
 /* True if `status` may be that of what is rejected: an error that there is, or 0 for the default.
  */
 bool wi_gate_is_status(weir_status status);
+/* For wi_gate_open: what is rejected gets `status`, or the usual one; WEIR_OK: none is rejected. */
+weir_status wi_gate_reject(bool rejects, weir_status status, weir_status usual);
 /* `n` that have passed have ended: the kind's ticket calls it. */
 void wi_gate_ended(wi_gate *gate, uint64_t n);
-/* Lets pass and asks for what may be, after the limit has changed. Loop thread of the gate. */
-void wi_gate_run(wi_gate *gate);
-
 /* Has new settings: looks anew at what they allow. */
 void wi_gate_change(wi_gate *gate, weir_status reject);
 
 /* The callbacks, for the types of stages. */
-void wi_gate_close(weir_stage *stage, void *state);
-void wi_gate_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state);
 weir_status wi_gate_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
                              void *state);
-void wi_gate_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state);
-void wi_gate_on_cancel(weir_stage *stage, weir_out *out, void *state);
-void wi_gate_on_abort(weir_stage *stage, void *state);
-#define WI_GATE_CALLBACKS                                                                 \
-    .close = wi_gate_close, .on_demand = wi_gate_on_demand, .on_items = wi_gate_on_items, \
-    .on_end = wi_gate_on_end, .on_cancel = wi_gate_on_cancel, .on_abort = wi_gate_on_abort
+void wi_gate_run(weir_stage *stage, void *state);
+void wi_gate_let_go(weir_stage *stage, void *state);
+void wi_gate_close(weir_stage *stage, void *state);
+#define WI_GATE_CALLBACKS                                                                     \
+    .at_once = 1, .on_items = wi_gate_on_items, .run = wi_gate_run, .let_go = wi_gate_let_go, \
+    .close = wi_gate_close
 
 #endif

@@ -99,8 +99,7 @@ static const wi_gate_kind rate_limit_kind = { .take = rate_limit_take,
 
 static weir_status reject_of(const weir_rate_limit_config *c)
 {
-    weir_status status = c->status != WEIR_OK ? c->status : WEIR_EOVERLOAD;
-    return c->enforce ? status : WEIR_OK;
+    return wi_gate_reject(c->enforce, c->status, WEIR_EOVERLOAD);
 }
 
 static weir_status rate_limit_open(weir_stage *stage, const void *config, void *state)
@@ -136,7 +135,6 @@ static weir_status rate_limit_on_change(weir_stage *stage, const void *config, v
 
 static const weir_stage_type rate_limit_type = {
     .name = "rate_limit",
-    .at_once = 1,
     .config_size = sizeof(weir_rate_limit_config),
     .state_size = sizeof(wi_gate),
     .share = rate_limit_share,

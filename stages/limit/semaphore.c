@@ -59,8 +59,7 @@ static const wi_gate_kind semaphore_kind = { .take = wi_permits_take,
 
 static weir_status reject_of(const weir_semaphore_config *c)
 {
-    weir_status status = c->status != WEIR_OK ? c->status : WEIR_EOVERLOAD;
-    return c->enforce ? status : WEIR_OK;
+    return wi_gate_reject(c->enforce, c->status, WEIR_EOVERLOAD);
 }
 
 static weir_status semaphore_open(weir_stage *stage, const void *config, void *state)
@@ -104,7 +103,6 @@ static weir_status semaphore_on_change(weir_stage *stage, const void *config, vo
 
 static const weir_stage_type semaphore_type = {
     .name = "semaphore",
-    .at_once = 1,
     .config_size = sizeof(weir_semaphore_config),
     .state_size = sizeof(wi_permit_gate),
     .share = semaphore_share,

@@ -125,35 +125,6 @@ static void timed_ended(void *memory, weir_outcome outcome, weir_status status)
     weir_post(weir_stage_loop(t->gate.stage), &s->recycle);
 }
 
-/* ---- Idle ---- */
-
-static void idle_passed(weir_timer *timer, void *user)
-{
-    timeout *t = user;
-    weir_stage *stage = t->gate.stage;
-    weir_loop *loop = weir_stage_loop(stage);
-    weir_in *in = weir_stage_in(stage);
-    uint64_t past = weir_loop_now(loop) - t->since_ns, most = t->config->idle_ms * WEIR_MS;
-    if (weir_in_is_over(in) || weir_in_outstanding(in) == 0)
-        return;
-    if (past < most) {
-        weir_timer_start(loop, timer, most - past, idle_passed, t);
-    } else if (t->config->idle_ends) {
-        weir_cancel(in);
-        wi_gate_on_end(stage, in, WEIR_OK, t);
-    } else {
-        weir_stage_fail(stage, WEIR_EDEADLINE, "no item came in time");
-    }
-}
-
-static void touch(timeout *t)
-{
-    weir_loop *loop = weir_stage_loop(t->gate.stage);
-    t->since_ns = weir_loop_now(loop);
-    if (t->config->idle_ms != 0 && !t->gate.is_cut && !weir_timer_is_armed(&t->idle))
-        weir_timer_start(loop, &t->idle, t->config->idle_ms * WEIR_MS, idle_passed, t);
-}
-
 /* ---- The gate ---- */
 
 static uint64_t timeout_look(wi_gate *gate, uint64_t most)
@@ -178,22 +149,13 @@ static size_t timeout_follow(wi_gate *gate, weir_item **items, size_t n)
     return made;
 }
 
-/* Only where no place was free, and so nothing could be asked for, time begins with what ended. */
-static void timeout_settle(wi_gate *gate)
-{
-    if (weir_in_outstanding(weir_stage_in(gate->stage)) == 0)
-        touch((timeout *)gate);
-}
-
 static const weir_ticket_type timed_type = { .name = "timed",
                                              .bytes = sizeof(slot *),
                                              .ended = timed_ended };
 
-static const wi_gate_kind timed_kind = { .take = timeout_take,
-                                         .look = timeout_look,
-                                         .ticket = &timed_type,
-                                         .follow = timeout_follow,
-                                         .settle = timeout_settle };
+static const wi_gate_kind timed_kind = {
+    .take = timeout_take, .look = timeout_look, .ticket = &timed_type, .follow = timeout_follow
+};
 static const wi_gate_kind idle_kind = { .take = timeout_take, .look = timeout_look };
 
 static weir_status timeout_check(const void *config, const char **why)
@@ -240,7 +202,6 @@ static void timeout_close(weir_stage *stage, void *state)
 {
     timeout *t = state;
     weir_timer_stop(weir_stage_loop(stage), &t->timer);
-    weir_timer_stop(weir_stage_loop(stage), &t->idle);
     wi_gate_close(stage, state);
     weir_memory_free(weir_stage_env(stage), t->slots);
 }
@@ -248,30 +209,52 @@ static void timeout_close(weir_stage *stage, void *state)
 static weir_status timeout_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
                                     void *state)
 {
-    touch(state);
+    ((timeout *)state)->since_ns = weir_loop_now(weir_stage_loop(stage));
     return wi_gate_on_items(stage, in, items, n, state);
 }
 
-static void timeout_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+/* No item has come for as long as one is asked for, at most. */
+static void idle_passed(weir_stage *stage, timeout *t)
 {
-    if (weir_in_outstanding(weir_stage_in(stage)) == 0)
-        touch(state);
-    wi_gate_on_demand(stage, out, credit, state);
+    t->since_ns = weir_loop_now(weir_stage_loop(stage));
+    if (t->config->idle_ends)
+        weir_cancel(weir_stage_in(stage));
+    else
+        weir_stage_fail(stage, WEIR_EDEADLINE, "no item came in time");
+}
+
+/* The idle time runs while an item is asked for: since then, or since the last. */
+static void timeout_run(weir_stage *stage, void *state)
+{
+    timeout *t = state;
+    weir_in *in = weir_stage_in(stage);
+    uint64_t now = weir_loop_now(weir_stage_loop(stage)), most = t->config->idle_ms * WEIR_MS;
+    if (weir_in_outstanding(in) == 0)
+        t->since_ns = now;
+    else if (most != 0 && now - t->since_ns >= most)
+        idle_passed(stage, t);
+    wi_gate_run(stage, state);
+    if (most != 0 && weir_in_outstanding(in) != 0 && !weir_timer_is_armed(&t->idle))
+        weir_stage_wake_after(stage, &t->idle, t->since_ns + most - now);
+}
+
+static void timeout_let_go(weir_stage *stage, void *state)
+{
+    weir_timer_stop(weir_stage_loop(stage), &((timeout *)state)->idle);
+    wi_gate_let_go(stage, state);
 }
 
 static const weir_stage_type timeout_type = {
     .name = "timeout",
-    .at_once = 1,
     .config_size = sizeof(weir_timeout_config),
     .state_size = sizeof(timeout),
     .check = timeout_check,
     .open = timeout_open,
-    .close = timeout_close,
-    .on_demand = timeout_on_demand,
+    .at_once = 1,
     .on_items = timeout_on_items,
-    .on_end = wi_gate_on_end,
-    .on_cancel = wi_gate_on_cancel,
-    .on_abort = wi_gate_on_abort,
+    .run = timeout_run,
+    .let_go = timeout_let_go,
+    .close = timeout_close,
 };
 
 weir_stage_spec *weir_timeout(const weir_timeout_config *config)

@@ -11,20 +11,9 @@ typedef struct collect {
     weir_stage *stage;
     slot *slots; /* a ring, in the order of the turns */
     uint32_t head, n, capacity;
-    wi_queue early; /* items that came before their turns were taken in */
-    bool is_over;
-    weir_status status;
-    weir_task task;
+    wi_queue early;     /* items that came before their turns were taken in */
+    weir_status status; /* the error of a worker, while there are turns to come: it ends all */
 } collect;
-
-static void collect_close(weir_stage *stage, void *state)
-{
-    collect *c = state;
-    weir_memory_free(weir_stage_env(stage), c->slots);
-    wi_queue_done(&c->early, weir_stage_env(stage));
-}
-
-static void run_soon(weir_task *task, void *user);
 
 static weir_status collect_open(weir_stage *stage, const void *config, void *state)
 {
@@ -32,18 +21,13 @@ static weir_status collect_open(weir_stage *stage, const void *config, void *sta
     const weir_env *env = weir_stage_env(stage);
     c->stage = stage;
     c->capacity = ((const wi_ordered_config *)config)->in_flight;
-    c->task = (weir_task)WEIR_TASK(run_soon, c);
     c->slots = weir_memory_new(env, c->capacity * sizeof *c->slots);
     if (c->slots == NULL)
         return WEIR_ENOMEM;
     weir_status status = wi_queue_init(&c->early, env, c->capacity);
-    if (status != WEIR_OK) {
+    if (status != WEIR_OK)
         weir_memory_free(env, c->slots);
-        return status;
-    }
-    for (uint32_t i = 0; i < weir_stage_inputs(stage); i++)
-        weir_request_to(weir_stage_in_at(stage, i), c->capacity);
-    return WEIR_OK;
+    return status;
 }
 
 static void pop(collect *c)
@@ -55,9 +39,11 @@ static void pop(collect *c)
     c->n--;
 }
 
-static void collect_run(collect *c)
+/* The end of the turns is the end, once all are through. */
+static void collect_run(weir_stage *stage, void *state)
 {
-    weir_out *out = weir_stage_out(c->stage);
+    collect *c = state;
+    weir_out *out = weir_stage_out(stage);
     for (; c->n > 0; pop(c)) {
         slot *s = &c->slots[c->head];
         if (s->item == NULL && !s->is_over)
@@ -68,32 +54,28 @@ static void collect_run(collect *c)
             break;
         weir_emit(out, s->item);
     }
-    if (c->is_over && c->n == 0) {
-        wi_queue_abort(&c->early);
-        for (uint32_t i = 0; i < weir_stage_inputs(c->stage); i++)
-            weir_cancel(weir_stage_in_at(c->stage, i));
-        wi_end_with(out, c->status);
+    weir_in *turns = weir_stage_in(stage);
+    weir_request_to(turns, c->capacity - c->n);
+    for (uint32_t i = 1; i < weir_stage_inputs(stage); i++) {
+        weir_in *worker = weir_stage_in_at(stage, i);
+        weir_request_to(worker, c->capacity);
+        if (c->status == WEIR_OK && !weir_in_is_over(turns))
+            c->status = weir_in_status(worker);
     }
-    for (uint32_t i = 0; i < weir_stage_inputs(c->stage); i++)
-        weir_request_to(weir_stage_in_at(c->stage, i), i == 0 ? c->capacity - c->n : c->capacity);
-}
-
-static void run_soon(weir_task *task, void *user)
-{
-    (void)task;
-    collect *c = user;
-    collect_run(c);
-    weir_stage_release(c->stage);
+    if (c->status != WEIR_OK || (weir_in_is_over(turns) && c->n == 0))
+        wi_cancel_inputs(stage);
+    if (!weir_in_is_over(turns) || c->n != 0)
+        return;
+    wi_queue_abort(&c->early);
+    weir_end_error(out, c->status != WEIR_OK ? c->status : weir_in_status(turns));
 }
 
 void wi_collect_over(void *user, uint32_t at)
 {
     collect *c = user;
     c->slots[at].is_over = true;
-    if (at != c->head || c->task.queued)
-        return; /* it is looked at when those before it are through */
-    weir_stage_hold(c->stage);
-    weir_loop_defer(weir_stage_loop(c->stage), &c->task);
+    if (at == c->head) /* else it is looked at when those before it are through */
+        weir_stage_wake(c->stage);
 }
 
 static void take_turn(collect *c, weir_item *item)
@@ -130,51 +112,23 @@ static weir_status collect_on_items(weir_stage *stage, weir_in *in, weir_item **
         for (size_t i = 0; i < n; i++)
             take_item(c, items[i]);
     }
-    collect_run(c);
     return WEIR_OK;
 }
 
-static void collect_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
+static void collect_let_go(weir_stage *stage, void *state)
 {
     (void)stage;
-    (void)out;
-    (void)credit;
-    collect_run(state);
-}
-
-/* The end of the turns is the end; an error of a worker ends all. */
-static void collect_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
-{
     collect *c = state;
-    if (c->is_over || (weir_in_index(in) != 0 && status == WEIR_OK))
-        return;
-    c->is_over = true;
-    c->status = status;
-    for (uint32_t i = 0; i < weir_stage_inputs(stage) && weir_in_index(in) != 0; i++)
-        weir_cancel(weir_stage_in_at(stage, i));
-    collect_run(c);
-}
-
-static void collect_abort(collect *c)
-{
     wi_queue_abort(&c->early);
     for (; c->n > 0; pop(c))
-        if (c->slots[c->head].item != NULL)
-            weir_item_end(c->slots[c->head].item, WEIR_ABORTED, WEIR_ECANCELED);
+        wi_abort_items(&c->slots[c->head].item, c->slots[c->head].item != NULL);
 }
 
-static void collect_on_cancel(weir_stage *stage, weir_out *out, void *state)
+static void collect_close(weir_stage *stage, void *state)
 {
-    (void)out;
-    collect_abort(state);
-    for (uint32_t i = 0; i < weir_stage_inputs(stage); i++)
-        weir_cancel(weir_stage_in_at(stage, i));
-}
-
-static void collect_on_abort(weir_stage *stage, void *state)
-{
-    (void)stage;
-    collect_abort(state);
+    collect *c = state;
+    weir_memory_free(weir_stage_env(stage), c->slots);
+    wi_queue_done(&c->early, weir_stage_env(stage));
 }
 
 static const weir_stage_type collect_type = {
@@ -184,11 +138,9 @@ static const weir_stage_type collect_type = {
     .inputs = WEIR_PORTS_MANY,
     .open = collect_open,
     .close = collect_close,
-    .on_demand = collect_on_demand,
     .on_items = collect_on_items,
-    .on_end = collect_on_end,
-    .on_cancel = collect_on_cancel,
-    .on_abort = collect_on_abort,
+    .run = collect_run,
+    .let_go = collect_let_go,
 };
 
 weir_stage_spec *wi_collect(const wi_ordered_config *config)

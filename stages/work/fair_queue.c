@@ -2,15 +2,12 @@
 #include <weir/stages.h>
 
 #include "keys.h"
-#include "queue.h"
 
 enum { ITEMS_DEFAULT = 256, ITEMS_MAX = 1048576 };
 
 typedef struct fair {
     wi_keys keys;
     uint32_t items_max, of_key_max;
-    bool is_over;
-    weir_status status;
 } fair;
 
 static weir_status fair_check(const void *config, const char **why)
@@ -21,8 +18,9 @@ static weir_status fair_check(const void *config, const char **why)
     return WEIR_EINVAL;
 }
 
-static void fair_run(weir_stage *stage, fair *f)
+static void fair_run(weir_stage *stage, void *state)
 {
+    fair *f = state;
     weir_out *out = weir_stage_out(stage);
     wi_key *key;
     for (weir_item *item; (item = wi_keys_peek(&f->keys)) != NULL;) {
@@ -30,10 +28,8 @@ static void fair_run(weir_stage *stage, fair *f)
             break;
         weir_emit(out, wi_keys_take(&f->keys, false, &key));
     }
-    if (!f->is_over)
+    if (!weir_finish(stage, f->keys.waiting))
         weir_request_to(weir_stage_in(stage), f->items_max - f->keys.waiting);
-    else if (f->keys.waiting == 0)
-        wi_end_with(out, f->status);
 }
 
 static weir_status fair_open(weir_stage *stage, const void *config, void *state)
@@ -43,24 +39,21 @@ static weir_status fair_open(weir_stage *stage, const void *config, void *state)
     f->items_max = c->items_max != 0 ? c->items_max : ITEMS_DEFAULT;
     f->of_key_max = c->of_key_max != 0 ? c->of_key_max : f->items_max;
     /* A key has an entry while something of it waits; one more for the item that comes. */
-    weir_status status = wi_keys_init(&f->keys, weir_stage_env(stage), f->items_max + 1,
-                                      f->items_max, 0, NULL, NULL);
-    if (status == WEIR_OK)
-        weir_request_to(weir_stage_in(stage), f->items_max);
-    return status;
+    return wi_keys_init(&f->keys, weir_stage_env(stage), f->items_max + 1, f->items_max, 0, NULL,
+                        NULL);
 }
 
-static void fair_abort(fair *f)
+static void fair_let_go(weir_stage *stage, void *state)
 {
+    (void)stage;
     wi_key *key;
-    for (weir_item *item; (item = wi_keys_take(&f->keys, false, &key)) != NULL;)
+    for (weir_item *item; (item = wi_keys_take(&((fair *)state)->keys, false, &key)) != NULL;)
         weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
 }
 
 static void fair_close(weir_stage *stage, void *state)
 {
     (void)stage;
-    fair_abort(state);
     wi_keys_done(&((fair *)state)->keys);
 }
 
@@ -86,37 +79,7 @@ static weir_status fair_on_items(weir_stage *stage, weir_in *in, weir_item **ite
             weir_emit(out, items[i]);
         else
             fair_hold(stage, f, items[i]);
-    fair_run(stage, f);
     return WEIR_OK;
-}
-
-static void fair_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
-{
-    (void)out;
-    (void)credit;
-    fair_run(stage, state);
-}
-
-static void fair_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
-{
-    (void)in;
-    fair *f = state;
-    f->is_over = true;
-    f->status = status;
-    fair_run(stage, f);
-}
-
-static void fair_on_cancel(weir_stage *stage, weir_out *out, void *state)
-{
-    (void)out;
-    fair_abort(state);
-    weir_cancel(weir_stage_in(stage));
-}
-
-static void fair_on_abort(weir_stage *stage, void *state)
-{
-    (void)stage;
-    fair_abort(state);
 }
 
 static const weir_stage_type fair_type = {
@@ -126,11 +89,9 @@ static const weir_stage_type fair_type = {
     .check = fair_check,
     .open = fair_open,
     .close = fair_close,
-    .on_demand = fair_on_demand,
     .on_items = fair_on_items,
-    .on_end = fair_on_end,
-    .on_cancel = fair_on_cancel,
-    .on_abort = fair_on_abort,
+    .run = fair_run,
+    .let_go = fair_let_go,
 };
 
 weir_stage_spec *weir_fair_queue(const weir_fair_queue_config *config)

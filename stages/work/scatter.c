@@ -9,8 +9,6 @@ enum { AHEAD_MAX = 256, VECTOR_MAX = 64 };
 typedef struct scatter {
     wi_queue held; /* only when a worker went away after its share was asked for */
     uint32_t turn;
-    bool is_over;
-    weir_status status;
 } scatter;
 
 /* ---- Tickets ---- */
@@ -55,11 +53,6 @@ static weir_status scatter_open(weir_stage *stage, const void *config, void *sta
     return wi_queue_init(&((scatter *)state)->held, weir_stage_env(stage), AHEAD_MAX);
 }
 
-static void scatter_close(weir_stage *stage, void *state)
-{
-    wi_queue_done(&((scatter *)state)->held, weir_stage_env(stage));
-}
-
 /* The next worker in turn with room, or NULL. */
 static weir_out *next_worker(weir_stage *stage, scatter *s, uint32_t cost)
 {
@@ -73,27 +66,6 @@ static weir_out *next_worker(weir_stage *stage, scatter *s, uint32_t cost)
     return NULL;
 }
 
-static void scatter_ask(weir_stage *stage, scatter *s)
-{
-    uint64_t level = 0, turns = weir_out_credit(weir_stage_out(stage));
-    uint32_t open = 0;
-    for (uint32_t i = 1; i < weir_stage_outputs(stage); i++) {
-        weir_out *worker = weir_stage_out_at(stage, i);
-        open += !weir_out_is_over(worker);
-        level = weir_credit_add(level, weir_out_credit(worker));
-    }
-    if (open == 0 || weir_out_is_over(weir_stage_out(stage))) {
-        wi_queue_abort(&s->held);
-        weir_cancel(weir_stage_in(stage));
-        for (uint32_t i = 0; i < weir_stage_outputs(stage); i++)
-            weir_end(weir_stage_out_at(stage, i));
-        return;
-    }
-    level = level < turns ? level : turns;
-    level = level < AHEAD_MAX ? level : AHEAD_MAX;
-    weir_request_to(weir_stage_in(stage), weir_credit_sub(level, s->held.n));
-}
-
 /* Takes `item`, a ticket, whose turn goes first. */
 static void send(weir_stage *stage, weir_out *worker, weir_item *item)
 {
@@ -105,19 +77,40 @@ static void send(weir_stage *stage, weir_out *worker, weir_item *item)
     weir_emit(worker, item);
 }
 
-static void scatter_run(weir_stage *stage, scatter *s)
+/* What the workers ask for; *ret_open: how many are there. */
+static uint64_t demand_of_workers(weir_stage *stage, uint32_t *ret_open)
 {
-    while (s->held.n > 0 && weir_out_credit(weir_stage_out(stage)) > 0) {
+    uint64_t level = 0;
+    *ret_open = 0;
+    for (uint32_t i = 1; i < weir_stage_outputs(stage); i++) {
+        const weir_out *worker = weir_stage_out_at(stage, i);
+        *ret_open += !weir_out_is_over(worker);
+        level = weir_credit_add(level, weir_out_credit(worker));
+    }
+    return level;
+}
+
+static void scatter_run(weir_stage *stage, void *state)
+{
+    scatter *s = state;
+    weir_out *turns = weir_stage_out(stage);
+    uint32_t open;
+    while (s->held.n > 0 && weir_out_credit(turns) > 0) {
         weir_out *worker = next_worker(stage, s, wi_queue_first(&s->held)->cost);
         if (worker == NULL)
             break;
         send(stage, worker, wi_queue_pop(&s->held));
     }
-    if (!s->is_over)
-        scatter_ask(stage, s);
-    else if (s->held.n == 0)
-        for (uint32_t i = 0; i < weir_stage_outputs(stage); i++)
-            wi_end_with(weir_stage_out_at(stage, i), s->status);
+    uint64_t level = demand_of_workers(stage, &open), out = weir_out_credit(turns);
+    if (open == 0 || weir_out_is_over(turns)) {
+        wi_queue_abort(&s->held);
+        weir_cancel(weir_stage_in(stage));
+    }
+    if (weir_finish(stage, s->held.n))
+        return;
+    level = level < out ? level : out;
+    level = level < AHEAD_MAX ? level : AHEAD_MAX;
+    weir_request_to(weir_stage_in(stage), weir_credit_sub(level, s->held.n));
 }
 
 static weir_status scatter_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
@@ -131,36 +124,7 @@ static weir_status scatter_on_items(weir_stage *stage, weir_in *in, weir_item **
         wi_queue_push(&s->held, items[i]);
     for (size_t i = got; i < n; i++)
         weir_fail(stage, items[i], WEIR_ENOMEM, "no room for a turn");
-    scatter_run(stage, s);
     return WEIR_OK;
-}
-
-static void scatter_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
-{
-    (void)out;
-    (void)credit;
-    scatter_run(stage, state);
-}
-
-static void scatter_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
-{
-    (void)in;
-    scatter *s = state;
-    s->is_over = true;
-    s->status = status;
-    scatter_run(stage, s);
-}
-
-static void scatter_on_cancel(weir_stage *stage, weir_out *out, void *state)
-{
-    (void)out;
-    scatter_ask(stage, state);
-}
-
-static void scatter_on_abort(weir_stage *stage, void *state)
-{
-    (void)stage;
-    wi_queue_abort(&((scatter *)state)->held);
 }
 
 static const weir_stage_type scatter_type = {
@@ -169,12 +133,9 @@ static const weir_stage_type scatter_type = {
     .state_size = sizeof(scatter),
     .outputs = WEIR_PORTS_MANY,
     .open = scatter_open,
-    .close = scatter_close,
-    .on_demand = scatter_on_demand,
     .on_items = scatter_on_items,
-    .on_end = scatter_on_end,
-    .on_cancel = scatter_on_cancel,
-    .on_abort = scatter_on_abort,
+    .run = scatter_run,
+    WI_QUEUE_CALLBACKS,
 };
 
 weir_stage_spec *wi_scatter(const wi_ordered_config *config)

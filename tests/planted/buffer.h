@@ -3,12 +3,12 @@
 
 extern unsigned weir_planted;
 
-static inline void planted_abort(wi_queue *queue)
+static inline void planted_let_go(weir_stage *stage, void *state)
 {
     if (weir_planted == 20)
-        queue->n = 0;
+        ((wi_queue *)state)->n = 0;
     else
-        wi_queue_abort(queue);
+        wi_queue_let_go(stage, state);
 }
 
-#define wi_queue_abort planted_abort
+#define wi_queue_let_go planted_let_go

@@ -16,16 +16,19 @@ typedef struct wi_line {
 
 typedef struct wi_lines {
     wi_line *of;
-    uint64_t waiting;   /* lines with items, a bit each */
-    uint32_t n, over;   /* inputs; those that are over */
-    bool is_over;       /* all are, or one failed */
-    weir_status status; /* the first error */
+    uint64_t waiting; /* lines with items, a bit each */
+    uint32_t n;
 } wi_lines;
 
-weir_status wi_lines_open(wi_lines *lines, weir_stage *stage);
-void wi_lines_close(wi_lines *lines, weir_stage *stage);
-/* Takes the items; there is room, as no more were asked for. A retry may bring more: those fail. */
-void wi_lines_push(wi_lines *lines, weir_stage *stage, weir_in *in, weir_item **items, size_t n);
+/* Callbacks of stages whose state begins with the lines. Items are taken in: there is room, as no
+ * more were asked for; a retry may bring more, and those fail. */
+weir_status wi_lines_open(weir_stage *stage, const void *config, void *state);
+weir_status wi_lines_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
+                              void *state);
+void wi_lines_let_go(weir_stage *stage, void *state);
+void wi_lines_close(weir_stage *stage, void *state);
+#define WI_LINES_CALLBACKS .let_go = wi_lines_let_go, .close = wi_lines_close
+
 static inline weir_item *wi_line_first(const wi_line *line)
 {
     return line->items[line->head];
@@ -46,12 +49,13 @@ static inline weir_item *wi_lines_pop(wi_lines *lines, uint32_t index)
     wi_lines_skip(lines, index, 1);
     return item;
 }
+/* Emits the oldest of a line as long as they fit. */
+void wi_lines_emit(wi_lines *lines, uint32_t index, weir_out *out);
+/* What each open input may have under way: an even share of the credit, at least one, or an idle
+ * input that was asked for all the credit would starve the others; and where there is much, a
+ * vector. */
+uint64_t wi_share_of_credit(weir_stage *stage);
 /* Tops every open input up to `level` items, those held counted. */
 void wi_lines_ask(wi_lines *lines, weir_stage *stage, uint64_t level);
-/* Notes the end of an input; an error cancels the others. */
-void wi_lines_note_end(wi_lines *lines, weir_stage *stage, weir_status status);
-/* Ends all that is held as aborted. */
-void wi_lines_abort(wi_lines *lines);
-void wi_cancel_inputs(weir_stage *stage);
 
 #endif
