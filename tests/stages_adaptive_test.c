@@ -184,14 +184,14 @@ static void quick_failures_of_other_kinds_count_for_nothing(void **unused)
 static void it_holds_or_rejects_as_a_semaphore_does(void **unused)
 {
     (void)unused;
-    for (int enforces = 0; enforces < 2; enforces++) {
+    for (int rejects = 0; rejects < 2; rejects++) {
         service s = { .servers = 30, .ms = 10 };
         weir_adaptive_limit_config config = quick;
-        config.enforce = enforces != 0;
+        config.reject = rejects != 0;
         rig r = rig_service(&config, &s);
         rig_feed(&r, 0, 30);
         assert_int_equal(s.under_way, 20);
-        assert_ended(&r, WEIR_REJECTED, enforces ? 10 : 0);
+        assert_ended(&r, WEIR_REJECTED, rejects ? 10 : 0);
         assert_int_equal(look(&r).used, 20);
         stop(&r);
     }

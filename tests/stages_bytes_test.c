@@ -78,7 +78,7 @@ static void rate_limit_keeps_to_a_window_of_bytes(void **state)
     (void)state;
     weir_rate_limit_config config = { .rate = 1000, .burst = 100 };
     passes_all_within_the_window(weir_rate_limit(&config), 1, ITEMS);
-    config.enforce = true;
+    config.reject = true;
     passes_all_within_the_window(weir_rate_limit(&config), 1, ITEMS);
 }
 

@@ -63,13 +63,12 @@ static void a_larger_burst_is_not_filled_at_once(void **unused)
     rig_abort_and_done(&r);
 }
 
-static void enforcing_cannot_change(void **unused)
+static void rejecting_cannot_change(void **unused)
 {
     (void)unused;
     rig r = rig_with(weir_rate_limit(&(weir_rate_limit_config){ .rate = 1 }));
-    assert_int_equal(
-        change_to(&r, "rate_limit", weir_rate_limit_config, .rate = 1, .enforce = true),
-        WEIR_EINVAL);
+    assert_int_equal(change_to(&r, "rate_limit", weir_rate_limit_config, .rate = 1, .reject = true),
+                     WEIR_EINVAL);
     assert_int_equal(change_to(&r, "rate_limit", weir_rate_limit_config, .rate = 0), WEIR_EINVAL);
     rig_finish(&r);
 }
@@ -326,7 +325,7 @@ int main(void)
         cmocka_unit_test(a_rate_rises_and_what_waits_goes_at_the_new_one),
         cmocka_unit_test(a_rate_falls_for_what_comes_after),
         cmocka_unit_test(a_larger_burst_is_not_filled_at_once),
-        cmocka_unit_test(enforcing_cannot_change),
+        cmocka_unit_test(rejecting_cannot_change),
         cmocka_unit_test(all_replicas_share_the_new_rate),
         cmocka_unit_test(a_batch_grows_and_shrinks),
         cmocka_unit_test(a_batch_gets_a_wait),

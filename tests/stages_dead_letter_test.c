@@ -33,7 +33,7 @@ static void the_sink_is_told_what_failed_where_how_and_how_often(void **unused)
     weir_from(r.pipeline, weir_probe_source(r.from));
     weir_node *plain = weir_via(
         r.pipeline,
-        weir_stage_named(weir_semaphore(&(weir_semaphore_config){ .permits = 2, .enforce = true }),
+        weir_stage_named(weir_semaphore(&(weir_semaphore_config){ .permits = 2, .reject = true }),
                          "door"));
     weir_node *work = weir_into(r.pipeline,
                                 weir_stage_named(weir_for_each(fail_some, &twenties), "work"));
@@ -81,7 +81,7 @@ static void what_is_rejected_goes_the_way_of_dead_letters(void **unused)
             i == 0 ? weir_buffer(
                          &(weir_buffer_config){ .items_max = 2, .overflow = WEIR_OVERFLOW_REJECT })
             : i == 1 ? weir_fair_queue(&(weir_fair_queue_config){ .of_key_max = 2 })
-            : i == 2 ? weir_semaphore(&(weir_semaphore_config){ .permits = 2, .enforce = true })
+            : i == 2 ? weir_semaphore(&(weir_semaphore_config){ .permits = 2, .reject = true })
                      : weir_route(&(weir_route_config){ .output = to_the_first,
                                                         .slow_leg = WEIR_SLOW_LEG_MISSES });
         rig r = rig_of(door);

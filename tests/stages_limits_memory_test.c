@@ -42,7 +42,7 @@ static void wire(rig *r, uint32_t loops)
     weir_node *nodes[8], **node = nodes;
     weir_from(p, weir_probe_source(r->from));
     weir_node *permits = *node++ =
-        weir_via(p, weir_semaphore(&(weir_semaphore_config){ .permits = 40, .enforce = true }));
+        weir_via(p, weir_semaphore(&(weir_semaphore_config){ .permits = 40, .reject = true }));
     weir_node *breaker = *node++ = weir_via(
         p, weir_breaker(
                &(weir_breaker_config){ .window_calls = 20, .failure_percent = 40, .open_ms = 1 }));

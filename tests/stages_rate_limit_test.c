@@ -1,4 +1,4 @@
-/* rate_limit: shaping by demand, enforcing by rejection, one bucket for all replicas. */
+/* rate_limit: shaping by demand, or rejecting, one bucket for all replicas. */
 #include "stages_rig.h"
 
 static rig rig_limit(const weir_rate_limit_config *config)
@@ -90,8 +90,8 @@ static void an_item_above_the_burst_waits_for_a_full_bucket_and_leaves_debt(void
 static void what_costs_nothing_passes_an_empty_bucket(void **unused)
 {
     (void)unused;
-    rig r = rig_limit(&(weir_rate_limit_config){
-        .rate = 10, .burst = 1, .cost = cost_is_value, .enforce = true });
+    rig r = rig_limit(
+        &(weir_rate_limit_config){ .rate = 10, .burst = 1, .cost = cost_is_value, .reject = true });
     rig_request(&r, WEIR_UNBOUNDED);
     rig_feed(&r, 1, 1);
     for (int i = 0; i < 10; i++)
@@ -100,11 +100,11 @@ static void what_costs_nothing_passes_an_empty_bucket(void **unused)
     rig_finish(&r);
 }
 
-static void enforcing_rejects_with_the_status_and_asks_again(void **unused)
+static void rejecting_has_the_status_and_asks_again(void **unused)
 {
     (void)unused;
     rig r = rig_limit(&(weir_rate_limit_config){
-        .rate = 10, .burst = 2, .enforce = true, .status = WEIR_EUNAVAILABLE });
+        .rate = 10, .burst = 2, .reject = true, .status = WEIR_EUNAVAILABLE });
     rig_request(&r, 4);
     rig_feed(&r, 1, 3);
     assert_got(&r, 1, 2);
@@ -225,7 +225,7 @@ int main(void)
         cmocka_unit_test(a_costly_item_waits_for_its_tokens_and_those_behind_it_wait_too),
         cmocka_unit_test(an_item_above_the_burst_waits_for_a_full_bucket_and_leaves_debt),
         cmocka_unit_test(what_costs_nothing_passes_an_empty_bucket),
-        cmocka_unit_test(enforcing_rejects_with_the_status_and_asks_again),
+        cmocka_unit_test(rejecting_has_the_status_and_asks_again),
         cmocka_unit_test(the_bucket_is_shared_by_all_loops),
         cmocka_unit_test(no_interval_ever_sees_more_than_burst_and_rate),
         cmocka_unit_test(what_is_held_outlasts_the_end),

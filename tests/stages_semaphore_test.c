@@ -51,10 +51,10 @@ static void it_never_asks_for_more_than_is_asked_of_it(void **unused)
     rig_abort_and_done(&r);
 }
 
-static void enforcing_rejects_what_finds_no_permit(void **unused)
+static void reject_turns_away_what_finds_no_permit(void **unused)
 {
     (void)unused;
-    rig r = rig_permits(&(weir_semaphore_config){ .permits = 2, .enforce = true });
+    rig r = rig_permits(&(weir_semaphore_config){ .permits = 2, .reject = true });
     rig_request(&r, WEIR_UNBOUNDED);
     assert_demand(&r, 64);
     rig_feed(&r, 0, 5);
@@ -71,7 +71,7 @@ static void enforcing_rejects_what_finds_no_permit(void **unused)
 static void rejected_items_go_the_way_of_dead_letters_if_there_is_one(void **unused)
 {
     (void)unused;
-    rig r = rig_of(weir_semaphore(&(weir_semaphore_config){ .permits = 1, .enforce = true }));
+    rig r = rig_of(weir_semaphore(&(weir_semaphore_config){ .permits = 1, .reject = true }));
     weir_probe *dead = weir_testkit_probe(r.kit);
     weir_node_dead_letter(r.node, weir_add(r.pipeline, weir_probe_sink(dead)), 0);
     weir_probe_request(dead, WEIR_UNBOUNDED);
@@ -331,7 +331,7 @@ static void a_change_takes_effect_at_once_or_as_permits_come_back(void **unused)
     assert_received(&r, 5);
     end_oldest(&r, WEIR_ACKED);
     assert_received(&r, 6);
-    config.enforce = true;
+    config.reject = true;
     assert_int_equal(
         weir_pipeline_change(r.pipeline, "semaphore", &config, sizeof config, NULL, NULL),
         WEIR_EINVAL);
@@ -355,7 +355,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_more_are_under_way_than_there_are_permits),
         cmocka_unit_test(it_never_asks_for_more_than_is_asked_of_it),
-        cmocka_unit_test(enforcing_rejects_what_finds_no_permit),
+        cmocka_unit_test(reject_turns_away_what_finds_no_permit),
         cmocka_unit_test(rejected_items_go_the_way_of_dead_letters_if_there_is_one),
         cmocka_unit_test(permits_go_by_cost_and_what_is_free_takes_none),
         cmocka_unit_test(permits_that_are_too_few_for_the_next_do_not_keep_the_loop_awake),

@@ -187,7 +187,7 @@ static weir_status adaptive_open(weir_stage *stage, const void *config, void *st
     wi_permit_gate *g = state;
     g->permits = &((adaptive_shared *)weir_stage_shared(stage))->permits;
     return wi_gate_open(&g->gate, stage, &adaptive_kind, &g->permits->waiters,
-                        wi_gate_reject(c->enforce, c->status, WEIR_EOVERLOAD));
+                        wi_gate_reject(c->reject, c->status, WEIR_EOVERLOAD));
 }
 
 static const weir_stage_type adaptive_type = {

@@ -99,7 +99,7 @@ static const wi_gate_kind rate_limit_kind = { .take = rate_limit_take,
 
 static weir_status reject_of(const weir_rate_limit_config *c)
 {
-    return wi_gate_reject(c->enforce, c->status, WEIR_EOVERLOAD);
+    return wi_gate_reject(c->reject, c->status, WEIR_EOVERLOAD);
 }
 
 static weir_status rate_limit_open(weir_stage *stage, const void *config, void *state)
@@ -111,8 +111,8 @@ static weir_status rate_limit_merge_change(void *config, const void *change, con
 {
     const weir_rate_limit_config *new_ = change;
     weir_rate_limit_config *c = config;
-    if (new_->enforce != c->enforce) {
-        *why = "enforce cannot change while it runs";
+    if (new_->reject != c->reject) {
+        *why = "reject cannot change while it runs";
         return WEIR_EINVAL;
     }
     *c = *new_;

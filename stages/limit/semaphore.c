@@ -59,7 +59,7 @@ static const wi_gate_kind semaphore_kind = { .take = wi_permits_take,
 
 static weir_status reject_of(const weir_semaphore_config *c)
 {
-    return wi_gate_reject(c->enforce, c->status, WEIR_EOVERLOAD);
+    return wi_gate_reject(c->reject, c->status, WEIR_EOVERLOAD);
 }
 
 static weir_status semaphore_open(weir_stage *stage, const void *config, void *state)
@@ -76,8 +76,8 @@ static weir_status semaphore_merge_change(void *config, const void *change, cons
 {
     const weir_semaphore_config *new_ = change;
     weir_semaphore_config *c = config;
-    if (new_->enforce != c->enforce) {
-        *why = "enforce cannot change while it runs";
+    if (new_->reject != c->reject) {
+        *why = "reject cannot change while it runs";
         return WEIR_EINVAL;
     }
     *c = *new_;

@@ -123,7 +123,7 @@ static void wire(app *a, weir_rpc_server_config config)
     weir_pipeline *p = a->pipeline = weir_pipeline_new(NULL);
     weir_node *server = weir_add(p, weir_rpc_server(&config));
     weir_at(p, server); /* what follows stands at its output 0, which is 1 in output_plus_1 */
-    weir_via(p, weir_rate_limit(&(weir_rate_limit_config){ .rate = 1000, .enforce = true }));
+    weir_via(p, weir_rate_limit(&(weir_rate_limit_config){ .rate = 1000, .reject = true }));
     weir_into(p, weir_for_each(halve, NULL));
 }
 

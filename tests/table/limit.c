@@ -6,10 +6,9 @@ static weir_stage_spec *rate_limit_shapes(void)
     return weir_rate_limit(&(weir_rate_limit_config){ .rate = 100000, .burst = 8 });
 }
 
-static weir_stage_spec *rate_limit_enforces(void)
+static weir_stage_spec *rate_limit_rejects(void)
 {
-    return weir_rate_limit(
-        &(weir_rate_limit_config){ .rate = 100000, .burst = 8, .enforce = true });
+    return weir_rate_limit(&(weir_rate_limit_config){ .rate = 100000, .burst = 8, .reject = true });
 }
 
 /* More than any stage below keeps together, a batch say. */
@@ -18,9 +17,9 @@ static weir_stage_spec *semaphore_holds(void)
     return weir_semaphore(&(weir_semaphore_config){ .permits = 4096 });
 }
 
-static weir_stage_spec *semaphore_enforces(void)
+static weir_stage_spec *semaphore_rejects(void)
 {
-    return weir_semaphore(&(weir_semaphore_config){ .permits = 4, .enforce = true });
+    return weir_semaphore(&(weir_semaphore_config){ .permits = 4, .reject = true });
 }
 
 static weir_stage_spec *adaptive_limit_holds(void)
@@ -29,10 +28,10 @@ static weir_stage_spec *adaptive_limit_holds(void)
         &(weir_adaptive_limit_config){ .limit_min = 4096, .limit_max = 4096, .window_ms = 1 });
 }
 
-static weir_stage_spec *adaptive_limit_enforces(void)
+static weir_stage_spec *adaptive_limit_rejects(void)
 {
     return weir_adaptive_limit(
-        &(weir_adaptive_limit_config){ .limit = 4, .window_ms = 1, .enforce = true });
+        &(weir_adaptive_limit_config){ .limit = 4, .window_ms = 1, .reject = true });
 }
 
 /* They trip when the stages below fail items, or the source is cut off. However often they do, they
@@ -98,11 +97,11 @@ static weir_stage_spec *switch_stays_on(void)
 
 const stage_row stage_rows_limit[] = {
     { "rate_limit_shapes", rate_limit_shapes, 1, 1, STAGE_PASSES | STAGE_ORDERED | STAGE_TIMED },
-    { "rate_limit_enforces", rate_limit_enforces, 1, 1, STAGE_DROPS | STAGE_ORDERED },
+    { "rate_limit_rejects", rate_limit_rejects, 1, 1, STAGE_DROPS | STAGE_ORDERED },
     { "semaphore_holds", semaphore_holds, 1, 1, STAGE_PASSES | STAGE_ORDERED },
-    { "semaphore_enforces", semaphore_enforces, 1, 1, STAGE_DROPS | STAGE_ORDERED },
+    { "semaphore_rejects", semaphore_rejects, 1, 1, STAGE_DROPS | STAGE_ORDERED },
     { "adaptive_limit_holds", adaptive_limit_holds, 1, 1, STAGE_PASSES | STAGE_ORDERED },
-    { "adaptive_limit_enforces", adaptive_limit_enforces, 1, 1, STAGE_DROPS | STAGE_ORDERED },
+    { "adaptive_limit_rejects", adaptive_limit_rejects, 1, 1, STAGE_DROPS | STAGE_ORDERED },
     { "breaker_rejects", breaker_rejects, 1, 1, STAGE_DROPS | STAGE_ORDERED },
     { "breaker_holds", breaker_holds, 1, 1, STAGE_PASSES | STAGE_ORDERED | STAGE_TIMED },
     { "timeout_of_items", timeout_of_items, 1, 1, STAGE_PASSES | STAGE_ORDERED },

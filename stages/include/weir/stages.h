@@ -15,6 +15,8 @@
  *   change    of settings while it runs (weir_pipeline_change) is refused, unless an entry says
  *             what can change.
  *   memory    is taken when the stage opens; none per item, but for the items that a stage makes.
+ *   figures   of a config that are 0 stand for a default, which their comments give. Times are in
+ *             _ms; those that set the pace of items (batches, windows, ticks) in _us.
  *   user      pointers are borrowed, shared by all replicas, and not synchronised by weir.
  *
  * Each factory gives a spec for weir_from, weir_via, weir_into or weir_add, who take it, or NULL

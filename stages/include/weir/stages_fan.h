@@ -69,7 +69,9 @@ typedef struct weir_route_config {
 /* Hands each item to the output that a function says.
  *   demand    the least of the outputs, at most 64; for WEIR_SLOW_LEG_MISSES the greatest.
  *   order     kept within an output.
- *   cancel    items for an output that is cancelled end as aborted; when all are, the input is. */
+ *   cancel    items for an output that is cancelled end as aborted; when all are, the input is.
+ *   limits    an item that its output has credit but no bytes for is held, unless it is to miss,
+ *             and so are those behind it, whatever their output: at most 64. */
 WEIR_API weir_stage_spec *weir_route(const weir_route_config *config);
 
 /* Hands each item to one output, by its key: equal keys go to the same one, in order. `key` borrows
@@ -84,7 +86,9 @@ enum { WEIR_BALANCE_AHEAD_MAX = 256 };
 
 /* Hands each item to one output that has credit, taking turns.
  *   demand    the sum of the outputs, at most WEIR_BALANCE_AHEAD_MAX; items are held only when a
- *             leg was cancelled after they were asked for. */
+ *             leg was cancelled after they were asked for.
+ *   order     kept within an output.
+ *   cancel    of an output: the others get what is left; of all: the input's. */
 WEIR_API weir_stage_spec *weir_balance(void);
 
 /* Many inputs, one output, which ends when all have. An input's error cancels the others.

@@ -35,7 +35,9 @@ enum { WEIR_UNBATCH_AHEAD = 2 };
  *   shared    A joined item that others hold too (a broadcast's), or came from another loop with
  *             members that others hold, yields copies (weir_item_copy), derived from it: all its
  *             members end as the worst of them. A member that cannot be copied fails it.
- *   demand    a joined item for each item asked of the output, at most WEIR_UNBATCH_AHEAD. */
+ *   demand    a joined item for each item asked of the output, at most WEIR_UNBATCH_AHEAD.
+ *   limits    what a policy tries again takes memory on top of that; without, it fails with
+ *             WEIR_ENOMEM. */
 WEIR_API weir_stage_spec *weir_unbatch(void);
 
 typedef struct weir_window_config {

@@ -163,7 +163,8 @@ WEIR_API weir_stage_spec *weir_generate(weir_status (*next)(weir_loop *loop, uin
                                                             void *user, weir_item **ret_made),
                                         void *user);
 /* Makes `n` items (0: ends unasked, UINT64_MAX: for ever) whose bodies are the uint64_t `first`,
- * first + 1, … Without memory it ends as WEIR_ENOMEM. Each replica makes them all. */
+ * first + 1, … Without memory it ends as WEIR_ENOMEM. Each replica makes them all. A drain ends it.
+ *   limits    as generate. */
 WEIR_API weir_stage_spec *weir_range(uint64_t first, uint64_t n);
 
 typedef struct weir_tick_config {

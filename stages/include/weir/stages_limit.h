@@ -10,6 +10,9 @@
 extern "C" {
 #endif
 
+/* Items that may not pass are held, and not asked for, unless `reject` is set; with a breaker it is
+ * the other way round: rejected, unless `hold` is. */
+
 /* ---- Pace ---- */
 
 typedef struct weir_rate_limit_config {
@@ -21,17 +24,17 @@ typedef struct weir_rate_limit_config {
      * `burst` waits for a full bucket and leaves it in debt. */
     uint32_t (*cost)(const weir_item *item, void *user);
     void *user;
-    bool enforce;       /* reject (weir_reject) what comes too fast; default: withhold demand */
+    bool reject;        /* reject (weir_reject) what comes too fast; default: withhold demand */
     weir_status status; /* of what is rejected; 0: WEIR_EOVERLOAD */
 } weir_rate_limit_config;
 
 /* A token bucket, full at the start; one for all replicas of the node, whatever loop they are on.
  *   demand    shaping: at most the tokens there are, and 64; items that find no token after all
- *             (cost, another replica) are held, up to 64. Enforcing: as asked of the output, at
+ *             (cost, another replica) are held, up to 64. Rejecting: as asked of the output, at
  *             most 64; what finds no token is rejected with `status`, and another is asked for.
  * Counted as GCRA counts cells (ITU-T I.371, annex A): in any interval at most burst and what
  * comes in it. A token's time is rounded up to 1/64 ns.
- *   change    of all but `enforce`. The tokens that the bucket lacks it lacks still, and they come
+ *   change    of all but `reject`. The tokens that the bucket lacks it lacks still, and they come
  *             at the new rate. */
 WEIR_API weir_stage_spec *weir_rate_limit(const weir_rate_limit_config *config);
 
@@ -52,18 +55,18 @@ typedef struct weir_semaphore_config {
      * passed by others, of whatever replica, once it is its turn. */
     uint32_t (*cost)(const weir_item *item, void *user);
     void *user;
-    bool enforce;       /* reject (weir_reject) what finds none; default: withhold demand */
+    bool reject;        /* reject (weir_reject) what finds none; default: withhold demand */
     weir_status status; /* of what is rejected; 0: WEIR_EOVERLOAD */
 } weir_semaphore_config;
 
 /* At most `permits` items under way below it, counted over all replicas of the node.
  *   demand    holding: at most the permits there are, and 64; what finds none after all (cost,
- *             another replica) is held, up to 64. Enforcing: as asked of the output, at most 64;
+ *             another replica) is held, up to 64. Rejecting: as asked of the output, at most 64;
  *             what finds no permit is rejected with `status`, and another is asked for.
  *   order     of arrival, in each replica; replicas that wait are woken in the order they came.
  *   with      weir_rate_limit: that goes below, so that what has its token is not kept from going.
  *   permits   come back at the end of the turn in which an item ended.
- *   change    of all but `enforce`; with fewer permits none passes until as many have come back. */
+ *   change    of all but `reject`; with fewer permits none passes until as many have come back. */
 WEIR_API weir_stage_spec *weir_semaphore(const weir_semaphore_config *config);
 /* Permits in use, and those there are, of a node that runs; false if it does not, or is no
  * semaphore. Any thread. */
@@ -80,7 +83,7 @@ typedef struct weir_adaptive_limit_config {
     uint32_t baseline_n; /* windows that the baseline is the mean of; 0: 600 */
     uint32_t probe_ms;   /* how often that is measured anew, up to a day; 0: 60,000;
                             UINT32_MAX: never */
-    bool enforce;        /* reject (weir_reject) what is too many; default: withhold demand */
+    bool reject;         /* reject (weir_reject) what is too many; default: withhold demand */
     weir_status status;  /* of what is rejected; 0: WEIR_EOVERLOAD */
 } weir_adaptive_limit_config;
 
@@ -176,7 +179,9 @@ typedef struct weir_timeout_config {
  * next stage's door, operations on it are given up (asynchronous stages, clients), and they fail it
  * with that status, as their node's policy says. What a stage keeps without looking at its context
  * ends when that stage lets go of it. A cancel of the context above reaches below, on any loop.
- *   demand    as asked of the output, at most in_flight less what is under way, and 64. */
+ *   demand    as asked of the output, at most in_flight less what is under way, and 64.
+ *   end       it stays open until all that has passed has ended. idle_ends ends it as the input's
+ *             end would, behind what is held: items that found no place after all, at most 64. */
 WEIR_API weir_stage_spec *weir_timeout(const weir_timeout_config *config);
 
 /* ---- What failed ---- */
