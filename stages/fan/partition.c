@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+#include "queue.h"
+#include "entries.h"
+
 enum { VECTOR_MAX = 64 };
 
 typedef struct partition_config {
@@ -47,13 +50,11 @@ static void partition_close(weir_stage *stage, void *state)
     weir_memory_free(weir_stage_env(stage), ((partition *)state)->runs);
 }
 
-/* One of `n`. The finaliser of MurmurHash3 spreads keys that are counters evenly; its upper half is
- * scaled to `n` without a division (https://arxiv.org/abs/1805.10941). */
+/* One of `n`: the upper half of the hash, scaled without a division
+ * (https://arxiv.org/abs/1805.10941). */
 static uint32_t leg_of(uint64_t key, uint32_t n)
 {
-    key = (key ^ (key >> 33)) * UINT64_C(0xff51afd7ed558ccd);
-    key = (key ^ (key >> 33)) * UINT64_C(0xc4ceb9fe1a85ec53);
-    return (uint32_t)((key >> 32) * n >> 32);
+    return (uint32_t)((wi_mix(key) >> 32) * n >> 32);
 }
 
 /* The least credit of the open legs: any of them may be the next item's. */
@@ -90,8 +91,7 @@ static void hand_to(weir_out *leg, weir_item **items, size_t n)
         weir_emit_all(leg, items, n);
         return;
     }
-    for (size_t i = 0; i < n; i++)
-        weir_item_end(items[i], WEIR_ABORTED, WEIR_ECANCELED);
+    wi_abort_items(items, n);
 }
 
 /* Sorts the vector by leg, so that each leg gets its items at once and in order. */

@@ -1,20 +1,18 @@
 /* dedup: drops items whose key was seen before, among so many keys and for so long; pure. */
 #include <weir/stages.h>
 
-enum { KEYS_DEFAULT = 4096, KEYS_MAX = 1 << 24, NONE = UINT32_MAX };
+#include "entries.h"
 
-typedef struct entry {
-    uint64_t key; /* 0: forgotten, and in no bucket */
+enum { KEYS_DEFAULT = 4096, KEYS_MAX = 1 << 24, BY_AGE = 0, RINGS = 1 };
+
+typedef struct seen {
+    wi_entry entry; /* on a ring by when it was seen last */
     uint64_t passed_ns, pass;
-    uint32_t chain;        /* the next with the same bucket */
-    uint32_t newer, older; /* by when they were seen last */
-} entry;
+} seen;
 
 typedef struct dedup {
-    entry *entries;
-    uint32_t *buckets; /* a power of two of them, behind the entries */
-    uint32_t n, n_max, mask, newest, oldest;
-    uint64_t ttl_ns, seed, passes;
+    wi_table table;
+    uint64_t ttl_ns, passes;
 } dedup;
 
 static weir_status dedup_check(const void *config, const char **why)
@@ -27,113 +25,51 @@ static weir_status dedup_open(weir_stage *stage, const void *config, void *state
 {
     const weir_dedup_config *c = config;
     dedup *d = state;
-    d->n_max = c->keys_max != 0 ? c->keys_max : KEYS_DEFAULT;
     d->ttl_ns = c->ttl_ms * WEIR_MS;
-    d->seed = weir_loop_entropy(weir_stage_loop(stage));
-    for (d->mask = 1; d->mask < d->n_max; d->mask *= 2)
-        ;
-    size_t entries_bytes = d->n_max * sizeof *d->entries;
-    d->entries = weir_memory_new(weir_stage_env(stage),
-                                 entries_bytes + d->mask * sizeof *d->buckets);
-    if (d->entries == NULL)
-        return WEIR_ENOMEM;
-    d->buckets = (uint32_t *)(void *)(d->entries + d->n_max);
-    for (uint32_t i = 0; i < d->mask; i++)
-        d->buckets[i] = NONE;
-    d->mask--;
-    d->newest = d->oldest = NONE;
-    return WEIR_OK;
+    return wi_table_init(&d->table, weir_stage_env(stage),
+                         c->keys_max != 0 ? c->keys_max : KEYS_DEFAULT, RINGS, sizeof(seen),
+                         weir_loop_entropy(weir_stage_loop(stage)));
 }
 
 static void dedup_close(weir_stage *stage, void *state)
 {
-    weir_memory_free(weir_stage_env(stage), ((dedup *)state)->entries);
-}
-
-/* The finaliser of MurmurHash3, seeded, so that nobody outside can choose keys for one bucket. */
-static uint32_t *bucket_of(const dedup *d, uint64_t key)
-{
-    key ^= d->seed;
-    key = (key ^ (key >> 33)) * UINT64_C(0xff51afd7ed558ccd);
-    key = (key ^ (key >> 33)) * UINT64_C(0xc4ceb9fe1a85ec53);
-    return &d->buckets[(uint32_t)(key >> 32) & d->mask];
-}
-
-static void unlink_age(dedup *d, uint32_t i)
-{
-    const entry *e = &d->entries[i];
-    *(e->newer != NONE ? &d->entries[e->newer].older : &d->newest) = e->older;
-    *(e->older != NONE ? &d->entries[e->older].newer : &d->oldest) = e->newer;
-}
-
-static void link_newest(dedup *d, uint32_t i)
-{
-    d->entries[i].newer = NONE;
-    d->entries[i].older = d->newest;
-    *(d->newest != NONE ? &d->entries[d->newest].newer : &d->oldest) = i;
-    d->newest = i;
-}
-
-static void unlink_bucket(dedup *d, uint32_t i)
-{
-    uint32_t *link = bucket_of(d, d->entries[i].key);
-    while (*link != i)
-        link = &d->entries[*link].chain;
-    *link = d->entries[i].chain;
-}
-
-static uint32_t find(const dedup *d, uint64_t key)
-{
-    uint32_t i = *bucket_of(d, key);
-    while (i != NONE && d->entries[i].key != key)
-        i = d->entries[i].chain;
-    return i;
-}
-
-/* An entry for a new key: one never used, or that of the key not seen for longest. */
-static uint32_t take_entry(dedup *d)
-{
-    if (d->n < d->n_max)
-        return d->n++;
-    uint32_t i = d->oldest;
-    if (d->entries[i].key != 0)
-        unlink_bucket(d, i);
-    unlink_age(d, i);
-    return i;
+    wi_table_done(&((dedup *)state)->table, weir_stage_env(stage));
 }
 
 /* Forgets the key's pass, if no later one has taken its place. */
 static void forget(dedup *d, uint64_t key, uint64_t pass)
 {
-    uint32_t i = find(d, key);
-    if (i == NONE || d->entries[i].pass != pass)
-        return;
-    unlink_bucket(d, i);
-    unlink_age(d, i);
-    d->entries[i] = (entry){ .newer = d->oldest, .older = NONE };
-    *(d->oldest != NONE ? &d->entries[d->oldest].older : &d->newest) = i;
-    d->oldest = i;
+    uint32_t i = wi_table_find(&d->table, key);
+    if (i != WI_TABLE_NONE && ((seen *)wi_table_at(&d->table, i))->pass == pass)
+        wi_table_remove(&d->table, i);
+}
+
+/* Adds a key, in the place of the one not seen for longest if there is no other. */
+static uint32_t add(dedup *d, uint64_t key)
+{
+    uint32_t i = wi_table_add(&d->table, key);
+    if (i != WI_TABLE_NONE)
+        return i;
+    wi_table_remove(&d->table, wi_ring_first(&d->table, BY_AGE));
+    return wi_table_add(&d->table, key);
 }
 
 /* Notes the key; gives whether it was seen before. */
 static bool was_seen(dedup *d, uint64_t key, uint64_t now)
 {
-    uint32_t i = find(d, key);
-    bool is_new = i == NONE;
-    if (is_new) {
-        i = take_entry(d);
-        uint32_t *bucket = bucket_of(d, key);
-        d->entries[i] = (entry){ .key = key, .chain = *bucket };
-        *bucket = i;
-    } else {
-        unlink_age(d, i);
-    }
-    link_newest(d, i);
-    bool is_over = d->ttl_ns != 0 && now - d->entries[i].passed_ns >= d->ttl_ns;
+    uint32_t i = wi_table_find(&d->table, key);
+    bool is_new = i == WI_TABLE_NONE;
+    if (is_new)
+        i = add(d, key);
+    else
+        wi_ring_remove(&d->table, i);
+    wi_ring_add(&d->table, BY_AGE, i);
+    seen *s = wi_table_at(&d->table, i);
+    bool is_over = d->ttl_ns != 0 && now - s->passed_ns >= d->ttl_ns;
     if (!is_new && !is_over)
         return true;
-    d->entries[i].passed_ns = now;
-    d->entries[i].pass = ++d->passes;
+    s->passed_ns = now;
+    s->pass = ++d->passes;
     return false;
 }
 

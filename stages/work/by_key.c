@@ -112,7 +112,7 @@ static void start_next(keyed *k)
          k->running < k->in_flight && (op = wi_keys_take(&k->keys, true, &key)) != NULL;) {
         ((keyed_work *)op->work)->is_running = true;
         k->running++;
-        k->config->start(op, wi_keys_state(&k->keys, key), k->config->user);
+        k->config->start(op, key->state, k->config->user);
     }
     k->is_starting = false;
 }
@@ -188,7 +188,7 @@ static weir_status keyed_open(weir_stage *stage, const void *config, void *state
     k->idle_ns = has_state ? ms * WEIR_MS : UINT64_MAX; /* entries without state are replaced */
     k->task = (weir_task)WEIR_TASK(start_soon, k);
     return wi_keys_init(&k->keys, weir_stage_env(stage), keys_of(c), waiting_of(c) + k->in_flight,
-                        (c->key_bytes + UINT64_C(15)) & ~UINT64_C(15), c->key_expired, c->user);
+                        c->key_bytes, c->key_expired, c->user);
 }
 
 static void keyed_close(weir_stage *stage, void *state)

@@ -2,148 +2,82 @@
 #include "keys.h"
 
 #include <assert.h>
-#include <string.h>
+#include <stdalign.h>
+#include <stddef.h>
 
-/* ---- Rings ---- */
-
-static void ring_init(wi_keys *k, uint32_t end)
-{
-    k->keys[end].prev = k->keys[end].next = end;
-}
-
-static void ring_add(wi_keys *k, uint32_t end, uint32_t at)
-{
-    wi_key *key = &k->keys[at];
-    key->next = end;
-    key->prev = k->keys[end].prev;
-    k->keys[key->prev].next = at;
-    k->keys[end].prev = at;
-}
-
-static void ring_remove(wi_keys *k, uint32_t at)
-{
-    const wi_key *key = &k->keys[at];
-    k->keys[key->prev].next = key->next;
-    k->keys[key->next].prev = key->prev;
-}
-
-static uint32_t index_of(const wi_keys *k, const wi_key *key)
-{
-    return (uint32_t)(key - k->keys);
-}
+enum { READY, IDLE, RINGS };
 
 /* ---- The table ---- */
-
-/* The finaliser of MurmurHash3: keys may be counters. */
-static uint32_t *bucket_of(const wi_keys *k, uint64_t key)
-{
-    key = (key ^ (key >> 33)) * UINT64_C(0xff51afd7ed558ccd);
-    key = (key ^ (key >> 33)) * UINT64_C(0xc4ceb9fe1a85ec53);
-    return &k->buckets[(key >> 32) & k->mask];
-}
-
-static void free_lists_init(wi_keys *k, uint32_t waiting_max)
-{
-    k->free_key = k->free_link = WI_KEYS_NONE;
-    for (uint32_t i = k->keys_max; i-- > 0;) {
-        k->keys[i].chain = k->free_key;
-        k->free_key = i;
-    }
-    for (uint32_t i = waiting_max; i-- > 0;) {
-        k->links[i].next = k->free_link;
-        k->free_link = i;
-    }
-    for (uint32_t i = 0; i <= k->mask; i++)
-        k->buckets[i] = WI_KEYS_NONE;
-    ring_init(k, k->ready);
-    ring_init(k, k->idle);
-}
 
 weir_status wi_keys_init(wi_keys *k, const weir_env *env, uint32_t keys_max, uint32_t waiting_max,
                          size_t state_bytes, void (*expired)(uint64_t key, void *state, void *user),
                          void *user)
 {
-    *k = (wi_keys){ .env = env,
-                    .keys_max = keys_max,
-                    .ready = keys_max,
-                    .idle = keys_max + 1,
-                    .state_bytes = state_bytes,
-                    .expired = expired,
-                    .user = user,
-                    .mask = 1 };
-    while (k->mask < keys_max)
-        k->mask = k->mask * 2 + 1;
-    k->keys = weir_memory_new(env, (keys_max + 2) * sizeof *k->keys);
-    k->buckets = weir_memory_new(env, (k->mask + UINT64_C(1)) * sizeof *k->buckets);
+    size_t align = alignof(max_align_t);
+    state_bytes = (state_bytes + align - 1) / align * align;
+    *k = (wi_keys){ .env = env, .expired = expired, .user = user };
+    weir_status status = wi_table_init(&k->table, env, keys_max, RINGS,
+                                       sizeof(wi_key) + state_bytes, 0);
+    if (status != WEIR_OK)
+        return status;
     k->links = weir_memory_new(env, waiting_max * sizeof *k->links);
-    k->states = weir_memory_new(env, keys_max * state_bytes + 1);
-    if (k->keys == NULL || k->buckets == NULL || k->links == NULL || k->states == NULL) {
-        wi_keys_done(k);
+    if (k->links == NULL) {
+        wi_table_done(&k->table, env);
         return WEIR_ENOMEM;
     }
-    free_lists_init(k, waiting_max);
+    k->free_link = WI_KEYS_NONE;
+    for (uint32_t i = waiting_max; i-- > 0;) {
+        k->links[i].next = k->free_link;
+        k->free_link = i;
+    }
     return WEIR_OK;
+}
+
+static wi_key *key_at(const wi_keys *k, uint32_t at)
+{
+    return at != WI_TABLE_NONE ? wi_table_at(&k->table, at) : NULL;
 }
 
 static void forget(wi_keys *k, uint32_t at)
 {
-    wi_key *key = &k->keys[at];
+    wi_key *key = key_at(k, at);
     if (k->expired != NULL)
-        k->expired(key->key, wi_keys_state(k, key), k->user);
-    uint32_t *link = bucket_of(k, key->key);
-    while (*link != at)
-        link = &k->keys[*link].chain;
-    *link = key->chain;
-    ring_remove(k, at);
-    key->chain = k->free_key;
-    k->free_key = at;
-    k->n_keys--;
+        k->expired(key->entry.key, key->state, k->user);
+    wi_table_remove(&k->table, at);
 }
 
 uint64_t wi_keys_expire(wi_keys *k, uint64_t since_ns)
 {
-    for (uint32_t at; (at = k->keys[k->idle].next) != k->idle; forget(k, at))
-        if (k->keys[at].idle_since_ns > since_ns)
-            return k->keys[at].idle_since_ns;
+    for (uint32_t at; (at = wi_ring_first(&k->table, IDLE)) != WI_TABLE_NONE; forget(k, at))
+        if (key_at(k, at)->idle_since_ns > since_ns)
+            return key_at(k, at)->idle_since_ns;
     return UINT64_MAX;
 }
 
 void wi_keys_done(wi_keys *k)
 {
-    if (k->keys != NULL && k->buckets != NULL && k->links != NULL && k->states != NULL) {
-        assert(k->waiting == 0);
-        (void)wi_keys_expire(k, UINT64_MAX);
-    }
-    weir_memory_free(k->env, k->keys);
-    weir_memory_free(k->env, k->buckets);
+    assert(k->waiting == 0);
+    (void)wi_keys_expire(k, UINT64_MAX);
+    wi_table_done(&k->table, k->env);
     weir_memory_free(k->env, k->links);
-    weir_memory_free(k->env, k->states);
-    *k = (wi_keys){ 0 };
-}
-
-void *wi_keys_state(const wi_keys *k, const wi_key *key)
-{
-    return k->states + index_of(k, key) * k->state_bytes;
 }
 
 wi_key *wi_keys_find(wi_keys *k, uint64_t value)
 {
-    uint32_t *bucket = bucket_of(k, value);
-    for (uint32_t at = *bucket; at != WI_KEYS_NONE; at = k->keys[at].chain)
-        if (k->keys[at].key == value)
-            return &k->keys[at];
-    if (k->free_key == WI_KEYS_NONE && k->keys[k->idle].next != k->idle)
-        forget(k, k->keys[k->idle].next);
-    uint32_t at = k->free_key;
-    if (at == WI_KEYS_NONE)
+    uint32_t at = wi_table_find(&k->table, value), idle = wi_ring_first(&k->table, IDLE);
+    if (at != WI_TABLE_NONE)
+        return key_at(k, at);
+    at = wi_table_add(&k->table, value);
+    if (at == WI_TABLE_NONE && idle != WI_TABLE_NONE) {
+        forget(k, idle);
+        at = wi_table_add(&k->table, value);
+    }
+    if (at == WI_TABLE_NONE)
         return NULL;
-    wi_key *key = &k->keys[at];
-    k->free_key = key->chain;
-    *key = (wi_key){ .key = value, .chain = *bucket, .first = WI_KEYS_NONE };
-    *bucket = at;
-    memset(wi_keys_state(k, key), 0, k->state_bytes);
-    ring_add(k, k->idle, at);
-    k->n_keys++;
+    wi_key *key = key_at(k, at);
+    key->index = at;
+    key->first = WI_KEYS_NONE;
+    wi_ring_add(&k->table, IDLE, at);
     return key;
 }
 
@@ -162,8 +96,8 @@ void wi_keys_push(wi_keys *k, wi_key *key, void *what)
         key->first = at;
     key->last = at;
     if (key->n == 1 && !key->busy) {
-        ring_remove(k, index_of(k, key));
-        ring_add(k, k->ready, index_of(k, key));
+        wi_ring_remove(&k->table, key->index);
+        wi_ring_add(&k->table, READY, key->index);
     }
 }
 
@@ -186,23 +120,23 @@ void wi_keys_go_on(wi_keys *k, wi_key *key, uint64_t now_ns)
 {
     key->busy = false;
     key->idle_since_ns = now_ns;
-    ring_add(k, key->n != 0 ? k->ready : k->idle, index_of(k, key));
+    wi_ring_add(&k->table, key->n != 0 ? READY : IDLE, key->index);
 }
 
 void *wi_keys_peek(const wi_keys *k)
 {
-    uint32_t at = k->keys[k->ready].next;
-    return at != k->ready ? k->links[k->keys[at].first].what : NULL;
+    const wi_key *key = key_at(k, wi_ring_first(&k->table, READY));
+    return key != NULL ? k->links[key->first].what : NULL;
 }
 
 void *wi_keys_take(wi_keys *k, bool leave_busy, wi_key **ret_key)
 {
-    uint32_t at = k->keys[k->ready].next;
-    if (at == k->ready)
+    uint32_t at = wi_ring_first(&k->table, READY);
+    wi_key *key = key_at(k, at);
+    if (key == NULL)
         return NULL;
-    wi_key *key = &k->keys[at];
     void *what = unlink_after(k, key, WI_KEYS_NONE, key->first);
-    ring_remove(k, at);
+    wi_ring_remove(&k->table, at);
     *ret_key = key;
     key->busy = true;
     if (!leave_busy)
@@ -218,7 +152,7 @@ bool wi_keys_remove(wi_keys *k, wi_key *key, const void *what, uint64_t now_ns)
             continue;
         (void)unlink_after(k, key, before, at);
         if (key->n == 0 && !key->busy) {
-            ring_remove(k, index_of(k, key));
+            wi_ring_remove(&k->table, key->index);
             wi_keys_go_on(k, key, now_ns);
         }
         return true;

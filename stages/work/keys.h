@@ -3,17 +3,16 @@
 #ifndef WI_KEYS_H
 #define WI_KEYS_H
 
-#include <weir/stage.h>
+#include "entries.h"
 
 #define WI_KEYS_NONE UINT32_MAX
 
 typedef struct wi_key {
-    uint64_t key;
+    wi_entry entry; /* on the ring of keys that are ready, or on that of idle ones; busy: on none */
     uint64_t idle_since_ns;
-    uint32_t chain;      /* the next of its bucket, or free */
-    uint32_t prev, next; /* on the ring of keys that are ready, or on that of idle ones */
-    uint32_t first, last, n;
+    uint32_t index, first, last, n;
     bool busy; /* its turn is under way: nothing of it is taken */
+    _Alignas(max_align_t) char state[];
 } wi_key;
 
 typedef struct wi_key_link {
@@ -23,13 +22,9 @@ typedef struct wi_key_link {
 
 typedef struct wi_keys {
     const weir_env *env;
-    wi_key *keys; /* two more than keys_max: the ends of both rings */
-    char *states; /* state_bytes for each key */
-    uint32_t *buckets, mask;
+    wi_table table;
     wi_key_link *links;
-    uint32_t free_key, free_link, n_keys, waiting;
-    uint32_t keys_max, ready, idle; /* the rings' ends, as indices */
-    size_t state_bytes;
+    uint32_t free_link, waiting;
     void (*expired)(uint64_t key, void *state, void *user);
     void *user;
 } wi_keys;
@@ -43,7 +38,6 @@ void wi_keys_done(wi_keys *keys);
 /* The entry of `key`, made if it is new: in place of the one idle for longest if all are taken.
  * NULL if there is none. */
 wi_key *wi_keys_find(wi_keys *keys, uint64_t key);
-void *wi_keys_state(const wi_keys *keys, const wi_key *key);
 static inline bool wi_keys_is_full(const wi_keys *keys)
 {
     return keys->free_link == WI_KEYS_NONE;
