@@ -76,19 +76,3 @@ void wi_table_remove(wi_table *t, uint32_t index)
     entry->chain = t->free;
     t->free = index;
 }
-
-void wi_ring_add(wi_table *t, uint32_t ring, uint32_t index)
-{
-    wi_entry *entry = entry_at(t, index), *end = entry_at(t, t->n_max + ring);
-    entry->next = t->n_max + ring;
-    entry->prev = end->prev;
-    entry_at(t, entry->prev)->next = index;
-    end->prev = index;
-}
-
-void wi_ring_remove(wi_table *t, uint32_t index)
-{
-    const wi_entry *entry = entry_at(t, index);
-    entry_at(t, entry->prev)->next = entry->next;
-    entry_at(t, entry->next)->prev = entry->prev;
-}

@@ -41,8 +41,22 @@ uint32_t wi_table_add(wi_table *table, uint64_t key);
 void wi_table_remove(wi_table *table, uint32_t index);
 
 /* Puts an entry that is on none on a ring, as the last. */
-void wi_ring_add(wi_table *table, uint32_t ring, uint32_t index);
-void wi_ring_remove(wi_table *table, uint32_t index);
+static inline void wi_ring_add(wi_table *table, uint32_t ring, uint32_t index)
+{
+    wi_entry *entry = wi_table_at(table, index), *end = wi_table_at(table, table->n_max + ring);
+    entry->next = table->n_max + ring;
+    entry->prev = end->prev;
+    ((wi_entry *)wi_table_at(table, entry->prev))->next = index;
+    end->prev = index;
+}
+
+static inline void wi_ring_remove(wi_table *table, uint32_t index)
+{
+    const wi_entry *entry = wi_table_at(table, index);
+    ((wi_entry *)wi_table_at(table, entry->prev))->next = entry->next;
+    ((wi_entry *)wi_table_at(table, entry->next))->prev = entry->prev;
+}
+
 /* The first of a ring, or WI_TABLE_NONE. */
 static inline uint32_t wi_ring_first(const wi_table *table, uint32_t ring)
 {
