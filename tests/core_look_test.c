@@ -78,6 +78,13 @@ static const weir_stage_type holder_type = HOLDER_TYPE(WEIR_PORTS_ONE, WEIR_PORT
 static const weir_stage_type meeting_type = HOLDER_TYPE(2, WEIR_PORTS_ONE);
 static const weir_stage_type forking_type = HOLDER_TYPE(WEIR_PORTS_ONE, 2);
 
+/* Which there is, if there was memory to open it. */
+static weir_stage *the_stage(void)
+{
+    assert_non_null(saw.stage);
+    return saw.stage;
+}
+
 static rig rig_of_holder(void)
 {
     memset(&saw, 0, sizeof saw);
@@ -108,10 +115,10 @@ static void a_stage_without_on_demand_asks_for_nothing_but_what_it_asks_for(void
 {
     (void)unused;
     rig r = rig_of_holder();
-    assert_int_equal(weir_in_outstanding(weir_stage_in(saw.stage)), HELD_MAX);
+    assert_int_equal(weir_in_outstanding(weir_stage_in(the_stage())), HELD_MAX);
     weir_probe_request(r.to, 100);
     rig_settle(&r);
-    assert_int_equal(weir_in_outstanding(weir_stage_in(saw.stage)), HELD_MAX);
+    assert_int_equal(weir_in_outstanding(weir_stage_in(the_stage())), HELD_MAX);
     weir_probe_cancel(r.to);
     rig_done(&r);
 }
@@ -124,8 +131,8 @@ static void the_end_follows_what_is_held(void **unused)
     weir_probe_end(r.from);
     rig_settle(&r);
     assert_true(saw.said_over);
-    assert_true(weir_in_is_over(weir_stage_in(saw.stage)));
-    assert_false(weir_out_is_over(weir_stage_out(saw.stage)));
+    assert_true(weir_in_is_over(weir_stage_in(the_stage())));
+    assert_false(weir_out_is_over(weir_stage_out(the_stage())));
     weir_probe_request(r.to, 1);
     rig_done(&r);
 }
@@ -137,8 +144,8 @@ static void an_error_follows_what_is_held_and_stays_known(void **unused)
     rig_feed(&r, 1);
     weir_probe_end_error(r.from, WEIR_EIO);
     rig_settle(&r);
-    assert_int_equal(weir_in_status(weir_stage_in(saw.stage)), WEIR_EIO);
-    assert_false(weir_out_is_over(weir_stage_out(saw.stage)));
+    assert_int_equal(weir_in_status(weir_stage_in(the_stage())), WEIR_EIO);
+    assert_false(weir_out_is_over(weir_stage_out(the_stage())));
     weir_probe_request(r.to, 1);
     rig_settle(&r);
     assert_true(weir_probe_expect_end(r.to, WEIR_EIO));
@@ -179,11 +186,11 @@ static void a_stage_that_is_woken_looks(void **unused)
     (void)unused;
     rig r = rig_of_holder();
     uint32_t runs = saw.runs;
-    weir_stage_wake(saw.stage);
+    weir_stage_wake(the_stage());
     rig_settle(&r);
     assert_int_equal(saw.runs, runs + 1);
-    holder *h = weir_stage_state(saw.stage);
-    weir_stage_wake_after(saw.stage, &h->timer, WEIR_MS);
+    holder *h = weir_stage_state(the_stage());
+    weir_stage_wake_after(the_stage(), &h->timer, WEIR_MS);
     weir_testkit_advance(r.kit, WEIR_MS - 1);
     rig_settle(&r);
     assert_int_equal(saw.runs, runs + 1);
@@ -216,7 +223,7 @@ static void a_holder_is_swapped_once_it_holds_nothing(void **unused)
     rig r = rig_of_holder();
     rig_feed(&r, 2);
     rig_settle(&r);
-    weir_stage *old = saw.stage;
+    weir_stage *old = the_stage();
     const char *why = NULL;
     saw.stage = NULL;
     assert_int_equal(
@@ -225,7 +232,7 @@ static void a_holder_is_swapped_once_it_holds_nothing(void **unused)
     assert_null(saw.stage); /* it waits for demand */
     weir_probe_request(r.to, 2);
     rig_settle(&r);
-    assert_ptr_equal(saw.stage, old); /* the place is the same */
+    assert_ptr_equal(the_stage(), old); /* the place is the same */
     assert_int_equal(weir_probe_received(r.to), 2);
     rig_feed(&r, 1);
     weir_probe_request(r.to, 1);
