@@ -8,6 +8,9 @@
 
 enum { COUNT_MAX = 63, WORD_BITS = 64 };
 
+/* What nghttp2 keeps in a slot is of many types. */
+typedef uint64_t word __attribute__((may_alias));
+
 typedef struct wi_http_piece {
     struct wi_http_piece *next, *previous;
     size_t bytes; /* of a slot */
@@ -102,7 +105,7 @@ static void rest(wi_http_slot *slot)
 /* The image: a bit for each word, then the words that are not zero. */
 bool wi_http_slot_park(wi_http_slots *slots, wi_http_slot *slot)
 {
-    const uint64_t *from = (const uint64_t *)(const void *)slot->at;
+    const word *from = (const word *)(const void *)slot->at;
     size_t words = slot->used / sizeof *from, map = (words + WORD_BITS - 1) / WORD_BITS, n = map;
     for (size_t i = 0; i < words; i++)
         n += from[i] != 0;
@@ -124,7 +127,8 @@ bool wi_http_slot_park(wi_http_slots *slots, wi_http_slot *slot)
 
 void wi_http_slot_wake(wi_http_slots *slots, wi_http_slot *slot)
 {
-    uint64_t *to = (uint64_t *)(void *)slot->at, *image = slot->image;
+    word *to = (word *)(void *)slot->at;
+    uint64_t *image = slot->image;
     size_t words = slot->used / sizeof *to, map = (words + WORD_BITS - 1) / WORD_BITS;
     const uint64_t *from = image + map;
     memset(to, 0, slot->used);
