@@ -7,7 +7,7 @@
 /* The fields that decide something, as they were met. */
 typedef struct meaning {
     const weir_http1_span *host, *expect, *upgrade;
-    const weir_http1_field *coding;
+    const weir_http1_field *length, *coding;
     bool close, keep_alive, upgrading;
 } meaning;
 
@@ -130,8 +130,10 @@ static wi_http1_refusal read_field(const weir_http1_field *field, weir_http1_hea
         }
         break;
     case 14:
-        if (wi_http1_same(name, "content-length", 14))
+        if (wi_http1_same(name, "content-length", 14)) {
+            m->length = field;
             return read_length(value, head);
+        }
         break;
     case 17:
         if (wi_http1_same(name, "transfer-encoding", 17)) {
@@ -195,17 +197,15 @@ static wi_http1_refusal read_framing(weir_http1_head *head, const meaning *m, ui
         wi_http1_refusal no = read_coding(&m->coding->value);
         if (no.status != 0)
             return no;
-        /* a second opinion, as a difference is an attack or a bug; on digits, once, there is none
-         */
-        if (!wi_http1_parser_says_chunked(m->coding))
-            return refusal(400, "framing in doubt");
         head->framing = WEIR_HTTP1_CHUNKED;
     } else if (head->has_content_length) {
         head->framing = head->content_length > 0 ? WEIR_HTTP1_LENGTH : WEIR_HTTP1_NO_BODY;
         if (head->content_length > body_max)
             return refusal(413, "body too large");
     }
-    return fine;
+    /* a difference is an attack or a bug */
+    return wi_http1_parser_agrees(m->length, m->coding, head) ? fine
+                                                              : refusal(400, "framing in doubt");
 }
 
 static wi_http1_refusal read_host(weir_http1_head *head, const meaning *m)

@@ -78,9 +78,11 @@ weir_status wi_http1_guard(const wi_http1_bounds *bounds, bool response, const c
 /* The first byte in [p, end) that no field value may hold, or end. */
 const unsigned char *wi_http1_value_end(const unsigned char *p, const unsigned char *end);
 
-/* Whether http-parser, too, takes this Transfer-Encoding, of a head that passed the guard, for
- * "chunked". */
-bool wi_http1_parser_says_chunked(const weir_http1_field *field);
+/* The second opinion: whether http-parser, too, frames a message as `head` says, by its only
+ * Content-Length or its only Transfer-Encoding, which is "chunked". Of a head that passed the guard;
+ * one of the two is NULL, or both are, and then there is nothing to ask. */
+bool wi_http1_parser_agrees(const weir_http1_field *length, const weir_http1_field *coding,
+                            const weir_http1_head *head);
 
 /* Whether a target has a form that goes with its method (RFC 9112 section 3.2). Its bytes have
  * been checked to be target bytes. */

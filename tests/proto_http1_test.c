@@ -224,6 +224,30 @@ static const sample smuggled[] = {
     { TEXT("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), 400 },
 };
 
+/* Fine by our own reading: only http-parser takes them for something else, wherever they stand. */
+#define IN_DOUBT(start, line)                    \
+    { TEXT(start line "\r\n\r\n"), 400 },        \
+    {                                            \
+        TEXT(start line "\r\nA: b\r\n\r\n"), 400 \
+    }
+#define RESPONSE "HTTP/1.1 200 OK\r\n"
+
+static const sample doubtful_requests[] = {
+    IN_DOUBT(POST, "Content-Length: 5 \t"),
+    IN_DOUBT(POST, "content-length:5  \t "),
+    IN_DOUBT("POST / HTTP/1.0\r\n", "Content-Length: 0 \t"),
+    IN_DOUBT(POST, "Transfer-Encoding: chunked\t"),
+    IN_DOUBT(POST, "transfer-encoding:\t chunked \t"),
+};
+
+static const sample doubtful_responses[] = {
+    IN_DOUBT(RESPONSE, "Content-Length: 5 \t"),
+    IN_DOUBT("HTTP/1.1 304 Not Modified\r\n", "Content-Length: 5 \t"),
+    IN_DOUBT("HTTP/1.0 200 OK\r\n", "Content-Length: 0 \t"),
+    IN_DOUBT(RESPONSE, "Transfer-Encoding: chunked\t"),
+    IN_DOUBT("HTTP/1.1 204 No Content\r\n", "Transfer-Encoding: chunked\t"),
+};
+
 static const sample bad_chunks[] = {
     { TEXT(CHUNKED "\r\n"), 400 },
     { TEXT(CHUNKED "g\r\n"), 400 },
@@ -293,6 +317,25 @@ static void ambiguous_framing_is_refused_whatever_the_cut(void **state)
 {
     (void)state;
     refuses_all(smuggled, COUNT(smuggled), false);
+}
+
+static void doubts(const sample *samples, size_t count, bool response)
+{
+    for (size_t i = 0; i < count; i++) {
+        feeding f = request_of(samples[i].bytes, samples[i].len);
+        f.response = response;
+        f.request_method = WEIR_HTTP1_GET;
+        judge(&f);
+        assert_int_equal(whole.code, response ? 502 : 400);
+        assert_string_equal(whole.why, "framing in doubt");
+    }
+}
+
+static void framing_that_another_parser_reads_differently_is_refused(void **state)
+{
+    (void)state;
+    doubts(doubtful_requests, COUNT(doubtful_requests), false);
+    doubts(doubtful_responses, COUNT(doubtful_responses), true);
 }
 
 static void malformed_chunks_are_refused_whatever_the_cut(void **state)
@@ -967,6 +1010,7 @@ int main(void)
         cmocka_unit_test(malformed_targets_are_refused_whatever_the_cut),
         cmocka_unit_test(malformed_fields_are_refused_whatever_the_cut),
         cmocka_unit_test(ambiguous_framing_is_refused_whatever_the_cut),
+        cmocka_unit_test(framing_that_another_parser_reads_differently_is_refused),
         cmocka_unit_test(malformed_chunks_are_refused_whatever_the_cut),
         cmocka_unit_test(malformed_responses_are_refused_whatever_the_cut),
         cmocka_unit_test(valid_requests_are_accepted_whatever_the_cut),
