@@ -24,7 +24,7 @@ enum state {
     END_LF,
 };
 
-enum flags { BLANK_SEEN = 1, IS_CONNECT = 2, IS_OPTIONS = 4 };
+enum flags { BLANK_SEEN = 1, IS_CONNECT = 2, IS_OPTIONS = 4, IN_QUERY = 8 };
 
 typedef enum step { GO, MORE, COMPLETE, REFUSED } step;
 
@@ -131,6 +131,16 @@ static bool bracket_may_stand(const guard *g, unsigned char c, size_t len)
     return (c == '[' || c == ']') && g->base[g->mark] != '/';
 }
 
+/* What only a query may have. Where that begins is looked for once. */
+static bool raw_may_stand(guard *g, unsigned char c, size_t len)
+{
+    if (!wi_http1_is_raw(c))
+        return false;
+    if (!(g->flags & IN_QUERY) && memchr(g->base + g->mark, '?', len) != NULL)
+        g->flags |= IN_QUERY;
+    return g->flags & IN_QUERY;
+}
+
 static step target(guard *g)
 {
     const unsigned char *start = g->base + g->mark;
@@ -147,7 +157,7 @@ static step target(guard *g)
             step next = percent(g);
             if (next != GO)
                 return next;
-        } else if (bracket_may_stand(g, c, len)) {
+        } else if (bracket_may_stand(g, c, len) || raw_may_stand(g, c, len)) {
             g->p++;
         } else {
             return refuse(g, 400, "malformed request target");

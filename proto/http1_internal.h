@@ -79,10 +79,19 @@ weir_status wi_http1_guard(const wi_http1_bounds *bounds, bool response, const c
 const unsigned char *wi_http1_value_end(const unsigned char *p, const unsigned char *end);
 
 /* The second opinion: whether http-parser, too, frames a message as `head` says, by its only
- * Content-Length or its only Transfer-Encoding, which is "chunked". Of a head that passed the guard;
- * one of the two is NULL, or both are, and then there is nothing to ask. */
+ * Content-Length or its only Transfer-Encoding, which is "chunked". Of a head that passed the
+ * guard; one of the two is NULL, or both are, and then there is nothing to ask. */
 bool wi_http1_parser_agrees(const weir_http1_field *length, const weir_http1_field *coding,
                             const weir_http1_head *head);
+
+/* What browsers leave raw in a query, though RFC 3986 has no place for it: of the bytes that are
+ * not in the query percent-encode set (https://url.spec.whatwg.org/#query-percent-encode-set),
+ * those that are not WI_TARGET. Nowhere else in a target may they stand. */
+bool wi_http1_is_raw(unsigned char c);
+
+/* Whether a target is made of what targets are made of: brackets may stand in one that does not
+ * begin with '/', whose form is looked at then. */
+bool wi_http1_target_bytes_ok(const char *target, size_t len);
 
 /* Whether a target has a form that goes with its method (RFC 9112 section 3.2). Its bytes have
  * been checked to be target bytes. */

@@ -67,6 +67,28 @@ bool wi_http1_authority_ok(const char *at, size_t len, bool may_be_empty, bool n
     return at[n] == ':' && port_ok(at + n + 1, len - n - 1) && (!needs_port || len > n + 1);
 }
 
+bool wi_http1_is_raw(unsigned char c)
+{
+    return c == '{' || c == '}' || c == '|' || c == '\\' || c == '^' || c == '`' || c == '[' ||
+           c == ']';
+}
+
+bool wi_http1_target_bytes_ok(const char *target, size_t len)
+{
+    bool in_query = false;
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)target[i];
+        bool bracket = (c == '[' || c == ']') && target[0] != '/';
+        bool escape = c == '%' && len - i >= 3 &&
+                      wi_http1_is((unsigned char)target[i + 1], WI_HEX) &&
+                      wi_http1_is((unsigned char)target[i + 2], WI_HEX);
+        if (!wi_http1_is(c, WI_TARGET) && !bracket && !escape && !(in_query && wi_http1_is_raw(c)))
+            return false;
+        in_query = in_query || c == '?';
+    }
+    return true;
+}
+
 bool wi_http1_target_ok(const char *target, size_t len, bool connect, bool options)
 {
     if (len == 0)
@@ -82,9 +104,10 @@ bool wi_http1_target_ok(const char *target, size_t len, bool connect, bool optio
         return false;
     size_t authority = authority_len(target + scheme, len - scheme);
     size_t rest = scheme + authority;
+    const char *mark = memchr(target + rest, '?', len - rest);
+    size_t path = mark != NULL ? (size_t)(mark - target) - rest : len - rest;
     return wi_http1_authority_ok(target + scheme, authority, false, false) &&
-           memchr(target + rest, '[', len - rest) == NULL &&
-           memchr(target + rest, ']', len - rest) == NULL;
+           memchr(target + rest, '[', path) == NULL && memchr(target + rest, ']', path) == NULL;
 }
 
 void wi_http1_target_split(weir_http1_span target, bool connect, weir_http1_span *ret_path,

@@ -164,17 +164,8 @@ weir_status weir_http1_write_response_head(const weir_http1_response *response, 
 
 static bool target_ok(const weir_http1_request *r)
 {
-    const char *at = r->target.at;
-    size_t len = r->target.len;
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)at[i];
-        bool bracket = (c == '[' || c == ']') && at[0] != '/';
-        bool escape = c == '%' && len - i >= 3 && wi_http1_is((unsigned char)at[i + 1], WI_HEX) &&
-                      wi_http1_is((unsigned char)at[i + 2], WI_HEX);
-        if (!wi_http1_is(c, WI_TARGET) && !bracket && !escape)
-            return false;
-    }
-    return wi_http1_target_ok(at, len, r->method == WEIR_HTTP1_CONNECT,
+    return wi_http1_target_bytes_ok(r->target.at, r->target.len) &&
+           wi_http1_target_ok(r->target.at, r->target.len, r->method == WEIR_HTTP1_CONNECT,
                               r->method == WEIR_HTTP1_OPTIONS);
 }
 

@@ -172,8 +172,8 @@ bool wi_http2_field_ok(const wi_http2_block *block, const weir_http1_field *fiel
 bool wi_http2_request_whole(const wi_http2_block *block);
 /* Of one that is whole, and no CONNECT: whether it says where to as requests of HTTP/1 must, which
  * is more than nghttp2 asks for. A path begins with '/', whatever the scheme, or is the "*" of
- * OPTIONS; the authority is a host and a port, without user information (RFC 9113 section 8.3.1),
- * and a host field is the same. */
+ * OPTIONS, and has the bytes of a target and of its query only; the authority is a host and a port,
+ * without user information (RFC 9113 section 8.3.1), and a host field is the same. */
 bool wi_http2_target_ok(const wi_http2_block *block);
 /* What a field's value may be, and its name but for the case. */
 bool wi_http2_value_ok(weir_http1_span value);

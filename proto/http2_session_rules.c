@@ -205,6 +205,36 @@ bool wi_http2_request_whole(const wi_http2_block *block)
     return is_asterisk(block);
 }
 
+#if defined(__SSE2__)
+/* Sixteen bytes of most paths: letters, '&' to ';' (digits, '-', '.', '/'), '_', '=' and '?'. */
+static bool are_plain_in_paths(const char *at)
+{
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)at);
+    __m128i letter = _mm_sub_epi8(_mm_or_si128(v, _mm_set1_epi8(0x20)), _mm_set1_epi8('a'));
+    __m128i other = _mm_sub_epi8(v, _mm_set1_epi8('&'));
+    __m128i plain = _mm_cmpeq_epi8(_mm_min_epu8(letter, _mm_set1_epi8('z' - 'a')), letter);
+    plain = _mm_or_si128(plain,
+                         _mm_cmpeq_epi8(_mm_min_epu8(other, _mm_set1_epi8(';' - '&')), other));
+    plain = _mm_or_si128(plain, _mm_cmpeq_epi8(v, _mm_set1_epi8('_')));
+    plain = _mm_or_si128(plain, _mm_cmpeq_epi8(v, _mm_set1_epi8('=')));
+    plain = _mm_or_si128(plain, _mm_cmpeq_epi8(v, _mm_set1_epi8('?')));
+    return _mm_movemask_epi8(plain) == 0xffff;
+}
+#endif
+
+static bool path_ok(weir_http1_span path)
+{
+#if defined(__SSE2__)
+    size_t i = 0;
+    while (path.len >= 16 && are_plain_in_paths(path.at + i)) {
+        if (i + 16 == path.len)
+            return true;
+        i = path.len - i >= 32 ? i + 16 : path.len - 16;
+    }
+#endif
+    return wi_http1_target_bytes_ok(path.at, path.len);
+}
+
 bool wi_http2_target_ok(const wi_http2_block *block)
 {
     weir_http1_span authority = block->authority.at != NULL ? block->authority : block->host;
@@ -212,6 +242,6 @@ bool wi_http2_target_ok(const wi_http2_block *block)
         (block->host.len != authority.len ||
          memcmp(block->host.at, authority.at, authority.len) != 0))
         return false;
-    return (block->path.at[0] == '/' || is_asterisk(block)) &&
+    return (block->path.at[0] == '/' || is_asterisk(block)) && path_ok(block->path) &&
            wi_http1_authority_ok(authority.at, authority.len, false, false);
 }

@@ -126,6 +126,24 @@ static const sample bad_targets[] = {
     { TEXT("GET http://a:65536/ HTTP/1.1\r\n" H "\r\n"), 400 },
     { TEXT("GET http://[::1/ HTTP/1.1\r\n" H "\r\n"), 400 },
     { TEXT("GET http://a/[x] HTTP/1.1\r\n" H "\r\n"), 400 },
+    { TEXT("GET http://a/{}?b HTTP/1.1\r\n" H "\r\n"), 400 },
+    { TEXT("GET http://[a?]/ HTTP/1.1\r\n" H "\r\n"), 400 },
+    { TEXT("GET http://{a}?b HTTP/1.1\r\n" H "\r\n"), 400 },
+    { TEXT("GET {?} HTTP/1.1\r\n" H "\r\n"), 400 },
+    { TEXT("GET ?{} HTTP/1.1\r\n" H "\r\n"), 400 },
+    { TEXT("GET /{}?a HTTP/1.1\r\n" H "\r\n"), 400 },
+    { TEXT("GET /?{\x1f} HTTP/1.1\r\n" H "\r\n"), 400 },
+    { TEXT("GET /?{\x7f} HTTP/1.1\r\n" H "\r\n"), 400 },
+    { TEXT("GET /?{\xc3\xa9} HTTP/1.1\r\n" H "\r\n"), 400 },
+    { TEXT("GET /?{ } HTTP/1.1\r\n" H "\r\n"), 400 },
+    { TEXT("GET /?{}#a HTTP/1.1\r\n" H "\r\n"), 400 },
+    { TEXT("GET /?{\"} HTTP/1.1\r\n" H "\r\n"), 400 },
+    { TEXT("GET /?{<} HTTP/1.1\r\n" H "\r\n"), 400 },
+    { TEXT("GET /?{>} HTTP/1.1\r\n" H "\r\n"), 400 },
+    { TEXT("GET /?{%4} HTTP/1.1\r\n" H "\r\n"), 400 },
+    { TEXT("OPTIONS *?{} HTTP/1.1\r\n" H "\r\n"), 400 },
+    { TEXT("CONNECT a?[]:80 HTTP/1.1\r\n" H "\r\n"), 400 },
+    { TEXT("CONNECT a:80?{} HTTP/1.1\r\n" H "\r\n"), 400 },
     { TEXT("CONNECT / HTTP/1.1\r\n" H "\r\n"), 400 },
     { TEXT("CONNECT a HTTP/1.1\r\n" H "\r\n"), 400 },
     { TEXT("CONNECT a: HTTP/1.1\r\n" H "\r\n"), 400 },
@@ -476,6 +494,11 @@ static void every_form_of_target_is_split(void **state)
     assert_null(whole.head.query.at);
     accepts(TEXT("GET /? HTTP/1.1\r\n" H "\r\n"));
     assert_span(whole.head.query, "");
+    accepts(TEXT("GET /a?b={}|\\^`[]?%7b& HTTP/1.1\r\n" H "\r\n"));
+    assert_span(whole.head.path, "/a");
+    assert_span(whole.head.query, "b={}|\\^`[]?%7b&");
+    accepts(TEXT("GET http://[::1]?[]{} HTTP/1.1\r\n" H "\r\n"));
+    assert_span(whole.head.query, "[]{}");
 }
 
 static void every_known_method_is_recognised(void **state)
@@ -948,6 +971,9 @@ static void a_written_request_reads_back_and_a_bad_one_is_not_written(void **sta
 {
     (void)state;
     assert_int_equal(write_request(WEIR_HTTP1_GET, SPAN("/a?b=%20"), SPAN("h:80")), WEIR_OK);
+    assert_int_equal(write_request(WEIR_HTTP1_GET, SPAN("/a?{}|\\^`[]"), SPAN("h")), WEIR_OK);
+    assert_int_equal(write_request(WEIR_HTTP1_GET, SPAN("/{}?a"), SPAN("h")), WEIR_EINVAL);
+    assert_int_equal(write_request(WEIR_HTTP1_GET, SPAN("/a?{}#"), SPAN("h")), WEIR_EINVAL);
     assert_int_equal(write_request(WEIR_HTTP1_OPTIONS, SPAN("*"), SPAN("")), WEIR_OK);
     assert_int_equal(write_request(WEIR_HTTP1_CONNECT, SPAN("[::1]:1"), SPAN("x")), WEIR_OK);
     assert_int_equal(write_request(WEIR_HTTP1_GET, SPAN("/a b"), SPAN("h")), WEIR_EINVAL);

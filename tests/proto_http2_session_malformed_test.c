@@ -308,6 +308,32 @@ static const struct {
     { { { ":method", "CONNECT" }, PATH, AUTHORITY }, MALFORMED },
     { { { ":method", "CONNECT" }, SCHEME, AUTHORITY }, MALFORMED },
     { { { ":method", "CONNECT" }, SCHEME, PATH, AUTHORITY }, MALFORMED },
+/* The bytes of a path, and of a query. */
+#define FORM(path, is)                                       \
+    {                                                        \
+        { METHOD, SCHEME, { ":path", path }, AUTHORITY }, is \
+    }
+    FORM("/a%7e;b=c/?d=e?/%20", TAKEN),
+    FORM("/Of.more.Than/Sixteen-Bytes_1?a={}|\\^`[]&b", TAKEN),
+    FORM("/?{}", TAKEN),
+    FORM("/{}", REFUSED),
+    FORM("/Of.more.Than/Sixteen-Bytes_1{}?", REFUSED),
+    FORM("/Of.more.Than/Sixteen-Bytes_1|?", REFUSED),
+    FORM("/[a]", REFUSED),
+    FORM("/?a#b", REFUSED),
+    FORM("/Of.more.Than/Sixteen-Bytes_1#b", REFUSED),
+    FORM("/#{}", REFUSED),
+    FORM("/?\"", REFUSED),
+    FORM("/?<", REFUSED),
+    FORM("/?>", REFUSED),
+    FORM("/?\x80", REFUSED),
+    FORM("/\xc3\xa9", REFUSED),
+    FORM("/Of.more.Than/Sixteen-Bytes_1\xc3\xa9", REFUSED),
+    FORM("/%", REFUSED),
+    FORM("/%4", REFUSED),
+    FORM("/%zz", REFUSED),
+    FORM("/Of.more.Than/Sixteen-Bytes_1%4", REFUSED),
+#undef FORM
     /* Other schemes. */
     { { METHOD, { ":scheme", "ftp" }, PATH, AUTHORITY }, TAKEN },
     { { METHOD, { ":scheme", "ftp" }, { ":path", "a" }, AUTHORITY }, REFUSED },

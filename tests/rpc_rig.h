@@ -411,11 +411,30 @@ static inline void client_close(client *c)
     free(c);
 }
 
+/* A call that is not on its way yet, and the head that it would have. */
+static inline rcall *call_new(client *c, const weir_rpc_method *method,
+                              const weir_rpc_wire_options *options, weir_http_head *ret_head)
+{
+    rcall *k = calloc(1, sizeof *k);
+    k->client = c;
+    k->method = method;
+    weir_arena_init(&k->arena, NULL, NULL, 0, 0);
+    assert_int_equal(
+        weir_rpc_wire_call(&k->wire, NULL, NULL, NULL, k->method, options, &k->arena, ret_head),
+        WEIR_OK);
+    return k;
+}
+
+static inline void call_open(rcall *k, const weir_http_head *head)
+{
+    TURN_UNTIL(k->client->rig, weir_http_session_openable(k->client->session) > 0);
+    assert_int_equal(weir_http_session_open(k->client->session, head, k, &k->exchange), WEIR_OK);
+}
+
 /* Begins a call; `options` without scheme and authority; NULL: gRPC. */
 static inline rcall *call_start_of(client *c, const weir_rpc_method *method,
                                    const weir_rpc_wire_options *options)
 {
-    rcall *k = calloc(1, sizeof *k);
     weir_rpc_wire_options o = { .timeout_ns = UINT64_MAX };
     weir_http_head head;
     if (options != NULL)
@@ -424,13 +443,8 @@ static inline rcall *call_start_of(client *c, const weir_rpc_method *method,
         o.timeout_ns = UINT64_MAX;
     o.scheme = (weir_http1_span){ "http", 4 };
     o.authority = (weir_http1_span){ "test", 4 };
-    k->client = c;
-    k->method = method;
-    weir_arena_init(&k->arena, NULL, NULL, 0, 0);
-    assert_int_equal(
-        weir_rpc_wire_call(&k->wire, NULL, NULL, NULL, k->method, &o, &k->arena, &head), WEIR_OK);
-    TURN_UNTIL(c->rig, weir_http_session_openable(c->session) > 0);
-    assert_int_equal(weir_http_session_open(c->session, &head, k, &k->exchange), WEIR_OK);
+    rcall *k = call_new(c, method, &o, &head);
+    call_open(k, &head);
     return k;
 }
 

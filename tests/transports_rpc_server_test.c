@@ -824,6 +824,35 @@ static void a_peer_of_http1_that_goes_away_cancels_its_call(void **state)
     rig_stop(&r);
 }
 
+/* As browsers write {"text":"a|b\^`[]"} in a query: what is raw here is not in the query
+ * percent-encode set of the WHATWG's URL standard. */
+static void a_get_may_have_what_browsers_leave_raw_in_its_query(void **state)
+{
+    static const char path[] = "/streams.v1.Streams/Process"
+                               "?message={%22text%22:%22a|b\\\\^`[]%22}&encoding=json&connect=v1";
+    static const weir_rpc_wire_options connect = { .protocol = WEIR_RPC_CONNECT,
+                                                   .codec = WEIR_RPC_JSON,
+                                                   .timeout_ns = UINT64_MAX,
+                                                   .scheme = { "http", 4 },
+                                                   .authority = { "test", 4 } };
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        rig r = { 0 };
+        weir_http_head head;
+        serve_all(&r);
+        rig_start(&r);
+        client *c = client_new(&r, i == 0 ? WEIR_HTTP_1 : WEIR_HTTP_2);
+        rcall *k = call_new(c, &streams_methods[PROCESS], &connect, &head);
+        head.method = (weir_http1_span){ "GET", 3 };
+        head.path = (weir_http1_span){ path, sizeof path - 1 };
+        head.ends = k->sent_all = true;
+        call_open(k, &head);
+        expect_text(k, "a|b\\^`[]");
+        call_free(k);
+        rig_stop(&r);
+    }
+}
+
 /* As `nc -N` does it. */
 static void a_call_of_http1_that_is_answered_at_once_may_be_half_closed(void **state)
 {
@@ -1959,6 +1988,7 @@ int main(void)
         cmocka_unit_test(silence_between_messages_is_not_cut),
         cmocka_unit_test(a_call_that_is_answered_slowly_is_not_cut_for_its_request),
         cmocka_unit_test(a_peer_of_http1_that_goes_away_cancels_its_call),
+        cmocka_unit_test(a_get_may_have_what_browsers_leave_raw_in_its_query),
         cmocka_unit_test(a_call_of_http1_that_is_answered_at_once_may_be_half_closed),
         cmocka_unit_test(a_call_may_go_uncompressed),
         cmocka_unit_test(the_server_cancels_a_call),

@@ -125,7 +125,8 @@ typedef struct weir_http1_head {
 
     weir_http1_span target;       /* as sent */
     weir_http1_span path;         /* "/orders"; "*" in asterisk-form; empty for CONNECT */
-    weir_http1_span query;        /* behind the '?', without it; at is NULL if there is none */
+    weir_http1_span query;        /* behind the '?', without it; at is NULL if there is none. It may
+                                     have raw what browsers leave raw there: {}|\^`[] */
     weir_http1_span host;         /* host and port: of an absolute target, or else of Host */
     weir_http1_span content_type; /* at is NULL if there is none */
     weir_http1_span reason;       /* responses; may be empty */
