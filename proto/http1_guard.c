@@ -36,13 +36,14 @@ typedef struct guard {
     uint16_t field_count;
     uint8_t state;
     uint8_t flags;
-    bool response;
+    bool response, too_large;
     weir_http1_field *fields; /* where to note the field lines, or NULL */
     wi_http1_refusal refusal;
 } guard;
 
 static step refuse(guard *g, unsigned status, const char *why)
 {
+    g->too_large = status == 414 || status == 431;
     g->refusal.status = (uint16_t)(g->response ? 502 : status);
     g->refusal.why = why;
     return REFUSED;
@@ -379,7 +380,7 @@ weir_status wi_http1_guard(const wi_http1_bounds *bounds, bool response, const c
     weir_status status = WEIR_EPROTO;
     if (next != REFUSED)
         status = incomplete(&g, full);
-    else if (g.refusal.status == 414 || g.refusal.status == 431)
+    else if (g.too_large)
         status = WEIR_ELIMIT;
     if (status != WEIR_EPARTIAL)
         *ret_refusal = g.refusal;

@@ -733,6 +733,36 @@ static void a_head_that_is_too_large_costs_the_next_call_nothing(void **state)
     rig_stop(&r);
 }
 
+static void answer_with_many_fields(weir_rpc_call *call, const ProtobufCMessage *message,
+                                    void *user)
+{
+    Streams__V1__ProcessResponse response = STREAMS__V1__PROCESS_RESPONSE__INIT;
+    (void)message;
+    (void)user;
+    for (int i = 0; i < 110; i++)
+        assert_int_equal(weir_rpc_add_metadata(call, "x-one-of-many", "1", 1), WEIR_OK);
+    works(weir_rpc_reply(call, &response.base));
+}
+
+static void a_head_of_too_many_fields_is_too_large(void **state)
+{
+    rig r = { 0 };
+    caller c;
+    (void)state;
+    serve_all(&r);
+    r.handlers[PROCESS].message = answer_with_many_fields;
+    rig_start(&r);
+    for (int http = 0; http < 2; http++) {
+        weir_rpc_channel *channel =
+            channel_of(&r, (weir_rpc_channel_config){ .protocol = WEIR_RPC_GRPC_WEB,
+                                                      .http = (weir_rpc_http)http });
+        ask(&c, &r, channel, "x", 0, NULL);
+        expect(&c, WEIR_RPC_RESOURCE_EXHAUSTED);
+        weir_rpc_channel_free(channel);
+    }
+    rig_stop(&r);
+}
+
 static void a_cancel_reaches_the_server(void **state)
 {
     rig r = { 0 };
@@ -1500,6 +1530,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_server_that_dies_ends_calls_as_unavailable),
         cmocka_unit_test(a_deadline_ends_the_call_on_both_sides),
         cmocka_unit_test(a_head_that_is_too_large_costs_the_next_call_nothing),
+        cmocka_unit_test(a_head_of_too_many_fields_is_too_large),
         cmocka_unit_test(a_cancel_reaches_the_server),
         cmocka_unit_test(a_context_of_another_loop_is_heeded),
         cmocka_unit_test(a_call_is_tried_again_as_its_policy_says),
