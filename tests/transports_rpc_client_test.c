@@ -1037,6 +1037,37 @@ static void messages_wait_for_the_connection_within_bounds(void **state)
     weir_loop_free(r.loop);
 }
 
+static void send_while_room(weir_rpc_call *call, void *user)
+{
+    static uint8_t payload[40000];
+    caller *c = user;
+    Streams__V1__Data data = STREAMS__V1__DATA__INIT;
+    data.payload = (ProtobufCBinaryData){ sizeof payload, payload };
+    for (; c->sent < c->to_send && weir_rpc_room(call) > 0; c->sent++)
+        assert_int_equal(weir_rpc_send(call, &data.base), WEIR_OK);
+    if (c->sent == c->to_send)
+        assert_int_equal(weir_rpc_send_end(call), WEIR_OK);
+}
+
+static void who_saw_no_room_before_there_is_a_connection_is_told_of_it(void **state)
+{
+    static const weir_rpc_handler asks_for_room = {
+        .begin = on_begin, .message = on_message, .room = send_while_room, .over = on_over
+    };
+    rig r = { 0 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    caller c = { .r = &r, .to_send = 10 };
+    assert_int_equal(
+        weir_rpc_start(channel, &streams_methods[COLLECT], NULL, &asks_for_room, &c, &c.call),
+        WEIR_OK);
+    expect(&c, WEIR_RPC_OK);
+    assert_int_equal(c.collected, 10);
+    stop(&r, channel);
+}
+
 /* ---- Calls as stages ---- */
 
 static bool piped;
@@ -1540,6 +1571,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_is_not_asked_for_stays_with_the_server),
         cmocka_unit_test(what_the_server_does_not_take_leaves_no_room),
         cmocka_unit_test(messages_wait_for_the_connection_within_bounds),
+        cmocka_unit_test(who_saw_no_room_before_there_is_a_connection_is_told_of_it),
         cmocka_unit_test(what_one_call_brings_goes_into_another),
         cmocka_unit_test(a_channel_is_freed_with_calls_running),
         cmocka_unit_test(interceptors_may_add_wait_and_refuse),

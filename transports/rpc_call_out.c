@@ -317,9 +317,11 @@ weir_status weir_rpc_send(weir_rpc_call *call, const ProtobufCMessage *message)
 
 /* ---- Room ---- */
 
-size_t weir_rpc_room(const weir_rpc_call *call)
+size_t weir_rpc_room(weir_rpc_call *call)
 {
-    return is_closed(call) ? 0 : room_of(call);
+    size_t room = is_closed(call) ? 0 : room_of(call);
+    call->room_wanted |= room == 0;
+    return room;
 }
 
 void wi_rpc_call_room(weir_rpc_call *call)

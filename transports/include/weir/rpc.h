@@ -129,7 +129,7 @@ WEIR_API weir_status weir_rpc_add_trailer(weir_rpc_call *call, const char *name,
                                           size_t n) WEIR_MUST_USE;
 
 /* Bytes that may be sent now; 0: wait for `room`. */
-WEIR_API size_t weir_rpc_room(const weir_rpc_call *call);
+WEIR_API size_t weir_rpc_room(weir_rpc_call *call);
 /* Packs and sends `message`, which it borrows. A message is taken whole if there is any room.
  * WEIR_EAGAIN: no room, nothing was taken, `room` will tell; WEIR_ECLOSED: the call is over, or our
  * side was ended; WEIR_EINVAL: not of the method's type, without a JSON form where JSON is spoken,
