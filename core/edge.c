@@ -138,6 +138,11 @@ void weir_request_to(weir_in *in, uint64_t level)
         (void)weir_request(in, level - outstanding);
 }
 
+uint32_t weir_in_item_bytes_max(const weir_in *in)
+{
+    return in->edge->item_bytes_max;
+}
+
 uint64_t weir_out_credit(const weir_out *out)
 {
     if (out->over || wi_bytes_full(out))

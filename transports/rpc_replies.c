@@ -1,7 +1,7 @@
 /* A sink whose items are the messages that a call sends, as there is room. */
 #include "rpc_internal.h"
 
-enum { LEVEL = 64 }; /* items asked for at once, while there is room */
+enum { LEVEL = 64 }; /* items asked for at once, at most */
 
 typedef struct replies_config {
     weir_rpc_call *call;
@@ -79,10 +79,17 @@ static void let_go(sink *s)
     s->stage_held = false;
 }
 
+/* As many as fit the room however large they are, so that no more than that can wait. */
 static void ask(sink *s)
 {
-    if (s->n == 0 && !s->input_over && weir_rpc_room(s->config.call) > 0)
-        weir_request_to(weir_stage_in(s->stage), s->config.call->one_out ? 1 : LEVEL);
+    weir_in *in = weir_stage_in(s->stage);
+    size_t room = weir_rpc_room(s->config.call);
+    if (s->n != 0 || s->input_over || room == 0)
+        return;
+    uint64_t level = room / weir_in_item_bytes_max(in);
+    if (level == 0 || s->config.call->one_out)
+        level = 1;
+    weir_request_to(in, level < LEVEL ? level : LEVEL);
 }
 
 static weir_item *pop(sink *s)

@@ -58,7 +58,8 @@ static void watch_message(weir_rpc_call *call, const Orders__V1__WatchRequest *r
     *w = (watch){ .call = call, .pipeline = p, .currency = request->currency };
     weir_from(p, weir_from_hub(s->receipts, &(weir_outlet_config){ .slow = WEIR_HUB_MISSES }));
     weir_via(p, weir_filter(is_wanted, w));
-    weir_into(p, weir_rpc_replies(call, message_of, w));
+    weir_node *sink = weir_into(p, weir_rpc_replies(call, message_of, w));
+    weir_node_window(sink, &(weir_edge_config){ .item_bytes_max = sizeof(receipt) });
     weir_rpc_hold(call);
     if (weir_pipeline_start(p, &loop, 1, watch_finished, w) != WEIR_OK) {
         (void)weir_rpc_finish(call, WEIR_RPC_UNAVAILABLE, weir_pipeline_why(p));

@@ -201,6 +201,9 @@ WEIR_API weir_status weir_request(weir_in *in, uint64_t n);
 WEIR_API void weir_request_to(weir_in *in, uint64_t level);
 /* Asked for and not yet handed to the stage; 0 on an input that is over. */
 WEIR_API uint64_t weir_in_outstanding(const weir_in *in);
+/* What an item of the input costs at most; more fails before it comes here. Never 0. For a stage
+ * whose room is counted in bytes: asked for room / this many, what comes fits. */
+WEIR_API uint32_t weir_in_item_bytes_max(const weir_in *in);
 /* No more, please: what is queued is released as aborted. Idempotent, O(1), allocates nothing. */
 WEIR_API void weir_cancel(weir_in *in);
 /* True once the input has ended, failed or was cancelled, and nothing of it is left. */

@@ -192,11 +192,14 @@ WEIR_API weir_status weir_rpc_item_fail(weir_item *item, weir_rpc_code code, con
  * messages that come, as items, by demand (one that ends neither acked nor filtered cancels the
  * call; a drain of the pipeline ends the source); and a sink of items whose message `message_of`
  * gives (NULL: the body is the message, packed, of `cost` bytes), each acked when the transport has
- * taken it. While there is room it asks for 64 at once: as many wait in it beside send_bytes_max
- * for a reader who takes nothing. The source ends with the peer's side; the sink ends ours as its
- * input ends: OK, or the error of the input. A source that is stopped before reads no more: a
- * server's call ends by its answer; a client's is cancelled, or, while something is still sent by
- * it, drops what comes. Each once per call; the handler is told `begin` and `over` only. */
+ * taken it. The sink asks for what fits the room whatever it costs: weir_rpc_room over its edge's
+ * item_bytes_max, 1 to 64. So for a reader who takes nothing, one item waits in it, or several that
+ * cost send_bytes_max together, beside what the transport has (send_bytes_max and one message);
+ * whose items are small says so there (1 KiB: all 64 at once), which saves work for each of them.
+ * The source ends with the peer's side; the sink ends ours as its input ends: OK, or the error of
+ * the input. A source that is stopped before reads no more: a server's call ends by its answer; a
+ * client's is cancelled, or, while something is still sent by it, drops what comes. Each once per
+ * call; the handler is told `begin` and `over` only. */
 WEIR_API weir_stage_spec *weir_rpc_messages(weir_rpc_call *call);
 WEIR_API weir_stage_spec *
 weir_rpc_replies(weir_rpc_call *call,
