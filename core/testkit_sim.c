@@ -159,6 +159,14 @@ weir_timer *wi_sim_timer(weir_loop *loop)
     return timers[wi_kit_choose(kit, same_due(timers))];
 }
 
+uint64_t wi_sim_job_ns(const weir_env *env)
+{
+    weir_testkit *kit = wi_sim_kit_of(env);
+    if (kit == NULL || kit->config.job_us_max == 0 || env->now_ns == NULL)
+        return 0;
+    return (1 + wi_kit_choose(kit, kit->config.job_us_max)) * WEIR_US;
+}
+
 /* The tail goes out before the end, and both may be seen apart from each other. */
 static bool publish_out(weir_testkit *kit, wi_edge *edge)
 {

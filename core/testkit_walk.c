@@ -6,6 +6,8 @@
 
 /* ---- Abandoning a kit ---- */
 
+enum { JOBS_MAX = 10000 }; /* that an aborted pipeline is waited for */
+
 void wi_sim_made(weir_testkit *kit, weir_pipeline *pipeline)
 {
     pipeline->next_on_kit = kit->pipelines;
@@ -52,6 +54,21 @@ static const weir_pipeline *free_pipelines(weir_testkit *kit)
     return running;
 }
 
+/* Those that wait for jobs on virtual time are given it. */
+static bool settle_jobs(weir_testkit *kit)
+{
+    bool settled = weir_testkit_settle(kit);
+    const weir_pipeline *p = kit->pipelines;
+    for (uint32_t i = 0; i < JOBS_MAX && settled && kit->config.job_us_max != 0; i++) {
+        while (p != NULL && !is_running(p))
+            p = p->next_on_kit;
+        if (p == NULL)
+            break;
+        settled = weir_testkit_advance(kit, kit->config.job_us_max * WEIR_US);
+    }
+    return settled;
+}
+
 bool weir_testkit_abandon(weir_testkit *kit)
 {
     if (kit->depth != 0 || wi_here != NULL) {
@@ -62,7 +79,7 @@ bool weir_testkit_abandon(weir_testkit *kit)
     for (weir_pipeline *p = kit->pipelines; p != NULL; p = p->next_on_kit)
         if (is_running(p))
             weir_pipeline_shutdown(p, WEIR_ABORT, 0);
-    if (!weir_testkit_settle(kit) || !weir_testkit_check(kit))
+    if (!settle_jobs(kit) || !weir_testkit_check(kit))
         return false;
     const weir_pipeline *running = free_pipelines(kit);
     uint64_t live = wi_probes_live(kit);

@@ -23,6 +23,8 @@ void wi_sim_forgot(weir_in *in);
 void wi_sim_swapped(weir_stage *stage);
 /* After a visit of `stage`, or (NULL) a task, a timer, a flush of credit kept back. */
 void wi_sim_after(weir_loop *loop, wi_step step, weir_stage *stage);
+/* The time that a job of a pool waits, or takes; 0: pools have threads. */
+uint64_t wi_sim_job_ns(const weir_env *env);
 /* The kit that an env is of, or NULL. */
 struct weir_testkit *wi_sim_kit_of(const weir_env *env);
 /* A pipeline was made with the kit's env, or is about to be freed. */

@@ -449,7 +449,8 @@ static const stage_row *any_row(world *w, const ends *e)
     if (one_in(w, 3))
         return NULL;
     row = stage_row_at(roll(w, rows()));
-    bool fits = (uint32_t)row->inputs <= e->n && (row->outputs > 0 || e->n > 1) &&
+    bool fits = (uint32_t)row->inputs <= e->n &&
+                (row->outputs > 0 || e->n > (uint32_t)row->inputs) &&
                 e->n + (uint32_t)row->outputs < 8;
     return fits ? row : NULL;
 }

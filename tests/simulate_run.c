@@ -352,9 +352,12 @@ static void open_world(world *w, uint64_t seed, const sim_options *options)
     bool half = one_in(w, 2);
     w->has_faults = options->faults == SIM_FAULTS_ON ||
                     (options->faults == SIM_FAULTS_MIXED && half);
-    weir_testkit_config config = {
-        .loops = w->loops, .seed = seed, .shuffle = true, .log = options->log, .user = options->user
-    };
+    weir_testkit_config config = { .loops = w->loops,
+                                   .seed = seed,
+                                   .shuffle = true,
+                                   .job_us_max = 3000,
+                                   .log = options->log,
+                                   .user = options->user };
     if (w->has_faults)
         set_faults(w, &config);
     w->item_bytes_max = one_in(w, 3) ? 100 + roll(w, 300) : 0;

@@ -157,6 +157,30 @@ static weir_stage_spec *pool_later(void)
                                           .unordered = true });
 }
 
+/* In threads, or in what stands for them on virtual time; every third fails. */
+static weir_status done_in_a_thread(weir_item *item, void *thread_state, void *user)
+{
+    (void)thread_state;
+    (void)user;
+    return status_of(item);
+}
+
+static weir_stage_spec *blocking(void)
+{
+    return weir_blocking(&(weir_blocking_config){ .run = done_in_a_thread, .threads = 3 });
+}
+
+static weir_stage_spec *pool_blocking(void)
+{
+    return weir_pool(&(weir_pool_config){ .run = done_in_a_thread,
+                                          .min = 1,
+                                          .max = 3,
+                                          .queue = 2,
+                                          .look_ms = 1,
+                                          .unordered = true,
+                                          .timeout_ms = 4 });
+}
+
 const stage_row stage_rows_work[] = {
     { "async_ordered", async_ordered, 1, 1, STAGE_DROPS | STAGE_ORDERED },
     { "async_unordered", async_unordered, 1, 1, STAGE_DROPS },
@@ -168,5 +192,7 @@ const stage_row stage_rows_work[] = {
     { "async_by_key_later", async_by_key_later, 1, 1, STAGE_DROPS | STAGE_BY_KEY | STAGE_TIMED },
     { "gather_later", gather_later, 1, 1, STAGE_DROPS | STAGE_TIMED },
     { "pool_later", pool_later, 1, 1, STAGE_DROPS | STAGE_TIMED },
+    { "blocking", blocking, 1, 1, STAGE_DROPS | STAGE_ORDERED | STAGE_TIMED },
+    { "pool_blocking", pool_blocking, 1, 1, STAGE_DROPS | STAGE_TIMED },
     { 0 },
 };

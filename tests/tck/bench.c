@@ -104,7 +104,7 @@ void tck_init(tck *t, const stage_row *row, const tck_engine *engine, uint32_t l
         t->in[i].index = t->out[i].index = i;
         t->out[i].cancel_at = UINT64_MAX;
     }
-    t->kit = weir_testkit_new(1, 1);
+    t->kit = weir_testkit_new_with(&(weir_testkit_config){ .seed = 1, .job_us_max = 1000 });
     if (!TCK(t, t->kit != NULL, "no testkit"))
         return;
     t->env = *weir_testkit_env(t->kit);

@@ -36,7 +36,8 @@ typedef struct weir_offload_config {
     void *user;
 } weir_offload_config;
 
-/* Starts the threads and waits for their `open`. */
+/* Starts the threads and waits for their `open`. With a testkit's env there may be none: see
+ * job_us_max in <weir/testkit.h>. */
 WEIR_API weir_status weir_offload_new(const weir_offload_config *config,
                                       weir_offload **ret_offload) WEIR_MUST_USE;
 /* Does what is queued, joins the threads. Every `done` has been posted by then. NULL is fine. */

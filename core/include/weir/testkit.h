@@ -89,6 +89,12 @@ typedef struct weir_testkit_config {
      * posts, publishes and wake-ups are seen. A loop gets turns only while it is awake, as a real
      * one. Without: first come, first served, and all loops in a row. */
     bool shuffle;
+    /* Pools of threads that are made with the kit's env (weir_offload, and so weir_blocking, and
+     * weir_pool with `run`) have none: by the seed, each job begins 1 to so many µs after a worker
+     * was free for it, all at once, on the kit's thread, and is over 1 to so many µs later; `open`
+     * and `close` are called in weir_offload_new and free. A job that waits for another, or for the
+     * test, waits for ever. 0: they have threads, of which the kit knows nothing. */
+    uint32_t job_us_max;
     uint32_t faults_ppm[WEIR_FAULTS]; /* how often, in a million occasions */
     /* A line for every step, borrowed for the call. Optional. */
     void (*log)(const char *line, void *user);
