@@ -13,13 +13,11 @@ typedef struct batch_front {
 } batch_front;
 
 typedef struct batch {
-    weir_stage *stage;
+    wi_members held;
     uint32_t count, bytes_max, asked_max; /* the last: asked for or held */
     uint64_t wait_ns, opened_ns;
-    wi_members held;
     batch_front front;
-    bool is_window, is_over;
-    weir_status status;
+    bool is_window;
     weir_timer timer;
 } batch;
 
@@ -40,7 +38,6 @@ static void batch_set(batch *b, const weir_batch_config *c)
 static weir_status batch_open(weir_stage *stage, const void *config, void *state)
 {
     batch *b = state;
-    b->stage = stage;
     b->opened_ns = weir_loop_now(weir_stage_loop(stage));
     batch_set(b, config);
     return wi_members_init(&b->held, weir_stage_env(stage), b->asked_max, true);
@@ -52,25 +49,12 @@ static weir_status window_open(weir_stage *stage, const void *config, void *stat
     return batch_open(stage, config, state);
 }
 
-static void batch_on_abort(weir_stage *stage, void *state)
+static void batch_let_go(weir_stage *stage, void *state)
 {
     batch *b = state;
     weir_timer_stop(weir_stage_loop(stage), &b->timer);
     wi_members_abort(&b->held);
     b->front = (batch_front){ 0 };
-}
-
-static void batch_close(weir_stage *stage, void *state)
-{
-    batch_on_abort(stage, state);
-    wi_members_done(&((batch *)state)->held, weir_stage_env(stage));
-}
-
-static void batch_on_cancel(weir_stage *stage, weir_out *out, void *state)
-{
-    (void)out;
-    batch_on_abort(stage, state);
-    weir_cancel(weir_stage_in(stage));
 }
 
 /* Lets the front batch grow over what is held, until it is full. */
@@ -100,9 +84,9 @@ static void batch_grow(batch *b)
 }
 
 /* The time left to wait until the front batch is due: 0 if it is. */
-static uint64_t batch_wait(const batch *b, uint64_t now)
+static uint64_t batch_wait(const batch *b, weir_stage *stage, uint64_t now)
 {
-    if (b->front.is_full || b->is_over)
+    if (b->front.is_full || weir_in_is_over(weir_stage_in(stage)))
         return 0;
     if (b->wait_ns == 0)
         return UINT64_MAX;
@@ -110,48 +94,30 @@ static uint64_t batch_wait(const batch *b, uint64_t now)
     return now < due ? due - now : 0;
 }
 
-static void batch_run(batch *b);
-
-static void batch_timer_fired(weir_timer *timer, void *user)
-{
-    (void)timer;
-    batch_run(user);
-}
-
 /* Emits what is due and has demand; then waits for items, for time or for demand. */
-static void batch_run(batch *b)
+static void batch_run(weir_stage *stage, void *state)
 {
-    weir_loop *loop = weir_stage_loop(b->stage);
-    weir_out *out = weir_stage_out(b->stage);
-    uint64_t now = b->wait_ns != 0 ? weir_loop_now(loop) : 0, wait = UINT64_MAX;
+    batch *b = state;
+    weir_out *out = weir_stage_out(stage);
+    uint64_t now = b->wait_ns != 0 ? weir_loop_now(weir_stage_loop(stage)) : 0, wait = UINT64_MAX;
     for (batch_grow(b); b->front.n > 0; batch_grow(b)) {
-        wait = batch_wait(b, now);
+        wait = batch_wait(b, stage, now);
         if (wait > 0 || !weir_out_fits(out, (uint32_t)b->front.bytes))
             break;
-        wi_members_emit(b->stage, &b->held, b->front.n, 0);
+        wi_members_emit(stage, &b->held, b->front.n, 0);
         b->front = (batch_front){ 0 };
     }
     bool waits = b->front.n > 0 && wait > 0 && wait != UINT64_MAX;
-    if (!waits)
-        weir_timer_stop(loop, &b->timer);
-    else if (!weir_timer_is_armed(&b->timer)) /* if it is, then for an earlier batch */
-        weir_timer_start(loop, &b->timer, wait, batch_timer_fired, b);
-    if (b->is_over) {
-        if (b->held.n == 0)
-            wi_end_with(out, b->status);
+    bool is_armed = weir_timer_is_armed(&b->timer); /* then it is for an earlier batch */
+    if (waits && !is_armed)
+        weir_stage_wake_after(stage, &b->timer, wait);
+    else if (!waits && is_armed)
+        weir_timer_stop(weir_stage_loop(stage), &b->timer);
+    if (weir_finish(stage, b->held.n))
         return;
-    }
     uint64_t level = weir_credit_mul(weir_out_credit(out), b->count);
     level = level < b->asked_max ? level : b->asked_max;
-    weir_request_to(weir_stage_in(b->stage), weir_credit_sub(level, b->held.n));
-}
-
-static void batch_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
-{
-    (void)stage;
-    (void)out;
-    (void)credit;
-    batch_run(state);
+    weir_request_to(weir_stage_in(stage), weir_credit_sub(level, b->held.n));
 }
 
 static weir_status batch_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
@@ -163,18 +129,7 @@ static weir_status batch_on_items(weir_stage *stage, weir_in *in, weir_item **it
     if (b->is_window) /* when the window ends that this is in */
         stamp += b->wait_ns - (stamp - b->opened_ns) % b->wait_ns;
     wi_members_add(stage, &b->held, items, n, stamp);
-    batch_run(b);
     return WEIR_OK;
-}
-
-static void batch_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
-{
-    (void)stage;
-    (void)in;
-    batch *b = state;
-    b->is_over = true;
-    b->status = status;
-    batch_run(b);
 }
 
 /* The front batch is put together anew, by the new rules. */
@@ -188,17 +143,14 @@ static weir_status batch_on_change(weir_stage *stage, const void *config, void *
     batch_set(b, config);
     weir_timer_stop(weir_stage_loop(stage), &b->timer);
     b->front = (batch_front){ 0 };
-    if (!weir_out_is_over(weir_stage_out(stage)))
-        batch_run(b);
     return WEIR_OK;
 }
 
-#define BATCH_TYPE(name_, open_, on_change_)                                                       \
-    {                                                                                              \
-        .name = (name_), .config_size = sizeof(weir_batch_config), .state_size = sizeof(batch),    \
-        .check = batch_check, .open = (open_), .close = batch_close, .on_demand = batch_on_demand, \
-        .on_items = batch_on_items, .on_end = batch_on_end, .on_cancel = batch_on_cancel,          \
-        .on_abort = batch_on_abort, .on_change = (on_change_)                                      \
+#define BATCH_TYPE(name_, open_, on_change_)                                                    \
+    {                                                                                           \
+        .name = (name_), .config_size = sizeof(weir_batch_config), .state_size = sizeof(batch), \
+        .check = batch_check, .open = (open_), .on_items = batch_on_items, .run = batch_run,    \
+        .let_go = batch_let_go, .close = wi_members_close, .on_change = (on_change_)            \
     }
 
 static const weir_stage_type batch_type = BATCH_TYPE("batch", batch_open, batch_on_change);

@@ -46,6 +46,11 @@ void wi_members_done(wi_members *members, const weir_env *env)
     weir_memory_free(env, members->items);
 }
 
+void wi_members_close(weir_stage *stage, void *state)
+{
+    wi_members_done(state, weir_stage_env(stage));
+}
+
 void wi_members_add(weir_stage *stage, wi_members *members, weir_item **items, size_t n,
                     uint64_t stamp)
 {

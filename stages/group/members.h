@@ -17,6 +17,8 @@ weir_status wi_members_reserve(wi_members *members, const weir_env *env, uint32_
 /* Ends all as aborted; done frees as well. */
 void wi_members_abort(wi_members *members);
 void wi_members_done(wi_members *members, const weir_env *env);
+/* A callback of stages whose state begins with them. */
+void wi_members_close(weir_stage *stage, void *state);
 /* Takes `items`. What there is no room for fails: it comes on top of what was asked for, from a
  * retry policy. */
 void wi_members_add(weir_stage *stage, wi_members *members, weir_item **items, size_t n,

@@ -5,8 +5,8 @@
 enum { COUNT_DEFAULT = 64, COUNT_MAX = 65535, OVERLAP_MAX = 200, ROOM = 64 };
 
 typedef struct window {
-    uint32_t count, slide;
     wi_members held;
+    uint32_t count, slide;
     uint32_t fresh; /* the last so many of those held have been in no window yet */
     uint32_t skips; /* items to be left out, between windows that do not touch */
 } window;
@@ -39,11 +39,6 @@ static void window_let_go(weir_stage *stage, void *state)
     window *w = state;
     wi_members_abort(&w->held);
     w->fresh = 0;
-}
-
-static void window_close(weir_stage *stage, void *state)
-{
-    wi_members_done(&((window *)state)->held, weir_stage_env(stage));
 }
 
 /* Leaves out the first of `n` items, which lie between two windows; gives how many. */
@@ -130,7 +125,7 @@ static const weir_stage_type window_type = {
     .state_size = sizeof(window),
     .check = window_check,
     .open = window_open,
-    .close = window_close,
+    .close = wi_members_close,
     .on_items = window_on_items,
     .run = window_run,
     .let_go = window_let_go,

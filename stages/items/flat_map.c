@@ -14,8 +14,6 @@ typedef struct flat_map {
     weir_item *ready[VECTOR_MAX]; /* made ahead of demand: one at least, or it would not be known
                                      which is the last */
     uint32_t n_ready;
-    bool is_over;
-    weir_status status;
 } flat_map;
 
 static weir_status flat_map_check(const void *config, const char **why)
@@ -35,29 +33,15 @@ static weir_status flat_map_open(weir_stage *stage, const void *config, void *st
                          ahead != 0 ? ahead : WEIR_FLAT_MAP_AHEAD);
 }
 
-static void flat_map_on_abort(weir_stage *stage, void *state)
+static void flat_map_let_go(weir_stage *stage, void *state)
 {
-    (void)stage;
     flat_map *f = state;
-    while (f->n_ready > 0)
-        weir_item_end(f->ready[--f->n_ready], WEIR_ABORTED, WEIR_ECANCELED);
+    wi_abort_items(f->ready, f->n_ready);
+    f->n_ready = 0;
     weir_item *item = wi_family_leave(&f->family);
     if (item != NULL)
         weir_item_end(item, WEIR_ABORTED, WEIR_ECANCELED);
-    wi_queue_abort(&f->waiting);
-}
-
-static void flat_map_close(weir_stage *stage, void *state)
-{
-    flat_map_on_abort(stage, state);
-    wi_queue_done(&((flat_map *)state)->waiting, weir_stage_env(stage));
-}
-
-static void flat_map_on_cancel(weir_stage *stage, weir_out *out, void *state)
-{
-    (void)out;
-    flat_map_on_abort(stage, state);
-    weir_cancel(weir_stage_in(stage));
+    wi_queue_let_go(stage, state);
 }
 
 /* Lets the user's function make up to `n`; gives how many it made. Less than `n`: there are no
@@ -126,8 +110,9 @@ static uint32_t flat_map_emit(weir_out *out, uint32_t prefetch, flat_map *f)
 }
 
 /* A new item is begun only if there is demand for it. */
-static void flat_map_run(weir_stage *stage, flat_map *f)
+static void flat_map_run(weir_stage *stage, void *state)
 {
+    flat_map *f = state;
     const weir_flat_map_config *config = weir_stage_config(stage);
     weir_out *out = weir_stage_out(stage);
     uint32_t want, before;
@@ -143,48 +128,19 @@ static void flat_map_run(weir_stage *stage, flat_map *f)
         }
     } while (f->n_ready > before);
     uint32_t held = f->waiting.n + (f->family.item != NULL || f->n_ready > 0);
-    if (f->is_over) {
-        if (held == 0)
-            wi_end_with(out, f->status);
+    if (weir_finish(stage, held))
         return;
-    }
     uint64_t credit = weir_out_credit(out),
              level = config->ahead != 0 ? config->ahead : WEIR_FLAT_MAP_AHEAD;
     weir_request_to(weir_stage_in(stage), weir_credit_sub(credit < level ? credit : level, held));
-}
-
-static void flat_map_on_demand(weir_stage *stage, weir_out *out, uint64_t credit, void *state)
-{
-    (void)out;
-    (void)credit;
-    flat_map_run(stage, state);
 }
 
 static weir_status flat_map_on_items(weir_stage *stage, weir_in *in, weir_item **items, size_t n,
                                      void *state)
 {
     (void)in;
-    flat_map *f = state;
-    for (size_t i = 0; i < n; i++) {
-        /* Only what a retry policy hands over again comes on top of what was asked for. */
-        bool has_room = f->waiting.n < f->waiting.capacity ||
-                        wi_queue_grow(&f->waiting, weir_stage_env(stage)) == WEIR_OK;
-        if (has_room)
-            wi_queue_push(&f->waiting, items[i]);
-        else
-            weir_fail(stage, items[i], WEIR_ENOMEM, "no room for an item that is tried again");
-    }
-    flat_map_run(stage, f);
+    wi_queue_take(state, stage, items, n, true);
     return WEIR_OK;
-}
-
-static void flat_map_on_end(weir_stage *stage, weir_in *in, weir_status status, void *state)
-{
-    (void)in;
-    flat_map *f = state;
-    f->is_over = true;
-    f->status = status;
-    flat_map_run(stage, f);
 }
 
 static weir_status flat_map_on_change(weir_stage *stage, const void *config, void *state)
@@ -195,8 +151,6 @@ static weir_status flat_map_on_change(weir_stage *stage, const void *config, voi
         if (status != WEIR_OK)
             return status;
     }
-    if (!weir_out_is_over(weir_stage_out(stage)))
-        flat_map_run(stage, f);
     return WEIR_OK;
 }
 
@@ -206,12 +160,10 @@ static const weir_stage_type flat_map_type = {
     .state_size = sizeof(flat_map),
     .check = flat_map_check,
     .open = flat_map_open,
-    .close = flat_map_close,
-    .on_demand = flat_map_on_demand,
     .on_items = flat_map_on_items,
-    .on_end = flat_map_on_end,
-    .on_cancel = flat_map_on_cancel,
-    .on_abort = flat_map_on_abort,
+    .run = flat_map_run,
+    .let_go = flat_map_let_go,
+    .close = wi_queue_close,
     .on_change = flat_map_on_change,
 };
 
