@@ -431,7 +431,8 @@ static bool check_node(weir_pipeline *p, weir_node *node)
         build_fail(p, node->name, WEIR_EINVAL, "has no link for its dead letters");
         return false;
     }
-    weir_status status = type->check != NULL ? type->check(node->spec->config, &why) : WEIR_OK;
+    char text[128];
+    weir_status status = wi_spec_check(node->spec, text, sizeof text, &why);
     if (status != WEIR_OK)
         build_fail(p, node->name, status, why);
     return status == WEIR_OK;
