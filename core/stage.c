@@ -232,6 +232,7 @@ static uint32_t duration_bucket(uint64_t ns)
 
 void wi_stage_count_duration(weir_stage *stage, uint64_t ns, uint64_t n, uint64_t weight)
 {
+    assert(n > 0);
     wi_count(&stage->stats.duration_ns, ns * weight);
     wi_count(&stage->stats.duration_count, n * weight);
     wi_count(&stage->stats.duration[duration_bucket(ns / n)], n * weight);

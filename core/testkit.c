@@ -171,12 +171,13 @@ weir_status weir_testkit_start(weir_testkit *kit, weir_pipeline *pipeline)
 /* All loops in a row, beginning anywhere, until none did anything. */
 static bool settle_in_rounds(weir_testkit *kit)
 {
-    assert(kit->loop_count > 0);
+    const uint32_t count = kit->loop_count;
+    assert(count > 0);
     for (uint32_t round = 0; round < SETTLE_ROUNDS_MAX; round++) {
-        uint32_t first = (uint32_t)(wi_kit_random(&kit->random) % kit->loop_count);
+        uint32_t first = (uint32_t)(wi_kit_random(&kit->random) % count);
         bool did = false;
-        for (uint32_t i = 0; i < kit->loop_count; i++)
-            did |= weir_loop_turn(kit->loops[(first + i) % kit->loop_count]);
+        for (uint32_t i = 0; i < count; i++)
+            did |= weir_loop_turn(kit->loops[(first + i) % count]);
         if (!did)
             return true;
     }

@@ -26,8 +26,8 @@ typedef struct wi_ticket {
 } wi_ticket;
 
 extern const weir_ticket_type wi_ticket_type;
-/* Tells collect, which is `collect`, that the item of slot `slot` will not come. */
-void wi_collect_over(void *collect, uint32_t slot);
+/* Tells a collect, as `user`, that the item of its slot `at` will not come. */
+void wi_collect_over(void *user, uint32_t at);
 
 weir_stage_spec *wi_scatter(const wi_ordered_config *config);
 weir_stage_spec *wi_collect(const wi_ordered_config *config);
