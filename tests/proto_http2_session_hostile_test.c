@@ -251,6 +251,62 @@ static void who_makes_us_reset_streams_is_cut_off(void **state)
     hand_free(h);
 }
 
+/* `burst` pass at once, and the next is cut off; or `behind_ms` later one more passes, and then
+ * not.
+ */
+static void assert_budget(write_one *write, uint32_t burst, uint32_t behind_ms)
+{
+    side *s = side_new(false);
+    hand *h = hand_of(s);
+    uint32_t n = 0;
+    for (; n < burst; n++) {
+        write(h, n);
+        assert_int_equal(send_all(h), WEIR_OK);
+    }
+    if (behind_ms != 0) {
+        s->now_ns += (uint64_t)behind_ms * RIG_MS;
+        write(h, n++);
+        assert_int_equal(send_all(h), WEIR_OK);
+    }
+    write(h, n);
+    assert_int_equal(send_all(h), WEIR_ELIMIT);
+    assert_cut_off(h, H2_ENHANCE_YOUR_CALM);
+    hand_free(h);
+}
+
+/* In each second as many as 33 more, and in 30 ms none. */
+static void assert_refilled(write_one *write, uint32_t burst)
+{
+    side *s = side_new(false);
+    hand *h = hand_of(s);
+    uint32_t n = 0;
+    for (uint32_t second = 0; second < 3; second++) {
+        for (uint32_t i = 0; i < (second == 0 ? burst : 33); i++) {
+            write(h, n++);
+            assert_int_equal(send_all(h), WEIR_OK);
+        }
+        s->now_ns += (uint64_t)1000 * RIG_MS;
+    }
+    s->now_ns -= (uint64_t)970 * RIG_MS;
+    write(h, n);
+    assert_int_equal(send_all(h), WEIR_ELIMIT);
+    hand_free(h);
+}
+
+static void the_default_budgets_of_resets_are_1000_and_100_and_33_a_second(void **state)
+{
+    static const struct {
+        write_one *write;
+        uint32_t burst;
+    } budgets[] = { { open_and_reset, 1000 }, { too_little_body, 100 } };
+    (void)state;
+    for (size_t i = 0; i < sizeof budgets / sizeof *budgets; i++) {
+        assert_budget(budgets[i].write, budgets[i].burst, 0);
+        assert_budget(budgets[i].write, budgets[i].burst, 31); /* 1 s / 33 is 30.3 ms */
+        assert_refilled(budgets[i].write, budgets[i].burst);
+    }
+}
+
 static void reset_it(side *s, rig_exchange *x)
 {
     (void)s;
@@ -857,6 +913,7 @@ int main(void)
         cmocka_unit_test(rapid_reset_is_cut_off),
         cmocka_unit_test(floods_of_control_frames_are_cut_off),
         cmocka_unit_test(who_makes_us_reset_streams_is_cut_off),
+        cmocka_unit_test(the_default_budgets_of_resets_are_1000_and_100_and_33_a_second),
         cmocka_unit_test(resets_of_our_own_do_not_count_against_the_peer),
         cmocka_unit_test(control_frames_that_answer_ours_are_free),
         cmocka_unit_test(windows_that_are_opened_as_they_were_used_are_free),
