@@ -649,6 +649,7 @@ static void ping(wi_http2 *h2, uint64_t now)
         fail_by(h2, rv);
     h2->ping_out = true;
     h2->ping_ns = now;
+    h2->session->keepalives++;
 }
 
 static void look_at_idle(wi_http2 *h2, uint64_t now)

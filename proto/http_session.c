@@ -309,6 +309,11 @@ uint32_t weir_http_session_exchanges(const weir_http_session *session)
     return session->exchanges;
 }
 
+uint32_t weir_http_session_keepalives(const weir_http_session *session)
+{
+    return session->keepalives;
+}
+
 void *weir_http_session_user(const weir_http_session *session)
 {
     return session->config.user;

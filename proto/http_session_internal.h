@@ -73,7 +73,7 @@ struct weir_http_session {
     uint64_t start_ns, now_ns;        /* now: of the last call that told the time */
     const char *why;                  /* "" if not cut off */
     weir_status failed;               /* WEIR_OK, or the connection is over */
-    uint32_t exchanges, drains;
+    uint32_t exchanges, drains, keepalives;
     uint8_t preface; /* bytes of the preface that came, before the version is known */
     bool owns_pool;
     bool gone;      /* eof came before any failure: there is nobody to tell anything */

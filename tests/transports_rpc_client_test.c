@@ -335,6 +335,7 @@ static void a_server_that_is_silent_is_asked_by_ping_and_given_up(void **state)
     turns(&r, 20);
     pass_ms(&r, 6000); /* the PING is out */
     assert_int_equal(c.overs, 0);
+    assert_int_equal(stats_of(channel).keepalives, 1);
     pass_ms(&r, 2000);
     expect(&c, WEIR_RPC_UNAVAILABLE);
     fake_close(&f);
@@ -1110,6 +1111,12 @@ static void what_one_call_brings_goes_into_another(void **state)
     expect(&to, WEIR_RPC_OK);
     assert_int_equal(to.collected, 2000);
     assert_int_equal(from.messages, 0);
+    weir_rpc_channel_stats stats = stats_of(channel);
+    assert_int_equal(stats.messages_in, 2000 + 1);
+    assert_int_equal(stats.messages_out, 1 + 2000);
+    assert_in_range(stats.bytes_in, 2000 * 1000, 2001 * 1020);
+    assert_in_range(stats.bytes_out, 2000 * 1000, 2001 * 1020);
+    assert_in_range(stats.last_started_ns, 1, r.clock_ns);
     weir_pipeline_free(pipeline);
     stop(&r, channel);
 }

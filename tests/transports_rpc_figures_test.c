@@ -231,6 +231,14 @@ static void expect(const char *line)
         fail_msg("not on the page: %s", line);
 }
 
+static uint64_t number_behind(const char *text)
+{
+    const char *at = strstr(page, text);
+    if (at == NULL)
+        fail_msg("not on the page: %s", text);
+    return strtoull(at + strlen(text), NULL, 10);
+}
+
 #define SERVER "{pipeline=\"weir\",stage=\"rpc_server\""
 
 static void the_admin_listener_shows_them_all(void **state)
@@ -257,6 +265,37 @@ static void the_admin_listener_shows_them_all(void **state)
     expect("weir_rpc_server_streams_over_total" SERVER ",class=\"OK\"} 2\n");
     expect("weir_rpc_server_streams_over_total" SERVER ",class=\"other\"} 0\n");
     expect("weir_rpc_server_refused_total" SERVER ",reason=\"unknown_method\"} 1\n");
+    weir_admin_stop(admin);
+    rig_stop(&r);
+}
+
+static void when_the_last_call_came_and_what_keepalive_asked_are_shown(void **state)
+{
+    rig r = { .config.keepalive_ms = 5000 };
+    weir_admin *admin;
+    (void)state;
+    start(&r);
+    weir_admin_config config = { .listen = "127.0.0.1:0",
+                                 .pipelines = &r.pipeline,
+                                 .pipeline_count = 1 };
+    client *c = client_new(&r, WEIR_HTTP_2);
+    ask_and_wait(c, &streams_methods[PROCESS], WEIR_RPC_OK);
+    uint64_t called_ns = r.clock_ns;
+    for (int second = 0; second < 7; second++) {
+        r.clock_ns += 1000 * WEIR_MS;
+        turns(&r, 3);
+    }
+    TURN_UNTIL(&r, figures_of(&r).keepalives == 1);
+    assert_in_range(method_of(&r, PROCESS).last_started_ns, called_ns - WEIR_SEC, called_ns);
+    assert_int_equal(weir_admin_start(r.loop, &config, &admin, NULL), WEIR_OK);
+    uint64_t now = (uint64_t)time(NULL);
+    get_metrics(&r, weir_admin_port(admin));
+    expect("weir_rpc_server_keepalives_sent_total" SERVER "} 1\n");
+    assert_in_range(number_behind("weir_rpc_server_call_last_started_timestamp_seconds" SERVER
+                                  ",method=\"streams.v1.Streams/Process\"} "),
+                    now - 9, now - 6);
+    expect("weir_rpc_server_call_last_started_timestamp_seconds" SERVER
+           ",method=\"streams.v1.Streams/StreamData\"} 0\n");
     weir_admin_stop(admin);
     rig_stop(&r);
 }
@@ -288,6 +327,7 @@ int main(void)
         cmocka_unit_test(methods_are_counted_in_the_order_of_the_services),
         cmocka_unit_test(a_node_that_is_no_server_has_none),
         cmocka_unit_test(the_admin_listener_shows_them_all),
+        cmocka_unit_test(when_the_last_call_came_and_what_keepalive_asked_are_shown),
         cmocka_unit_test(paths_that_are_not_served_make_no_figures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -223,7 +223,7 @@ void weir_rpc_cancel(weir_rpc_call *call)
 static void count_over(weir_rpc_call *call)
 {
     wi_rpc_figures *figures = call->figures;
-    if (figures == NULL)
+    if (figures == NULL || call->core->side->is_client) /* whose channel counts calls itself */
         return;
     uint64_t took = weir_loop_now(call->core->loop) - call->started_ns;
     uint32_t bucket = took > 128 ? 64 - (uint32_t)__builtin_clzll((took - 1) >> 7) : 0;

@@ -109,6 +109,7 @@ static weir_status make_links(weir_rpc_channel *channel, const char **ret_why)
             .keepalive_ms = config->keepalive_ms,
             .keepalive_timeout_ms = config->keepalive_timeout_ms,
         },
+        .keepalives = &channel->stats.keepalives,
         .connect_timeout_ms = config->connect_timeout_ms,
     };
     return wi_links_new(&links, &channel->links, ret_why);
@@ -322,4 +323,8 @@ static void work(weir_task *task, void *user)
 void weir_rpc_channel_stats_get(const weir_rpc_channel *channel, weir_rpc_channel_stats *ret_stats)
 {
     *ret_stats = channel->stats;
+    ret_stats->messages_in = channel->figures.messages_in;
+    ret_stats->messages_out = channel->figures.messages_out;
+    ret_stats->bytes_in = channel->figures.bytes_in;
+    ret_stats->bytes_out = channel->figures.bytes_out;
 }

@@ -279,7 +279,9 @@ static weir_status prepare(weir_rpc_call *call, const weir_rpc_options *options,
         return status;
     t->counted = true;
     channel->stats.started++;
+    channel->stats.last_started_ns = weir_loop_now(channel->loop);
     channel->stats.calls++;
+    call->figures = &channel->figures;
     wi_rpc_client_budget_pay(channel);
     return WEIR_OK;
 }

@@ -77,6 +77,7 @@ struct weir_rpc_channel {
     uint64_t budget, budget_ns;
     char why[WI_RPC_WHY_MAX]; /* of the last failure to connect */
     weir_rpc_channel_stats stats;
+    wi_rpc_figures figures; /* messages and their bytes; the rest is in stats */
 };
 
 /* What a call of a client has beside; in its arena. */

@@ -211,6 +211,7 @@ static weir_status open_links(wi_rpc_server *server, const char **why)
             .keepalive_timeout_ms = config->keepalive_timeout_ms,
             .keepalive_idle = true,
         },
+        .keepalives = &server->own->keepalives,
         .connections_max = server->shared->connections_max,
         .write_timeout_ms = config->write_timeout_ms,
         .end_is_gone = true,

@@ -160,6 +160,7 @@ static void count_start(weir_rpc_call *call, const wi_rpc_entry *entry)
 {
     wi_rpc_server *server = server_of(call);
     call->figures = &server->figures[entry - server->shared->registry.entries];
+    __atomic_store_n(&call->figures->last_started_ns, call->started_ns, __ATOMIC_RELAXED);
     wi_rpc_count(&call->figures->started, 1);
     wi_rpc_count(&call->figures->in_flight, 1);
 }

@@ -2,7 +2,9 @@
  * connections and streams. */
 #include "rpc_server_internal.h"
 
-enum { STARTED, COMPLETED, IN_FLIGHT, MESSAGES, BYTES, DURATION, METHOD_FAMILIES };
+#include <time.h>
+
+enum { STARTED, COMPLETED, IN_FLIGHT, MESSAGES, BYTES, DURATION, LAST, METHOD_FAMILIES };
 
 const weir_figure_family wi_rpc_server_families[WI_RPC_SERVER_FAMILIES] = {
     { "weir_rpc_server_calls_started", "Calls that came.", WEIR_FIGURE_COUNTER },
@@ -13,6 +15,8 @@ const weir_figure_family wi_rpc_server_families[WI_RPC_SERVER_FAMILIES] = {
     { "weir_rpc_server_message_bytes", "Their bytes, packed.", WEIR_FIGURE_COUNTER },
     { "weir_rpc_server_call_duration_seconds", "Time of a call, from its head to its end.",
       WEIR_FIGURE_DURATIONS },
+    { "weir_rpc_server_call_last_started_timestamp_seconds",
+      "When the last call came, since 1970; 0: none yet.", WEIR_FIGURE_GAUGE },
     { "weir_rpc_server_connections", "Connections, their handshake behind them.",
       WEIR_FIGURE_COUNTER },
     { "weir_rpc_server_connections_open", "Connections that are there.", WEIR_FIGURE_GAUGE },
@@ -21,6 +25,8 @@ const weir_figure_family wi_rpc_server_families[WI_RPC_SERVER_FAMILIES] = {
     { "weir_rpc_server_streams_open", "Requests under way.", WEIR_FIGURE_GAUGE },
     { "weir_rpc_server_streams_over", "Requests that ended, by how.", WEIR_FIGURE_COUNTER },
     { "weir_rpc_server_refused", "Requests that were not let in, by why.", WEIR_FIGURE_COUNTER },
+    { "weir_rpc_server_keepalives_sent", "PINGs into the silence of connections.",
+      WEIR_FIGURE_COUNTER },
 };
 
 /* Adds `n` numbers that others write. */
@@ -32,6 +38,12 @@ static void add(uint64_t *to, const uint64_t *from, size_t n)
 
 /* ---- By method ---- */
 
+static void keep_latest(uint64_t *to, const uint64_t *from)
+{
+    uint64_t at = __atomic_load_n(from, __ATOMIC_RELAXED);
+    *to = at > *to ? at : *to;
+}
+
 static void sum_method(const wi_rpc_shared *shared, size_t method,
                        weir_rpc_method_figures *ret_figures)
 {
@@ -40,9 +52,11 @@ static void sum_method(const wi_rpc_shared *shared, size_t method,
     *ret_figures = (weir_rpc_method_figures){
         .method = shared->registry.entries[method].method,
     };
-    for (uint32_t r = 0; r < shared->replicas; r++)
-        add(&ret_figures->started, &shared->figures[r * shared->registry.count + method].started,
-            n);
+    for (uint32_t r = 0; r < shared->replicas; r++) {
+        const wi_rpc_figures *one = &shared->figures[r * shared->registry.count + method];
+        add(&ret_figures->started, &one->started, n);
+        keep_latest(&ret_figures->last_started_ns, &one->last_started_ns);
+    }
 }
 
 static size_t variants_of(size_t family)
@@ -70,6 +84,20 @@ static uint64_t method_value(const weir_rpc_method_figures *figures, size_t fami
     }
 }
 
+/* The loops' clock began anywhere. */
+static uint64_t wall_seconds(const wi_rpc_shared *shared, uint64_t at_ns)
+{
+    const weir_env *env = shared->env;
+    struct timespec wall, now_;
+    if (at_ns == 0)
+        return 0;
+    clock_gettime(CLOCK_REALTIME, &wall);
+    clock_gettime(CLOCK_MONOTONIC, &now_);
+    uint64_t now = env->now_ns != NULL ? env->now_ns(env->user)
+                                       : (uint64_t)now_.tv_sec * WEIR_SEC + (uint64_t)now_.tv_nsec;
+    return (uint64_t)wall.tv_sec - (now > at_ns ? now - at_ns : 0) / WEIR_SEC;
+}
+
 static bool method_figure(const wi_rpc_shared *shared, size_t family, size_t index,
                           weir_figure *ret_figure)
 {
@@ -88,6 +116,8 @@ static bool method_figure(const wi_rpc_shared *shared, size_t family, size_t ind
         ret_figure->values[1] = variant == 0 ? "received" : "sent";
     }
     ret_figure->value = ret_figure->sum_ns = method_value(&figures, family, variant);
+    if (family == LAST)
+        ret_figure->value = wall_seconds(shared, figures.last_started_ns);
     ret_figure->buckets = figures.duration;
     return true;
 }
@@ -161,8 +191,10 @@ static bool own_figure(const wi_rpc_shared *shared, size_t family, size_t index,
         return single(figures.streams_open, index, ret_figure);
     case 5:
         return end_figure(figures.streams_over, index, ret_figure);
-    default:
+    case 6:
         return refused_figure(&figures, index, ret_figure);
+    default:
+        return single(figures.keepalives, index, ret_figure);
     }
 }
 

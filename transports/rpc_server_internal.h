@@ -112,7 +112,7 @@ void wi_rpc_server_await(wi_rpc_server *server);
 
 /* ---- rpc_server_figures.c ---- */
 
-enum { WI_RPC_SERVER_FAMILIES = 13 };
+enum { WI_RPC_SERVER_FAMILIES = 15 };
 extern const weir_figure_family wi_rpc_server_families[WI_RPC_SERVER_FAMILIES];
 bool wi_rpc_server_figure(const void *shared, size_t family, size_t index, weir_figure *ret_figure);
 

@@ -46,6 +46,7 @@ typedef struct wi_links_config {
         session;                 /* for all; its version: of servers AUTO or the only one, of
                                     clients what they ask for. is_tls, pool and user are set here
                                     for each link. header_timeout_ms is that of handshakes, too */
+    uint64_t *keepalives;        /* counts their PINGs, for others to read; NULL: nobody does */
     uint32_t connections_max;    /* of accepted ones: 1024 */
     uint32_t write_timeout_ms;   /* a peer takes nothing: 60,000 */
     uint32_t linger_timeout_ms;  /* for the peer to close after us: 2,000 */

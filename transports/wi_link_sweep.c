@@ -36,7 +36,11 @@ static void sweep_up(wi_link *link, uint64_t now)
         wi_link_kill(link, WEIR_EDEADLINE, "the peer takes nothing");
         return;
     }
+    uint32_t pings = weir_http_session_keepalives(link->session);
     link->failed = weir_http_session_sweep(link->session, now);
+    pings = weir_http_session_keepalives(link->session) - pings;
+    if (pings != 0 && config->keepalives != NULL)
+        __atomic_fetch_add(config->keepalives, pings, __ATOMIC_RELAXED);
     if (link->drains != 0 && link->drains < 3 && ++link->drains == 3)
         weir_http_session_drain(link->session);
     if (weir_http_session_wants_output(link->session) || weir_http_session_is_over(link->session))

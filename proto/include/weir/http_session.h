@@ -159,6 +159,8 @@ WEIR_API weir_status weir_http_session_sweep(weir_http_session *session,
 WEIR_API const char *weir_http_session_why(const weir_http_session *session);
 WEIR_API weir_http_version weir_http_session_version(const weir_http_session *session);
 WEIR_API uint32_t weir_http_session_exchanges(const weir_http_session *session);
+/* PINGs sent so far because of keepalive_ms. */
+WEIR_API uint32_t weir_http_session_keepalives(const weir_http_session *session);
 WEIR_API void *weir_http_session_user(const weir_http_session *session);
 
 /* ---- Exchanges ---- */

@@ -233,6 +233,7 @@ WEIR_API void weir_rpc_resume(weir_rpc_call *call);
 
 typedef struct weir_rpc_method_figures {
     const weir_rpc_method *method;
+    uint64_t last_started_ns; /* of the loop's clock, the latest of all; 0: no call yet */
     uint64_t started, in_flight;
     uint64_t by_code[WEIR_RPC_UNAUTHENTICATED + 1]; /* ended so */
     uint64_t messages_in, messages_out;

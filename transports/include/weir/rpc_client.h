@@ -132,6 +132,10 @@ WEIR_API weir_status weir_rpc_ask(weir_rpc_channel *channel, const weir_rpc_meth
 typedef struct weir_rpc_channel_stats {
     uint32_t addresses, connected, calls; /* now */
     uint64_t started, succeeded, failed, retried, connects, connects_failed;
+    uint64_t last_started_ns; /* of the loop's clock; 0: no call yet */
+    uint64_t messages_in, messages_out;
+    uint64_t bytes_in, bytes_out; /* of messages, not compressed, without what the wire adds */
+    uint64_t keepalives;          /* PINGs sent into silence: keepalive_ms */
 } weir_rpc_channel_stats;
 /* The channel's loop. */
 WEIR_API void weir_rpc_channel_stats_get(const weir_rpc_channel *channel,

@@ -128,6 +128,7 @@ typedef struct weir_rpc_server_figures {
     uint64_t streams, streams_open; /* requests: HTTP/2 streams, and exchanges of HTTP/1.1 */
     uint64_t streams_over[WEIR_STATUS_COUNT]; /* 0: whole; WEIR_ECANCELED: reset; and as above */
     uint64_t refused[WEIR_RPC_REFUSED_COUNT];
+    uint64_t keepalives; /* PINGs sent into silence: keepalive_ms */
 } weir_rpc_server_figures;
 
 /* WEIR_ENOTFOUND: not the node of a server that was started; or no method of this index: they are
