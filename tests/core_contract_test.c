@@ -58,6 +58,22 @@ static void a_request_of_nothing_is_invalid(void **state)
     rig_done(&r);
 }
 
+static void a_stage_knows_what_an_item_of_its_input_costs_at_most(void **state)
+{
+    (void)state;
+    for (uint32_t bytes = 0; bytes < 2000; bytes += 1000) {
+        rig r = rig_new();
+        weir_from(r.p, weir_probe_source(r.from));
+        weir_node_window(weir_into(r.p, weir_probe_sink(r.to)),
+                         &(weir_edge_config){ .item_bytes_max = bytes });
+        rig_start(&r);
+        weir_in *in = weir_stage_in(weir_probe_stage(r.to));
+        assert_int_equal(weir_in_item_bytes_max(in), bytes != 0 ? bytes : 2 << 20);
+        weir_probe_cancel(r.to);
+        rig_done(&r);
+    }
+}
+
 static void an_input_that_is_over_has_nothing_outstanding(void **state)
 {
     (void)state;
@@ -1351,6 +1367,7 @@ int main(void)
         cmocka_unit_test(what_is_emitted_never_exceeds_what_was_requested),
         cmocka_unit_test(nothing_is_emitted_without_a_request),
         cmocka_unit_test(a_request_of_nothing_is_invalid),
+        cmocka_unit_test(a_stage_knows_what_an_item_of_its_input_costs_at_most),
         cmocka_unit_test(an_input_that_is_over_has_nothing_outstanding),
         cmocka_unit_test(requests_saturate_and_unbounded_stays_so),
         cmocka_unit_test(request_to_tops_up_and_never_over_asks),

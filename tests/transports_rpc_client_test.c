@@ -1121,6 +1121,40 @@ static void what_one_call_brings_goes_into_another(void **state)
     stop(&r, channel);
 }
 
+static void a_server_that_takes_nothing_holds_one_message_of_the_sink(void **state)
+{
+    enum { MESSAGES = 100, BYTES = 60000 };
+    static const weir_rpc_handler reads = { .begin = on_begin,
+                                            .message = on_message,
+                                            .over = on_over };
+    rig r = { .config.no_gzip = true };
+    caller from = { 0 }, to = { .r = &r, .to_ask = 1 };
+    (void)state;
+    serve_all(&r);
+    rig_start(&r);
+    piped = false;
+    served.keeps = true;
+    weir_rpc_channel *channel = channel_of(&r, (weir_rpc_channel_config){ 0 });
+    stream_of(&from, &r, channel, MESSAGES, BYTES);
+    assert_int_equal(weir_rpc_start(channel, &streams_methods[ECHO], NULL, &reads, &to, &to.call),
+                     WEIR_OK);
+    weir_pipeline *pipeline = weir_pipeline_new(&(weir_pipeline_config){ .env = &r.env });
+    weir_from(pipeline, weir_rpc_messages(from.call));
+    weir_into(pipeline, weir_rpc_replies(to.call, same, NULL));
+    assert_int_equal(weir_pipeline_start(pipeline, &r.loop, 1, pipe_over, NULL), WEIR_OK);
+    TURN_UNTIL(&r, served.kept_count == 1);
+    turns(&r, 500);
+    assert_in_range(stats_of(channel).messages_in, 3, 4); /* windows, to be sent, one that waits */
+    assert_in_range(produced, 4, 12);
+    weir_rpc_request(served.kept[0], 1);
+    TURN_UNTIL(&r, piped);
+    expect(&from, WEIR_RPC_OK);
+    expect(&to, WEIR_RPC_OK);
+    assert_int_equal(to.messages, MESSAGES);
+    weir_pipeline_free(pipeline);
+    stop(&r, channel);
+}
+
 /* ---- The end of a channel ---- */
 
 static void free_channel_at_over(weir_rpc_call *call, weir_rpc_code code, void *user)
@@ -1580,6 +1614,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(messages_wait_for_the_connection_within_bounds),
         cmocka_unit_test(who_saw_no_room_before_there_is_a_connection_is_told_of_it),
         cmocka_unit_test(what_one_call_brings_goes_into_another),
+        cmocka_unit_test(a_server_that_takes_nothing_holds_one_message_of_the_sink),
         cmocka_unit_test(a_channel_is_freed_with_calls_running),
         cmocka_unit_test(interceptors_may_add_wait_and_refuse),
         cmocka_unit_test(interceptors_are_shown_the_one_request),
