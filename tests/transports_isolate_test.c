@@ -230,7 +230,7 @@ static const weir_isolate_work works[] = {
 /* ---- The rig ---- */
 
 typedef struct rig {
-    weir_isolate_helper *helper;
+    weir_isolate_helper *helper, *another; /* another: of one test */
     weir_isolate_stats stats;
     feed f;
     uint64_t expected; /* the next number to come out, when in order */
@@ -271,6 +271,7 @@ static int tear_down(void **state)
 {
     rig *r = *state;
     weir_isolate_helper_free(r->helper);
+    weir_isolate_helper_free(r->another);
     feed_done(&r->f);
     unsigned fds = descriptors();
     int left = waitpid(-1, NULL, WNOHANG), error = errno;
@@ -731,24 +732,22 @@ static void a_helper_that_was_short_of_descriptors_has_them_again(void **state)
 {
     rig *r = *state;
     struct rlimit before, few;
-    weir_isolate_helper *helper = NULL;
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
     few = before;
     few.rlim_cur = 14;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
     weir_status status = weir_isolate_helper_new(NULL, works, sizeof works / sizeof *works,
-                                                 &helper);
+                                                 &r->another);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
     assert_int_equal(status, WEIR_OK);
     weir_isolate_config config = config_of(r, "always crashes");
-    config.helper = helper;
+    config.helper = r->another;
     config.workers = 16;
     assert_int_equal(run(r, 300, &config), WEIR_OK);
     config = config_of(r, "doubles");
-    config.helper = helper;
+    config.helper = r->another;
     assert_int_equal(run(r, 100, &config), WEIR_OK);
     assert_int_equal(r->f.acked, 100);
-    weir_isolate_helper_free(helper);
 }
 
 /* ---- Ends ---- */
