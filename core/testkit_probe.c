@@ -38,7 +38,7 @@ struct weir_probe {
     bool keeps, is_over, is_sink;
     void (*look)(const weir_item *item, void *user);
     void *look_user;
-    weir_timer late;    /* of acks that a fault holds back */
+    weir_timer late;    /* of acks that a fault holds back; of a source that found no memory */
     weir_status status; /* of the terminal: to send, or received */
 };
 
@@ -166,8 +166,9 @@ static weir_status probe_open(weir_stage *stage, const void *config, void *state
 
 static void probe_close(weir_stage *stage, void *state)
 {
-    (void)stage;
-    ((probe_state *)state)->probe->stage = NULL;
+    weir_probe *probe = ((probe_state *)state)->probe;
+    weir_timer_stop(weir_stage_loop(stage), &probe->late);
+    probe->stage = NULL;
 }
 
 static weir_item *next_item(weir_probe *probe)
@@ -186,6 +187,14 @@ static weir_item *next_item(weir_probe *probe)
     return item;
 }
 
+static void source_push(weir_probe *probe);
+
+static void source_tries_again(weir_timer *timer, void *user)
+{
+    (void)timer;
+    source_push(user);
+}
+
 static void source_push(weir_probe *probe)
 {
     if (probe->stage == NULL)
@@ -196,8 +205,11 @@ static void source_push(weir_probe *probe)
         if (!weir_out_fits(out, cost != 0 ? cost : (uint32_t)sizeof(probe_body)))
             return;
         weir_item *item = next_item(probe);
-        if (item == NULL)
-            return; /* the next demand, or the next feed, tries again */
+        if (item == NULL) {
+            weir_timer_start(weir_stage_loop(probe->stage), &probe->late, WEIR_MS,
+                             source_tries_again, probe);
+            return;
+        }
         probe->emitted++;
         weir_emit(out, item);
     }

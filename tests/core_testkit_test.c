@@ -111,6 +111,20 @@ static void a_source_emits_what_it_was_fed_as_demand_allows(void **unused)
     rig_finish(&r);
 }
 
+static void a_source_without_memory_tries_again(void **unused)
+{
+    (void)unused;
+    rig r = rig_bare(1);
+    rig_request(&r, 2);
+    weir_testkit_fail_allocation(r.kit, 2); /* of the item: the first is to note it */
+    assert_true(weir_probe_feed(r.from, 1));
+    assert_true(weir_testkit_settle(r.kit));
+    assert_int_equal(weir_probe_emitted(r.from), 0);
+    assert_true(weir_testkit_advance(r.kit, WEIR_MS));
+    assert_int_equal(weir_probe_emitted(r.from), 1);
+    rig_finish(&r);
+}
+
 static void a_source_hears_how_each_item_ended(void **unused)
 {
     (void)unused;
@@ -330,6 +344,7 @@ int main(void)
         cmocka_unit_test(settle_gives_up_on_what_spins),
         cmocka_unit_test(memory_is_counted_and_fails_when_told),
         cmocka_unit_test(a_source_emits_what_it_was_fed_as_demand_allows),
+        cmocka_unit_test(a_source_without_memory_tries_again),
         cmocka_unit_test(a_source_hears_how_each_item_ended),
         cmocka_unit_test(a_sink_sees_the_terminal),
         cmocka_unit_test(a_source_sees_the_cancel),

@@ -213,7 +213,7 @@ WEIR_API weir_stage_spec *weir_probe_sink(weir_probe *probe);
 /* Stages that are open now have a stage; NULL before open and after close. Borrowed. */
 WEIR_API weir_stage *weir_probe_stage(const weir_probe *probe);
 
-/* ---- A source probe: emits what it was fed, as demand allows ---- */
+/* ---- A source probe: emits what it was fed, as demand and memory allow ---- */
 
 typedef struct weir_probe_item {
     uint64_t value;        /* the body begins with it */
