@@ -147,9 +147,9 @@ uint64_t wi_circuit_begin(wi_circuit *c, weir_stage *stage, uint64_t most, uint6
 
 /* ---- Ending ---- */
 
-static bool is_over(uint32_t part, uint32_t percent, uint32_t whole)
+static bool is_over(uint64_t part, uint32_t percent, uint64_t whole)
 {
-    return part != 0 && (uint64_t)part * 100 >= (uint64_t)percent * whole;
+    return part != 0 && part * 100 >= percent * whole;
 }
 
 /* Decided as soon as the rest of the probes cannot change it. */
@@ -198,7 +198,7 @@ static uint64_t some_ended(wi_circuit *c, weir_stage *stage, uint64_t n, uint64_
         bool is_harmless = verdict == WI_CALL_GOOD && !slow &&
                            !atomic_load_explicit(&c->is_doubtful, memory_order_relaxed);
         n = is_harmless ? n : 1;
-        wi_circuit_add(c, weir_stage_replica(stage), era, now_of(stage), (uint32_t)n,
+        wi_circuit_add(c, weir_stage_replica(stage), era, now_of(stage), n,
                        verdict == WI_CALL_FAILED, slow);
         if (is_harmless)
             return n;

@@ -12,7 +12,7 @@ enum { WI_CIRCUIT_BLOCKS = 11, WI_CIRCUIT_PARTS = 10 };
 /* A tenth of the window, as one replica saw it; written by its loop alone. */
 typedef struct wi_circuit_block {
     _Atomic uint64_t key; /* of which era and epoch its figures are */
-    _Atomic uint32_t calls, failed, slow;
+    _Atomic uint64_t calls, failed, slow;
 } wi_circuit_block;
 
 typedef struct wi_circuit_tally {

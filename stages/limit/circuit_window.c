@@ -16,9 +16,9 @@ static uint64_t epoch_at(const wi_circuit *c, uint64_t now_ns)
     return atomic_load_explicit(&c->epoch, memory_order_relaxed);
 }
 
-static uint32_t count(_Atomic uint32_t *counter, uint32_t n)
+static uint64_t count(_Atomic uint64_t *counter, uint64_t n)
 {
-    uint32_t now = atomic_load_explicit(counter, memory_order_relaxed) + n;
+    uint64_t now = atomic_load_explicit(counter, memory_order_relaxed) + n;
     atomic_store_explicit(counter, now, memory_order_relaxed);
     return now;
 }
@@ -55,7 +55,7 @@ static void begin_block(wi_circuit *c, wi_circuit_block *b, uint64_t key, uint64
 }
 
 /* Adds as many of `n` as go into the block, or one; gives how many. */
-static uint32_t add_some(wi_circuit *c, uint32_t replica, uint64_t era, uint64_t now_ns, uint32_t n,
+static uint64_t add_some(wi_circuit *c, uint32_t replica, uint64_t era, uint64_t now_ns, uint64_t n,
                          bool failed, bool slow)
 {
     uint64_t epoch = epoch_at(c, now_ns), key = key_of(era, epoch);
@@ -63,11 +63,11 @@ static uint32_t add_some(wi_circuit *c, uint32_t replica, uint64_t era, uint64_t
     if (atomic_load_explicit(&b->key, memory_order_relaxed) != key)
         begin_block(c, b, key, epoch);
     if (c->block_ns == 0) {
-        uint32_t has = atomic_load_explicit(&b->calls, memory_order_relaxed);
-        uint32_t room = c->block_share > has ? c->block_share - has : 1;
+        uint64_t has = atomic_load_explicit(&b->calls, memory_order_relaxed);
+        uint64_t room = c->block_share > has ? c->block_share - has : 1;
         n = n < room ? n : room;
     }
-    uint32_t calls = count(&b->calls, n);
+    uint64_t calls = count(&b->calls, n);
     if (failed)
         (void)count(&b->failed, n);
     if (slow)
@@ -77,7 +77,7 @@ static uint32_t add_some(wi_circuit *c, uint32_t replica, uint64_t era, uint64_t
     return n;
 }
 
-void wi_circuit_add(wi_circuit *c, uint32_t replica, uint64_t era, uint64_t now_ns, uint32_t n,
+void wi_circuit_add(wi_circuit *c, uint32_t replica, uint64_t era, uint64_t now_ns, uint64_t n,
                     bool failed, bool slow)
 {
     while (n > 0)

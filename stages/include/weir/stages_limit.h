@@ -158,7 +158,7 @@ typedef enum weir_breaker_state {
 typedef struct weir_breaker_stats {
     weir_breaker_state state;
     uint64_t opened;              /* how often it did */
-    uint32_t calls, failed, slow; /* in the window; half open: of the probes */
+    uint64_t calls, failed, slow; /* in the window; half open: of the probes */
 } weir_breaker_stats;
 /* Of a node that runs; false if it does not, or is none. Any thread. */
 WEIR_API bool weir_breaker_look(const weir_node *node, weir_breaker_stats *ret_stats);
