@@ -1,26 +1,7 @@
 /* adaptive_limit: a semaphore whose permits follow the time that items take below it. */
 #include <weir/stages.h>
 
-#include "gradient.h"
-#include "permits.h"
-
-enum { SAMPLES_MIN = 10 };
-
-/* What one replica has seen since the start; written by its loop alone. */
-typedef struct tally {
-    _Atomic uint64_t time_ns, n, lost, peak;
-    char apart[32];
-} tally;
-
-typedef struct adaptive_shared {
-    wi_permits permits;
-    pthread_mutex_t lock; /* of the gradient, and of what was taken in */
-    _Atomic uint64_t step_at, time_ns, baseline_ns;
-    uint64_t window_ns, time_seen, n_seen, lost_seen;
-    wi_gradient gradient;
-    uint32_t replicas;
-    tally tallies[];
-} adaptive_shared;
+#include "feedback.h"
 
 static wi_gradient gradient_of(const weir_adaptive_limit_config *c)
 {
@@ -41,31 +22,15 @@ static weir_status adaptive_share(const void *config, const weir_env *env, uint3
                                   void **ret_shared, const char **why)
 {
     const weir_adaptive_limit_config *c = config;
+    wi_gradient gradient = gradient_of(c);
     (void)why;
-    adaptive_shared *s = weir_memory_new(env, sizeof *s + replicas * sizeof *s->tallies);
-    if (s == NULL)
-        return WEIR_ENOMEM;
-    s->gradient = gradient_of(c);
-    s->window_ns = wi_or(c->window_ms, 500) * WEIR_MS;
-    s->replicas = replicas;
-    weir_status status = wi_permits_init(&s->permits, env, (uint64_t)s->gradient.limit);
-    if (status == WEIR_OK && pthread_mutex_init(&s->lock, NULL) != 0) {
-        wi_permits_done(&s->permits);
-        status = WEIR_ENOMEM;
-    }
-    if (status == WEIR_OK)
-        *ret_shared = s;
-    else
-        weir_memory_free(env, s);
-    return status;
+    *ret_shared = wi_feedback_new(env, &gradient, wi_or(c->window_ms, 500) * WEIR_MS, replicas);
+    return *ret_shared != NULL ? WEIR_OK : WEIR_ENOMEM;
 }
 
 static void adaptive_unshare(void *shared)
 {
-    adaptive_shared *s = shared;
-    pthread_mutex_destroy(&s->lock);
-    wi_permits_done(&s->permits);
-    weir_memory_free(s->permits.env, s);
+    wi_feedback_free(shared);
 }
 
 static weir_status adaptive_check(const void *config, const char **why)
@@ -87,88 +52,27 @@ static weir_status adaptive_check(const void *config, const char **why)
     return *why == NULL ? WEIR_OK : WEIR_EINVAL;
 }
 
-/* ---- Samples ---- */
-
-static void add(_Atomic uint64_t *counter, uint64_t n)
-{
-    uint64_t was = atomic_load_explicit(counter, memory_order_relaxed);
-    atomic_store_explicit(counter, was + n, memory_order_relaxed);
-}
+/* ---- The gate ---- */
 
 static void timed_ended(void *memory, size_t n, weir_outcome outcome, weir_status status)
 {
     wi_permit *permit = memory;
     weir_stage *stage = permit->gate->gate.stage;
-    adaptive_shared *s = weir_stage_shared(stage);
-    tally *t = &s->tallies[weir_stage_replica(stage)];
-    if (outcome == WEIR_ACKED) {
-        add(&t->time_ns, n * (weir_loop_now(weir_stage_loop(stage)) - permit->passed_ns));
-        add(&t->n, n);
-    } else if (status == WEIR_EDEADLINE || status == WEIR_EOVERLOAD ||
-               status == WEIR_EUNAVAILABLE) {
-        add(&t->lost, n);
-    }
+    uint64_t now = weir_loop_now(weir_stage_loop(stage));
+    uint32_t replica = weir_stage_replica(stage);
+    if (outcome == WEIR_ACKED)
+        wi_feedback_took(weir_stage_shared(stage), replica, n, now - permit->passed_ns);
+    else if (status == WEIR_EDEADLINE || status == WEIR_EOVERLOAD || status == WEIR_EUNAVAILABLE)
+        wi_feedback_lost(weir_stage_shared(stage), replica, n);
     wi_permit_ended(permit, n);
-}
-
-/* The window's figures, if there are enough of them. */
-static bool take_in(adaptive_shared *s, wi_gradient_window *ret_window)
-{
-    uint64_t time = 0, n = 0, lost = 0, peak = 0;
-    for (uint32_t i = 0; i < s->replicas; i++) {
-        uint64_t most = atomic_load(&s->tallies[i].peak);
-        peak = most > peak ? most : peak;
-        time += atomic_load(&s->tallies[i].time_ns);
-        n += atomic_load(&s->tallies[i].n);
-        lost += atomic_load(&s->tallies[i].lost);
-    }
-    uint64_t fresh = n - s->n_seen;
-    *ret_window = (wi_gradient_window){ .time = (double)(time - s->time_seen + 1) / (double)fresh,
-                                        .n = fresh,
-                                        .lost = lost - s->lost_seen,
-                                        .peak = peak };
-    if (fresh + ret_window->lost < SAMPLES_MIN)
-        return false;
-    s->time_seen = time;
-    s->n_seen = n;
-    s->lost_seen = lost;
-    for (uint32_t i = 0; i < s->replicas; i++)
-        atomic_store(&s->tallies[i].peak, 0);
-    return true;
-}
-
-static void step(adaptive_shared *s, weir_loop *loop)
-{
-    wi_gradient_window window;
-    if (pthread_mutex_trylock(&s->lock) != 0)
-        return; /* another replica does it */
-    uint64_t now = weir_loop_now(loop), limit = atomic_load(&s->permits.limit);
-    if (now >= atomic_load(&s->step_at) && take_in(s, &window)) {
-        window.jitter = (uint32_t)weir_loop_entropy(loop);
-        limit = (uint64_t)wi_gradient_step(&s->gradient, &window);
-        atomic_store(&s->step_at, now + s->window_ns);
-        if (window.n != 0)
-            atomic_store(&s->time_ns, (uint64_t)window.time);
-        atomic_store(&s->baseline_ns, (uint64_t)s->gradient.baseline);
-        wi_permits_set(&s->permits, limit);
-    }
-    pthread_mutex_unlock(&s->lock);
 }
 
 static void adaptive_settle(wi_gate *gate)
 {
-    adaptive_shared *s = weir_stage_shared(gate->stage);
-    weir_loop *loop = weir_stage_loop(gate->stage);
-    tally *t = &s->tallies[weir_stage_replica(gate->stage)];
-    uint64_t used = atomic_load(&s->permits.used);
-    if (used > atomic_load_explicit(&t->peak, memory_order_relaxed))
-        atomic_store_explicit(&t->peak, used, memory_order_relaxed);
-    if (weir_loop_now(loop) >= atomic_load_explicit(&s->step_at, memory_order_relaxed))
-        step(s, loop);
+    weir_stage *stage = gate->stage;
+    wi_feedback_settle(weir_stage_shared(stage), weir_stage_replica(stage), weir_stage_loop(stage));
     wi_permits_settle(gate);
 }
-
-/* ---- The stage ---- */
 
 static const weir_ticket_type timed_type = { .name = "permit",
                                              .bytes = sizeof(wi_permit),
@@ -185,7 +89,7 @@ static weir_status adaptive_open(weir_stage *stage, const void *config, void *st
 {
     const weir_adaptive_limit_config *c = config;
     wi_permit_gate *g = state;
-    g->permits = &((adaptive_shared *)weir_stage_shared(stage))->permits;
+    g->permits = &((wi_feedback *)weir_stage_shared(stage))->permits;
     return wi_gate_open(&g->gate, stage, &adaptive_kind, &g->permits->waiters,
                         wi_gate_reject(c->reject, c->status, WEIR_EOVERLOAD));
 }
@@ -208,7 +112,7 @@ weir_stage_spec *weir_adaptive_limit(const weir_adaptive_limit_config *config)
 
 bool weir_adaptive_limit_look(const weir_node *node, weir_adaptive_stats *ret_stats)
 {
-    const adaptive_shared *s = weir_node_shared(node, &adaptive_type);
+    const wi_feedback *s = weir_node_shared(node, &adaptive_type);
     if (s == NULL)
         return false;
     *ret_stats = (weir_adaptive_stats){ .limit = atomic_load(&s->permits.limit),
