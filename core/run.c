@@ -39,7 +39,7 @@ static weir_status make_stage(weir_pipeline *p, weir_stage *s, weir_node *node, 
     s->n_in = s->n_open_in = node->n_in;
     s->n_out = node->n_out;
     s->n_open_out = node->n_out + node->has_dead_letter;
-    s->after_visit = wi_stage_what_after_visit(s);
+    s->after_visit = (uint8_t)wi_stage_what_after_visit(s);
     s->stats.name = node->name;
     s->state = weir_memory_new(p->env, type->state_size);
     s->in = weir_memory_new(p->env, s->n_in * sizeof *s->in);
