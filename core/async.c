@@ -708,7 +708,6 @@ weir_stage_spec *weir_async_of(const weir_async_type *type, const weir_async_opt
         return NULL;
     if (config != NULL && type->config_size != 0)
         memcpy(s.config, config, type->config_size);
-    wi_config_fill(type->limits, type->limit_count, s.config);
     weir_stage_spec *spec = weir_stage_of(&async_stage_type, &s);
     if (spec == NULL) {
         weir_memory_free(NULL, s.config);
@@ -716,8 +715,6 @@ weir_stage_spec *weir_async_of(const weir_async_type *type, const weir_async_opt
     }
     spec->extra = s.config;
     spec->free_extra = free_config;
-    spec->limits = type->limits;
-    spec->limit_count = type->limit_count;
     return weir_stage_named(spec, type->name);
 }
 

@@ -398,54 +398,28 @@ static weir_status can_change(const weir_node *node, const void *change, size_t 
     return WEIR_OK;
 }
 
-/* A change that is a config comes to merge_change with its defaults. */
-static weir_status bring(const weir_stage_type *type, const weir_env *env, void *config,
-                         const void *change, const char **why)
-{
-    if (type->merge_change == NULL) {
-        memcpy(config, change, type->config_size);
-        return WEIR_OK;
-    }
-    *why = "its configuration is refused";
-    if (type->change_size != 0 || type->limit_count == 0)
-        return type->merge_change(config, change, why);
-    void *complete = weir_memory_new(env, type->config_size);
-    if (complete == NULL) {
-        *why = "no memory for the change";
-        return WEIR_ENOMEM;
-    }
-    memcpy(complete, change, type->config_size);
-    wi_config_fill(type->limits, type->limit_count, complete);
-    weir_status status = type->merge_change(config, complete, why);
-    weir_memory_free(env, complete);
-    return status;
-}
-
 /* Makes the setting: the present one, changed, and checked. */
 static weir_status merge(wi_live *live, const void *change, const char **why)
 {
     const weir_node *node = live->node;
     const weir_stage_type *type = node->spec->type;
-    const weir_env *env = live->pipeline->env;
-    wi_setting *setting = setting_new(env, type->config_size);
-    uint64_t value;
+    wi_setting *setting = setting_new(live->pipeline->env, type->config_size);
+    weir_status status = WEIR_OK;
     *why = "no memory for the change";
     if (setting == NULL)
         return WEIR_ENOMEM;
     live->setting = setting;
     live->made_for = node->spec;
+    *why = "its configuration is refused";
     memcpy(setting->config, node->setting != NULL ? node->setting->config : node->spec->config,
            type->config_size);
-    weir_status status = bring(type, env, setting->config, change, why);
-    if (status != WEIR_OK)
-        return status;
-    wi_config_fill(type->limits, type->limit_count, setting->config);
-    const weir_config_limit *beyond = wi_config_beyond(type->limits, type->limit_count,
-                                                       setting->config, &value);
-    *why = beyond != NULL ? beyond->why : "its configuration is refused";
-    if (beyond != NULL)
-        return WEIR_EINVAL;
-    return type->check != NULL ? type->check(setting->config, why) : WEIR_OK;
+    if (type->merge_change != NULL)
+        status = type->merge_change(setting->config, change, why);
+    else
+        memcpy(setting->config, change, type->config_size);
+    if (status == WEIR_OK && type->check != NULL)
+        status = type->check(setting->config, why);
+    return status;
 }
 
 /* Under the lock. */

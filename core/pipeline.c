@@ -431,8 +431,7 @@ static bool check_node(weir_pipeline *p, weir_node *node)
         build_fail(p, node->name, WEIR_EINVAL, "has no link for its dead letters");
         return false;
     }
-    char text[128];
-    weir_status status = wi_spec_check(node->spec, text, sizeof text, &why);
+    weir_status status = type->check != NULL ? type->check(node->spec->config, &why) : WEIR_OK;
     if (status != WEIR_OK)
         build_fail(p, node->name, status, why);
     return status == WEIR_OK;

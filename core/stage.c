@@ -45,9 +45,6 @@ weir_stage_spec *weir_stage_of(const weir_stage_type *type, const void *config)
     }
     if (config != NULL && type->config_size != 0)
         memcpy(spec->config, config, type->config_size);
-    spec->limits = type->limits;
-    spec->limit_count = type->limit_count;
-    wi_config_fill(type->limits, type->limit_count, spec->config);
     return spec;
 }
 

@@ -304,7 +304,7 @@ static weir_status check_spec(const weir_node *node, const weir_stage_spec *spec
     if (type->lossy && !node->best_effort && wi_node_is_acked(node))
         return WEIR_EINVAL;
     *why = "its configuration is refused";
-    return wi_spec_check(spec, NULL, 0, why);
+    return type->check != NULL ? type->check(spec->config, why) : WEIR_OK;
 }
 
 /* All that may fail is made before anything is touched. */

@@ -298,17 +298,7 @@ struct weir_stage_spec {
     /* What lies behind an async stage, for its accessors. */
     const void *extra;
     void (*free_extra)(void *extra);
-    const weir_config_limit *limits; /* of `extra` if there is one, else of `config` */
-    size_t limit_count;
 };
-
-/* Gives what is 0 in a config its default. */
-void wi_config_fill(const weir_config_limit *limits, size_t n, void *config);
-/* The first that does not hold, and the value that is there; NULL: all do. */
-const weir_config_limit *wi_config_beyond(const weir_config_limit *limits, size_t n,
-                                          const void *config, uint64_t *ret_value);
-/* Its limits, and its type's `check`. *why: a static text, or, with the value, `text`. */
-weir_status wi_spec_check(const weir_stage_spec *spec, char *text, size_t bytes, const char **why);
 
 /* Where a stage's time goes when it is not in its callbacks. */
 enum { WI_IDLE, WI_STARVED, WI_BLOCKED };

@@ -36,8 +36,6 @@ typedef struct weir_async_type {
     weir_status (*share)(const void *config, const weir_env *env, uint32_t replicas,
                          void **ret_shared, const char **why);
     void (*unshare)(void *shared);
-    const weir_config_limit *limits; /* of the config's members, as a stage type's */
-    size_t limit_count;
     weir_status (*check)(const void *config, const char **why);
     weir_status (*open)(weir_stage *stage, const void *config, void *state);
     void (*close)(weir_stage *stage, void *state);

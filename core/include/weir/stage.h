@@ -47,22 +47,6 @@ typedef struct weir_figure {
     const uint64_t *buckets; /* likewise: WEIR_DURATION_BUCKETS */
 } weir_figure;
 
-/* What 0 stands for in a member of a config, and what it may be. The member is unsigned, of 4 or 8
- * bytes. */
-typedef struct weir_config_limit {
-    size_t offset, bytes;
-    uint64_t usual; /* what 0 stands for; 0: itself */
-    uint64_t least, most;
-    const char *why; /* of its refusal */
-} weir_config_limit;
-/* Of `member` of `config`, a type. The numbers are literals: the reason shows `least` and `most`.
- */
-#define WEIR_CONFIG_LIMIT(config, member, usual, least, most)                              \
-    {                                                                                      \
-        offsetof(config, member), sizeof(((config *)0)->member), (usual), (least), (most), \
-            #member " is " #least " to " #most                                             \
-    }
-
 /* Every callback is optional. `config` is the copy that weir_stage_of made; `state` is zeroed
  * memory of this instance. */
 typedef struct weir_stage_type {
@@ -85,12 +69,7 @@ typedef struct weir_stage_type {
                          void **ret_shared, const char **why);
     void (*unshare)(void *shared);
 
-    /* Figures of the config. Where one is 0 its default is filled in when the stage is described or
-     * changed, before anybody looks, and while the pipeline is built one that is not within its
-     * limits is refused: "batch: count is 1 to 65535, not 70000". */
-    const weir_config_limit *limits;
-    size_t limit_count;
-    /* Checks the rest of the config after those; `*why` gets a static text on an error. */
+    /* Checks the config while the pipeline is built; `*why` gets a static text on an error. */
     weir_status (*check)(const void *config, const char **why);
     /* The same, when the config says how many of WEIR_PORTS_MANY there may be: of the ports that
      * are linked. Without, at least one must be. */
@@ -147,10 +126,10 @@ typedef struct weir_stage_type {
 
     /* Bytes of what a change brings; 0: config_size, a config of this type. */
     size_t change_size;
-    /* Puts `change` (of a config: with its defaults) into `config`, which is a copy of the present
-     * one; a field that cannot change while the stage runs is refused, and `*why` gets a static
-     * text. What comes out is looked at as when it was built, by `limits` and `check`. Any thread,
-     * under a lock: quick, and calls nothing of weir. Default: copies all of it. */
+    /* Puts `change` into `config`, which is a copy of the present one; a field that cannot change
+     * while the stage runs is refused, and `*why` gets a static text. What comes out is looked at
+     * by `check`. Any thread, under a lock: quick, and calls nothing of weir. Default: copies all
+     * of it. */
     weir_status (*merge_change)(void *config, const void *change, const char **why);
     /* Gives the shared value its new settings: once, on the loop of the replica that is the first
      * to change, before its on_change. Other replicas use the value meanwhile: atomics, or its
