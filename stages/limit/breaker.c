@@ -10,6 +10,7 @@ static const uint32_t failures_default = WEIR_FAILURE(WEIR_EDEADLINE) | WEIR_FAI
                                          WEIR_FAILURE(WEIR_EOVERLOAD) |
                                          WEIR_FAILURE(WEIR_EINTERNAL) | WEIR_FAILURE(WEIR_EPARTIAL);
 
+/* With its defaults. */
 static weir_breaker_config complete(const weir_breaker_config *config)
 {
     weir_breaker_config c = *config;
@@ -30,32 +31,31 @@ static weir_breaker_config complete(const weir_breaker_config *config)
 
 static weir_status breaker_check(const void *config, const char **why)
 {
-    const weir_breaker_config *given = config;
-    weir_breaker_config c = complete(given);
-    *why = NULL;
-    if (given->window_calls != 0 && given->window_ms != 0)
+    const weir_breaker_config *c = config;
+    if (c->window_calls != 0 && c->window_ms != 0)
         *why = "the window is of calls or of time, not both";
-    else if (c.window_calls > 1000000)
+    else if (c->window_calls > 1000000)
         *why = "window_calls is at most 1000000";
-    else if (c.window_ms > 3600000 || (c.window_ms != 0 && c.window_ms < 10))
+    else if (c->window_ms > 3600000 || (c->window_ms != 0 && c->window_ms < 10))
         *why = "window_ms is 10 to an hour";
-    else if (c.failure_percent > 100 || c.slow_percent > 100)
+    else if (c->failure_percent > 100 || c->slow_percent > 100)
         *why = "percentages are at most 100";
-    else if (c.open_ms > c.open_ms_max || c.open_ms_max > 86400000)
+    else if (c->open_ms > c->open_ms_max || c->open_ms_max > 86400000)
         *why = "open_ms is at most open_ms_max, and that a day";
-    else if (c.probes > 1000)
+    else if (c->probes > 1000)
         *why = "probes are at most 1000";
-    else if (!wi_gate_is_status(c.status))
+    else if (!wi_gate_is_status(c->status))
         *why = "there is no such status";
-    return *why == NULL ? WEIR_OK : WEIR_EINVAL;
+    else
+        return WEIR_OK;
+    return WEIR_EINVAL;
 }
 
 static weir_status breaker_share(const void *config, const weir_env *env, uint32_t replicas,
                                  void **ret_shared, const char **why)
 {
-    weir_breaker_config c = complete(config);
     (void)why;
-    *ret_shared = wi_circuit_new(env, &c, replicas);
+    *ret_shared = wi_circuit_new(env, config, replicas);
     return *ret_shared != NULL ? WEIR_OK : WEIR_ENOMEM;
 }
 
@@ -145,24 +145,20 @@ static weir_status breaker_open(weir_stage *stage, const void *config, void *sta
 
 static weir_status breaker_merge_change(void *config, const void *change, const char **why)
 {
-    const weir_breaker_config *new_ = change;
-    weir_breaker_config *c = config;
-    *why = NULL;
-    if (new_->hold != c->hold)
-        *why = "hold cannot change while it runs";
-    else if (new_->window_calls != c->window_calls || new_->window_ms != c->window_ms)
-        *why = "the window cannot change while it runs";
-    if (*why != NULL)
+    weir_breaker_config *c = config, new_ = complete(change);
+    bool holds_as_before = new_.hold == c->hold;
+    *why = holds_as_before ? "the window cannot change while it runs"
+                           : "hold cannot change while it runs";
+    if (!holds_as_before || new_.window_calls != c->window_calls || new_.window_ms != c->window_ms)
         return WEIR_EINVAL;
-    *c = *new_;
+    *c = new_;
     return WEIR_OK;
 }
 
 static void breaker_change_shared(weir_stage *stage, const void *config, void *shared)
 {
-    weir_breaker_config c = complete(config);
     (void)stage;
-    wi_circuit_change(shared, &c);
+    wi_circuit_change(shared, config);
 }
 
 static weir_status breaker_on_change(weir_stage *stage, const void *config, void *state)
@@ -188,7 +184,9 @@ static const weir_stage_type breaker_type = {
 
 weir_stage_spec *weir_breaker(const weir_breaker_config *config)
 {
-    return weir_stage_of(&breaker_type, config);
+    static const weir_breaker_config none;
+    weir_breaker_config c = complete(config != NULL ? config : &none);
+    return weir_stage_of(&breaker_type, &c);
 }
 
 bool weir_breaker_look(const weir_node *node, weir_breaker_stats *ret_stats)

@@ -44,13 +44,10 @@ static const weir_async_type cancelled_type = ASYNC_FN_TYPE(fn_cancel);
 
 weir_stage_spec *weir_async(const weir_async_fn_config *config)
 {
-    static const weir_async_fn_config none;
-    if (config == NULL)
-        config = &none;
-    weir_stage_spec *spec = weir_async_of(config->cancel != NULL ? &cancelled_type : &patient_type,
-                                          &(weir_async_options){ .in_flight = config->in_flight,
-                                                                 .unordered = config->unordered,
-                                                                 .timeout_ms = config->timeout_ms },
-                                          config);
-    return spec != NULL && config->name != NULL ? weir_stage_named(spec, config->name) : spec;
+    weir_async_fn_config c = config != NULL ? *config : (weir_async_fn_config){ 0 };
+    weir_async_options options = { .in_flight = c.in_flight,
+                                   .unordered = c.unordered,
+                                   .timeout_ms = c.timeout_ms };
+    const weir_async_type *type = c.cancel != NULL ? &cancelled_type : &patient_type;
+    return weir_stage_named(weir_async_of(type, &options, &c), c.name);
 }

@@ -3,19 +3,11 @@
 
 #include "keys.h"
 
-enum {
-    IN_FLIGHT_DEFAULT = 64,
-    WAITING_DEFAULT = 256,
-    WAITING_MAX = 65536,
-    KEYS_DEFAULT = 1024,
-    KEYS_MAX = 1048576,
-    KEY_BYTES_MAX = 65536,
-    IDLE_MS_DEFAULT = 60000
-};
+enum { WAITING_MAX = 65536, KEYS_DEFAULT = 1024, KEYS_MAX = 1048576, KEY_BYTES_MAX = 65536 };
 
 typedef struct keyed {
     weir_stage *stage;
-    const weir_async_by_key_config *config;
+    const weir_async_by_key_config *config; /* complete */
     wi_keys keys;
     uint32_t running, in_flight;
     uint64_t idle_ns;
@@ -31,41 +23,17 @@ typedef struct keyed_work {
     bool is_running;
 } keyed_work;
 
-static uint32_t waiting_of(const weir_async_by_key_config *c)
-{
-    return c->waiting_max != 0 ? c->waiting_max : WAITING_DEFAULT;
-}
-
-static uint32_t in_flight_of(const weir_async_by_key_config *c)
-{
-    return c->in_flight != 0 ? c->in_flight : IN_FLIGHT_DEFAULT;
-}
-
-/* Each operation may be of another key, and an idle one must be left to forget. */
-static uint32_t keys_of(const weir_async_by_key_config *c)
-{
-    uint32_t least = waiting_of(c) + in_flight_of(c) + 1;
-    return c->keys_max != 0 ? c->keys_max : least > KEYS_DEFAULT ? least : KEYS_DEFAULT;
-}
-
-/* Those that keyed_check refuses are cut, so that it is the one to say why. */
-static uint32_t slots_of(const weir_async_by_key_config *c)
-{
-    uint64_t n = (uint64_t)waiting_of(c) + in_flight_of(c);
-    return n < WAITING_MAX ? (uint32_t)n : WAITING_MAX;
-}
-
 static weir_status keyed_check(const void *config, const char **why)
 {
     const weir_async_by_key_config *c = config;
     if (c->start == NULL)
         *why = "needs a start function";
     else if (c->waiting_max > WAITING_MAX || c->in_flight > WAITING_MAX ||
-             waiting_of(c) + in_flight_of(c) > WAITING_MAX)
+             c->waiting_max + c->in_flight > WAITING_MAX)
         *why = "waiting_max and in_flight are at most 65536 together";
-    else if (keys_of(c) > KEYS_MAX)
+    else if (c->keys_max > KEYS_MAX)
         *why = "keys_max is at most 1048576";
-    else if (keys_of(c) <= waiting_of(c) + in_flight_of(c))
+    else if (c->keys_max <= c->waiting_max + c->in_flight)
         *why = "keys_max is more than waiting_max and in_flight together";
     else if (c->key_bytes > KEY_BYTES_MAX)
         *why = "key_bytes is at most 65536";
@@ -78,8 +46,9 @@ static weir_status keyed_check(const void *config, const char **why)
 static weir_status keyed_check_options(const void *config, const weir_async_options *options,
                                        const char **why)
 {
+    const weir_async_by_key_config *c = config;
     *why = "in_flight is at most waiting_max and in_flight of its config together";
-    return options->in_flight <= slots_of(config) ? WEIR_OK : WEIR_EINVAL;
+    return options->in_flight <= c->waiting_max + c->in_flight ? WEIR_OK : WEIR_EINVAL;
 }
 
 /* ---- Idle keys ---- */
@@ -182,12 +151,12 @@ static weir_status keyed_open(weir_stage *stage, const void *config, void *state
     keyed *k = state;
     k->stage = stage;
     k->config = c;
-    k->in_flight = in_flight_of(c);
+    k->in_flight = c->in_flight;
     bool has_state = c->key_bytes != 0 || c->key_expired != NULL;
-    uint32_t ms = c->idle_ms != 0 ? c->idle_ms : IDLE_MS_DEFAULT;
-    k->idle_ns = has_state ? ms * WEIR_MS : UINT64_MAX; /* entries without state are replaced */
+    k->idle_ns = has_state ? c->idle_ms * WEIR_MS
+                           : UINT64_MAX; /* entries without state are replaced */
     k->task = (weir_task)WEIR_TASK(start_soon, k);
-    return wi_keys_init(&k->keys, weir_stage_env(stage), keys_of(c), waiting_of(c) + k->in_flight,
+    return wi_keys_init(&k->keys, weir_stage_env(stage), c->keys_max, c->waiting_max + c->in_flight,
                         c->key_bytes, c->key_expired, c->user);
 }
 
@@ -214,13 +183,17 @@ static const weir_async_type keyed_type = {
 
 weir_stage_spec *weir_async_by_key(const weir_async_by_key_config *config)
 {
-    static const weir_async_by_key_config none;
-    if (config == NULL)
-        config = &none;
-    weir_stage_spec *spec = weir_async_of(&keyed_type,
-                                          &(weir_async_options){ .in_flight = slots_of(config),
-                                                                 .unordered = true,
-                                                                 .timeout_ms = config->timeout_ms },
-                                          config);
-    return spec != NULL && config->name != NULL ? weir_stage_named(spec, config->name) : spec;
+    weir_async_by_key_config c = config != NULL ? *config : (weir_async_by_key_config){ 0 };
+    c.waiting_max = c.waiting_max != 0 ? c.waiting_max : 256;
+    c.in_flight = c.in_flight != 0 ? c.in_flight : 64;
+    c.idle_ms = c.idle_ms != 0 ? c.idle_ms : 60000;
+    uint64_t slots = (uint64_t)c.waiting_max + c.in_flight;
+    /* More than keyed_check lets pass are cut, so that it is the one to say why. */
+    slots = slots < WAITING_MAX ? slots : WAITING_MAX;
+    if (c.keys_max == 0) /* each operation may be of another key, and an idle one is to be left */
+        c.keys_max = slots < KEYS_DEFAULT ? KEYS_DEFAULT : (uint32_t)slots + 1;
+    weir_async_options options = { .in_flight = (uint32_t)slots,
+                                   .unordered = true,
+                                   .timeout_ms = c.timeout_ms };
+    return weir_stage_named(weir_async_of(&keyed_type, &options, &c), c.name);
 }

@@ -28,18 +28,15 @@ struct gathering {
 static weir_status gather_check(const void *config, const char **why)
 {
     const weir_gather_config *c = config;
-    bool is_over = false;
-    for (uint32_t i = 0; i < WEIR_GATHER_CALLS_MAX; i++) {
-        if (c->calls[i].start != NULL && is_over) {
-            *why = "has a gap between its calls";
+    uint32_t n = 0;
+    while (n < WEIR_GATHER_CALLS_MAX && c->calls[n].start != NULL)
+        n++;
+    *why = "has a gap between its calls";
+    for (uint32_t i = n; i < WEIR_GATHER_CALLS_MAX; i++)
+        if (c->calls[i].start != NULL)
             return WEIR_EINVAL;
-        }
-        is_over |= c->calls[i].start == NULL;
-    }
-    if (c->calls[0].start != NULL)
-        return WEIR_OK;
     *why = "needs a call";
-    return WEIR_EINVAL;
+    return n != 0 ? WEIR_OK : WEIR_EINVAL;
 }
 
 static const weir_gather_config *config_of(const gathering *g)
@@ -179,13 +176,9 @@ static const weir_async_type gather_type = {
 
 weir_stage_spec *weir_gather(const weir_gather_config *config)
 {
-    static const weir_gather_config none;
-    if (config == NULL)
-        config = &none;
-    weir_stage_spec *spec = weir_async_of(&gather_type,
-                                          &(weir_async_options){ .in_flight = config->in_flight,
-                                                                 .unordered = config->unordered,
-                                                                 .timeout_ms = config->timeout_ms },
-                                          config);
-    return spec != NULL && config->name != NULL ? weir_stage_named(spec, config->name) : spec;
+    weir_gather_config c = config != NULL ? *config : (weir_gather_config){ 0 };
+    weir_async_options options = { .in_flight = c.in_flight,
+                                   .unordered = c.unordered,
+                                   .timeout_ms = c.timeout_ms };
+    return weir_stage_named(weir_async_of(&gather_type, &options, &c), c.name);
 }

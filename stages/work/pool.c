@@ -1,18 +1,11 @@
 /* pool: workers that grow and shrink with the queue before them, asynchronous or in threads. */
 #include "pool.h"
 
-enum {
-    MIN_DEFAULT = 1,
-    MAX_DEFAULT = 16,
-    WORKERS_MAX = 1024,
-    QUEUE_DEFAULT = 64,
-    QUEUE_MAX = 65536,
-    LOOK_MS_DEFAULT = 500
-};
+enum { WORKERS_MAX = 1024, QUEUE_MAX = 65536 };
 
 typedef struct pool {
     weir_stage *stage;
-    const weir_pool_config *config;
+    const weir_pool_config *config; /* complete */
     uint32_t size, shown, shown_waiting;
     weir_timer timer;
 } pool;
@@ -20,18 +13,17 @@ typedef struct pool {
 static weir_status pool_check(const void *config, const char **why)
 {
     const weir_pool_config *c = config;
-    uint32_t max = c->max != 0 ? c->max : MAX_DEFAULT, most = c->most != 0 ? c->most : max;
     if ((c->start != NULL) == (c->run != NULL))
         *why = "needs a function: start or run, not both";
     else if (c->run == NULL && (c->open != NULL || c->close != NULL))
         *why = "open and close are for threads, so for run";
     else if (c->run != NULL && c->cancel != NULL)
         *why = "cancel is for start: a thread is never interrupted";
-    else if (max > WORKERS_MAX || most > WORKERS_MAX)
+    else if (c->max > WORKERS_MAX || c->most > WORKERS_MAX)
         *why = "has at most 1024 workers, or threads";
-    else if (c->min > max)
+    else if (c->min > c->max)
         *why = "min is at most max, which is 16 unless it is set";
-    else if (max > most)
+    else if (c->max > c->most)
         *why = "max is at most most";
     else if (c->queue > QUEUE_MAX)
         *why = "queue is at most 65536";
@@ -57,29 +49,17 @@ void weir_pool_look(const weir_pool_control *control, weir_pool_figures *ret_fig
     ret_figures->waiting = __atomic_load_n(&control->waiting, __ATOMIC_RELAXED);
 }
 
-static uint32_t most_of(const weir_pool_config *c)
-{
-    return c->most != 0 ? c->most : c->max != 0 ? c->max : MAX_DEFAULT;
-}
-
-/* Those that pool_check refuses are cut, so that it is the one to say why. */
-static uint32_t slots_of(const weir_pool_config *c)
-{
-    return most_of(c) < WORKERS_MAX ? most_of(c) : WORKERS_MAX;
-}
-
 /* The bounds as they are now: of the control once set, of the config otherwise. */
 static void bounds_of(const pool *p, uint32_t *ret_min, uint32_t *ret_max)
 {
     const weir_pool_config *c = p->config;
-    uint32_t min = c->min != 0 ? c->min : MIN_DEFAULT, max = c->max != 0 ? c->max : MAX_DEFAULT;
+    uint32_t min = c->min, max = c->max;
     uint64_t set = c->control != NULL ? __atomic_load_n(&c->control->bounds, __ATOMIC_RELAXED) : 0;
     if (set != 0) {
         min = (uint32_t)(set >> 32);
         max = (uint32_t)set;
     }
-    uint32_t most = most_of(c);
-    *ret_max = max < most ? max : most;
+    *ret_max = max < c->most ? max : c->most;
     *ret_min = min < *ret_max ? min : *ret_max;
 }
 
@@ -107,17 +87,11 @@ static void resize(pool *p, uint32_t size)
     show(p, p->size, weir_async_waiting(p->stage));
 }
 
-static uint32_t queue_of(const weir_pool_config *c)
-{
-    return c->queue != 0 ? c->queue : QUEUE_DEFAULT;
-}
-
 static void look(weir_timer *timer, void *user);
 
 static void look_later(pool *p)
 {
-    uint32_t ms = p->config->look_ms != 0 ? p->config->look_ms : LOOK_MS_DEFAULT;
-    weir_timer_start(weir_stage_loop(p->stage), &p->timer, ms * WEIR_MS, look, p);
+    weir_timer_start(weir_stage_loop(p->stage), &p->timer, p->config->look_ms * WEIR_MS, look, p);
 }
 
 /* Goes on looking as long as there may be something to do. */
@@ -126,8 +100,7 @@ static void look(weir_timer *timer, void *user)
     (void)timer;
     pool *p = user;
     uint32_t waiting = weir_async_waiting(p->stage), min, max;
-    uint32_t half = queue_of(p->config) / 2;
-    resize(p, waiting > half ? p->size + 1 : waiting == 0 ? p->size - 1 : p->size);
+    resize(p, waiting > p->config->queue / 2 ? p->size + 1 : waiting == 0 ? p->size - 1 : p->size);
     bounds_of(p, &min, &max);
     if (weir_async_in_flight(p->stage) != 0 || p->size > min)
         look_later(p);
@@ -178,7 +151,7 @@ static weir_status pool_share(const void *config, const weir_env *env, uint32_t 
     *ret_shared = NULL;
     if (c->run == NULL)
         return WEIR_OK;
-    return wi_threads_new(c, env, most_of(c), replicas, ret_shared, why);
+    return wi_threads_new(c, env, c->most, replicas, ret_shared, why);
 }
 
 /* Two types, because a cancel that is there means something: see weir_async_type.cancel. */
@@ -195,15 +168,18 @@ static const weir_async_type cancelled_type = POOL_TYPE(pool_cancel);
 
 weir_stage_spec *weir_pool(const weir_pool_config *config)
 {
-    static const weir_pool_config none;
-    if (config == NULL)
-        config = &none;
-    bool cancels = config->run != NULL || config->cancel != NULL;
-    weir_stage_spec *spec = weir_async_of(cancels ? &cancelled_type : &patient_type,
-                                          &(weir_async_options){ .in_flight = slots_of(config),
-                                                                 .unordered = config->unordered,
-                                                                 .timeout_ms = config->timeout_ms,
-                                                                 .queue = queue_of(config) },
-                                          config);
-    return spec != NULL && config->name != NULL ? weir_stage_named(spec, config->name) : spec;
+    weir_pool_config c = config != NULL ? *config : (weir_pool_config){ 0 };
+    c.min = c.min != 0 ? c.min : 1;
+    c.max = c.max != 0 ? c.max : 16;
+    c.most = c.most != 0 ? c.most : c.max;
+    c.queue = c.queue != 0 ? c.queue : 64;
+    c.look_ms = c.look_ms != 0 ? c.look_ms : 500;
+    /* More than pool_check lets pass are cut, so that it is the one to say why. */
+    weir_async_options options = { .in_flight = c.most < WORKERS_MAX ? c.most : WORKERS_MAX,
+                                   .unordered = c.unordered,
+                                   .timeout_ms = c.timeout_ms,
+                                   .queue = c.queue };
+    bool cancels = c.run != NULL || c.cancel != NULL;
+    return weir_stage_named(weir_async_of(cancels ? &cancelled_type : &patient_type, &options, &c),
+                            c.name);
 }

@@ -155,8 +155,8 @@ typedef struct weir_stage_type {
 /* Describes a stage of `type` with a copy of `config` (config_size bytes; NULL: zeroes). Gives a
  * spec for weir_via and its kin, who take it; NULL for want of memory. Any thread. */
 WEIR_API weir_stage_spec *weir_stage_of(const weir_stage_type *type, const void *config);
-/* The same with a name of its own for metrics and messages (copied, at most 63 bytes kept). In a
- * pipeline the second stage of a name is called `name_2`, and so on. */
+/* The same with a name of its own for metrics and messages (copied, at most 63 bytes kept; NULL: as
+ * it is). In a pipeline the second stage of a name is called `name_2`, and so on. */
 WEIR_API weir_stage_spec *weir_stage_named(weir_stage_spec *spec, const char *name);
 WEIR_API void weir_stage_spec_free(weir_stage_spec *spec);
 
