@@ -157,7 +157,7 @@ static void set_new(weir_stage *stage, wi_live *live)
         stage->draining = false;
         stage->must_drain |= atomic_load(&stage->part->wanted) != 0;
     }
-    stage->after_visit = wi_stage_what_after_visit(stage);
+    stage->after_visit = (uint8_t)wi_stage_what_after_visit(stage);
     wi_stage_gate(stage);
 }
 

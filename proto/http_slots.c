@@ -111,9 +111,10 @@ bool wi_http_slot_park(wi_http_slots *slots, wi_http_slot *slot)
         n += from[i] != 0;
     if (n > words / 2)
         return false;
-    uint64_t *image = weir_memory_resize(slots->env, NULL, n * sizeof *image), *to = image + map;
+    uint64_t *image = weir_memory_resize(slots->env, NULL, n * sizeof *image);
     if (image == NULL)
         return false;
+    uint64_t *to = image + map;
     memset(image, 0, map * sizeof *image);
     for (size_t i = 0; i < words; i++)
         if (from[i] != 0) {
