@@ -71,6 +71,7 @@ static void seek(finding *f)
 static void hunt(unsigned bug, finding *f)
 {
     int status;
+    bool ended_early;
     memset(f, 0, sizeof *f);
     atomic_store(&f->found, -1);
     do {
@@ -87,11 +88,12 @@ static void hunt(unsigned bug, finding *f)
         }
         if (waitpid(pid, &status, 0) != pid)
             exit(2);
-        if (!WIFEXITED(status)) {
+        ended_early = !WIFEXITED(status) || WEXITSTATUS(status) != 0; /* a sanitizer exits */
+        if (ended_early) {
             atomic_fetch_add(&f->crashed, 1);
             atomic_fetch_add(&f->at, 1);
         }
-    } while (!WIFEXITED(status) && atomic_load(&f->at) < SEEDS);
+    } while (ended_early && atomic_load(&f->at) < SEEDS);
 }
 
 static bool report(unsigned bug, const finding *f)
