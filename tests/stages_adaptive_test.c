@@ -149,11 +149,14 @@ static void a_limit_that_is_not_used_does_not_grow(void **unused)
     (void)unused;
     service s = { .servers = 100, .ms = 10 };
     rig r = rig_service(&quick, &s);
+    uint64_t most = 0; /* it is less while it looks for the baseline */
     for (int i = 0; i < 3000; i++) {
         weir_probe_feed(r.from, 1);
         assert_true(weir_testkit_advance(r.kit, 2 * WEIR_MS));
+        uint64_t limit = look(&r).limit;
+        most = limit > most ? limit : most;
     }
-    assert_in_range(look(&r).limit, 20, 24);
+    assert_in_range(most, 20, 24);
     stop(&r);
 }
 
