@@ -35,8 +35,8 @@ weir_status wi_keys_init(wi_keys *keys, const weir_env *env, uint32_t keys_max,
                          void (*expired)(uint64_t key, void *state, void *user), void *user);
 /* Forgets all; nothing may wait. */
 void wi_keys_done(wi_keys *keys);
-/* The entry of the key `value`, made if it is new: in place of the one idle for longest if all are taken.
- * NULL if there is none. */
+/* The entry of the key `value`, made if it is new: in place of the one idle for longest if all are
+ * taken. NULL if there is none. */
 wi_key *wi_keys_find(wi_keys *k, uint64_t value);
 static inline bool wi_keys_is_full(const wi_keys *keys)
 {
